@@ -1,0 +1,126 @@
+//! What `viaduct node` answers on its admin socket: JSON over HTTP over a unix socket, mode 0600.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `GET /v1/status` | [`NodeStatus`] |
+//! | `GET /v1/bgp/peers` | `Vec<`[`PeerStatus`]`>` |
+//! | `GET /v1/bgp/routes` | `Vec<`[`BgpPath`]`>` |
+//! | `GET /v1/routes` | `Vec<`[`FibRoute`]`>` |
+//! | `GET /v1/services` | `Vec<`[`ServiceStatus`]`>` |
+//! | `GET /metrics` | Prometheus text |
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use viaduct_net::{Family, NextHop, OriginSource, Prefix, RouterId};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    pub node: String,
+    pub version: String,
+    pub pid: u32,
+    pub uptime_secs: u64,
+    pub router_id: RouterId,
+    pub asn: u32,
+    pub addresses: Vec<IpAddr>,
+    pub peers: usize,
+    pub peers_established: usize,
+    /// Prefixes the speaker has a usable path for, and those of them that are in the kernel.
+    pub routes_wanted: usize,
+    pub routes_installed: usize,
+    pub blocks: Vec<Prefix>,
+    pub pods: usize,
+    pub services: usize,
+    pub backends: usize,
+    /// What is not as it should be, in words an operator can act upon.
+    pub problems: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerStatus {
+    pub address: IpAddr,
+    pub asn: u32,
+    pub router_id: Option<RouterId>,
+    /// The state's name in RFC 4271 §8.2.2.
+    pub state: String,
+    pub since_secs: u64,
+    pub hold_time_secs: u16,
+    pub families: Vec<Family>,
+    pub prefixes_received: usize,
+    pub prefixes_accepted: usize,
+    pub prefixes_sent: usize,
+    /// Routes kept from a session that was lost, waiting for the peer to come back (RFC 4724).
+    pub prefixes_stale: usize,
+    pub messages_received: u64,
+    pub messages_sent: u64,
+    pub flaps: u64,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpPath {
+    pub prefix: Prefix,
+    /// The peer it came from; `None` for a prefix this node originates.
+    pub peer: Option<IpAddr>,
+    pub originated: Option<OriginSource>,
+    pub next_hop: Option<IpAddr>,
+    /// Where the next hop leads on link; empty when it is not reachable.
+    pub resolved: Vec<NextHop>,
+    pub as_path: String,
+    pub origin: String,
+    pub local_pref: Option<u32>,
+    pub med: Option<u32>,
+    pub communities: Vec<String>,
+    pub best: bool,
+    pub stale: bool,
+    /// Why it is not the best, by the step of RFC 4271 §9.1.2.2 that decided.
+    pub reason: Option<String>,
+}
+
+/// A route of ours: what is wanted beside what the kernel has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FibRoute {
+    pub prefix: Prefix,
+    /// Blackhole of a block of our own where empty.
+    pub next_hops: Vec<NextHop>,
+    pub interfaces: Vec<String>,
+    pub wanted: bool,
+    pub installed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    pub namespace: String,
+    pub name: String,
+    pub frontends: Vec<FrontendStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrontendStatus {
+    /// `ClusterIP`, `NodePort` or `LoadBalancer`.
+    pub kind: String,
+    /// The unspecified address for a NodePort.
+    pub address: SocketAddr,
+    /// `TCP` or `UDP`.
+    pub protocol: String,
+    pub port_name: Option<String>,
+    pub backends: Vec<BackendStatus>,
+    /// Whether the frontend's entry in the kernel's map is what it should be.
+    pub programmed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    pub address: SocketAddr,
+    pub node: Option<String>,
+    pub id: u32,
+    /// `active`, `terminating` or `unready`.
+    pub state: String,
+}

@@ -1,0 +1,1 @@
+//! viaduct-e2e
