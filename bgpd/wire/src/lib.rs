@@ -1,1 +1,43 @@
-//! bgp-wire
+//! BGP-4 on the wire: messages, path attributes, capabilities and the codes of NOTIFICATION.
+//!
+//! Pure: octets in, values out, and back. What arrives is never trusted; malformed input is a
+//! value that carries its consequence (RFC 7606), in the end either an [`Update`] with the
+//! consequence applied or the [`Notification`] that ends the session.
+//!
+//! The way of a message: [`split_frame`] cuts a [`Frame`] out of what was received,
+//! [`Message::decode`] reads it under the [`SessionParameters`] that the OPENs have agreed on.
+//! UPDATEs are written by [`encode_announcements`], [`encode_withdrawals`] and
+//! [`encode_end_of_rib`], which put as many prefixes into a message as fit.
+
+mod as_path;
+mod attributes;
+mod capability;
+mod community;
+mod framing;
+mod message;
+mod nlri;
+mod notification;
+mod open;
+mod reader;
+mod session;
+mod update;
+
+pub use as_path::{AsPath, AsPathError, Segment, SegmentKind};
+pub use attributes::{
+    Aggregator, AttributeError, AttributeFault, AttributeType, Consequence, Origin, PartialBits,
+    PathAttributes, UnknownAttribute,
+};
+pub use capability::{AfiSafi, Capability, GracefulRestart, GracefulRestartFamily};
+pub use community::{Community, ExtendedCommunity, LargeCommunity};
+pub use framing::{
+    EXTENDED_MESSAGE_LEN, Frame, HEADER_LEN, MAX_MESSAGE_LEN, MessageType, split_frame,
+};
+pub use message::{Message, RouteRefresh, RouteRefreshSubtype};
+pub use nlri::NlriError;
+pub use notification::{Notification, NotificationCode};
+pub use open::{HoldTime, Open};
+pub use session::{Families, PeerKind, SessionParameters};
+pub use update::{
+    Announcement, BgpNextHop, EncodeError, Update, encode_announcements, encode_end_of_rib,
+    encode_withdrawals,
+};

@@ -1,0 +1,72 @@
+use viaduct_net::Family;
+
+use super::{Announcement, BgpNextHop, Update};
+use crate::{
+    Consequence, Notification, NotificationCode, SessionParameters, attributes::Attributes, nlri,
+    reader::Reader,
+};
+
+impl Update {
+    /// Reads what follows the header. An error is the NOTIFICATION with which to end the session.
+    pub(crate) fn decode(body: &[u8], session: &SessionParameters) -> Result<Self, Notification> {
+        // RFC 7606 §3 b: lengths that contradict each other leave nothing to go by.
+        let lengths = || Notification::new(NotificationCode::MalformedAttributeList);
+        let mut reader = Reader::new(body);
+        let withdrawn_field = counted_field(&mut reader).ok_or_else(lengths)?;
+        let attribute_field = counted_field(&mut reader).ok_or_else(lengths)?;
+        let network = |_| Notification::new(NotificationCode::InvalidNetworkField);
+        let mut withdrawn = nlri::decode(withdrawn_field, Family::V4).map_err(network)?;
+        let mut classic = nlri::decode(reader.rest(), Family::V4).map_err(network)?;
+        let nothing_classic = withdrawn.is_empty() && classic.is_empty();
+        if !session.families.contains(Family::V4) {
+            withdrawn.clear();
+            classic.clear();
+        }
+
+        let mut attributes = Attributes::decode(attribute_field, session)?;
+        if !classic.is_empty() || attributes.mp_reach.is_some() {
+            attributes.require_mandatory(!classic.is_empty());
+        }
+        let end_of_rib = end_of_rib(nothing_classic, &attributes);
+
+        let mut update = Self { withdrawn, end_of_rib, ..Self::default() };
+        update.withdrawn.extend(attributes.mp_unreach.into_iter().flat_map(|mp| mp.prefixes));
+        let withdraw_all = attributes
+            .malformed
+            .iter()
+            .any(|error| error.consequence >= Consequence::TreatAsWithdraw);
+        update.malformed = attributes.malformed;
+
+        let classic_next_hop = attributes.next_hop.map(BgpNextHop::V4);
+        let mp = attributes.mp_reach.map(|mp| (mp.next_hop, mp.prefixes));
+        for (next_hop, prefixes) in std::iter::once((classic_next_hop, classic)).chain(mp) {
+            match next_hop {
+                _ if prefixes.is_empty() => {}
+                Some(next_hop) if !withdraw_all => {
+                    update.announced.push(Announcement { next_hop, prefixes });
+                }
+                _ => update.withdrawn.extend(prefixes),
+            }
+        }
+        if !update.announced.is_empty() {
+            update.attributes = attributes.path;
+        }
+        Ok(update)
+    }
+}
+
+/// A field behind a length of two octets.
+fn counted_field<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
+    let len = reader.u16()?;
+    reader.take(len.into())
+}
+
+/// RFC 4724 §2: an empty UPDATE for IPv4 unicast, a lone and empty MP_UNREACH_NLRI for others.
+fn end_of_rib(nothing_classic: bool, attributes: &Attributes) -> Option<Family> {
+    match (&attributes.mp_unreach, attributes.count) {
+        _ if !nothing_classic || !attributes.malformed.is_empty() => None,
+        (None, 0) => Some(Family::V4),
+        (Some(mp), 1) if mp.prefixes.is_empty() => Some(mp.family),
+        _ => None,
+    }
+}
