@@ -1,1 +1,69 @@
-//! ebpf-abi
+//! The keys and values that the eBPF programs and the user side share.
+//!
+//! Everything here is `repr(C)`, of integers and byte arrays, without implicit padding, with its
+//! size asserted: the kernel compares keys byte by byte, and a pinned map outlives the process
+//! that made it. A name that ends in `_be` holds network byte order, every other integer the
+//! host's. Changing a layout, the meaning of a field or the name of a map raises [`ABI_VERSION`],
+//! and with it the folder of the pins.
+//!
+//! The maps, and who writes them:
+//!
+//! | map | key | value | written by |
+//! |---|---|---|---|
+//! | [`map::SERVICES`] | [`ServiceKey`] | [`ServiceValue`] | user |
+//! | [`map::MAGLEV`] | index, `u32` | backend id, `u32` | user |
+//! | [`map::BACKENDS`] | backend id, `u32` | [`BackendValue`] | user |
+//! | [`map::ADDRESSES`] | [`Address`] | flags, `u32` | user |
+//! | [`map::PODS`] | ifindex, `u32` | [`PodValue`] | user |
+//! | [`map::CONFIG`] | 0, `u32` | [`NodeConfig`] | user |
+//! | [`map::SOCKET_ORIGINS`] | [`SocketKey`] | [`SocketOrigin`] | programs |
+//! | [`map::SOCKET_CHOICES`] | [`SocketKey`] | [`SocketChoice`] | programs |
+//! | [`map::FLOWS_EMBRYONIC`], [`map::FLOWS_ESTABLISHED`] | [`FlowKey`] | [`FlowValue`] | programs |
+//! | [`map::REPLIES`] | 0, `u32` | [`ReplyBudget`], per CPU | programs |
+//! | [`map::COUNTERS`] | [`Counter`] as `u32` | `u64`, per CPU | programs |
+#![no_std]
+
+mod address;
+mod counter;
+mod flow;
+mod node;
+mod plain;
+mod service;
+mod socket;
+
+pub use address::Address;
+pub use counter::Counter;
+pub use flow::{FlowFlags, FlowKey, FlowValue};
+pub use node::{
+    ADDRESS_NODE, ADDRESS_SERVICE, ADDRESS_VIP, NodeConfig, PodValue, ReplyBudget, SERVICE_MARK,
+};
+pub use plain::Plain;
+pub use service::{
+    BACKEND_DRAINING, BACKEND_LOCAL, BACKEND_NONE, BackendValue, SCOPE_EXTERNAL, SCOPE_INTERNAL,
+    SERVICE_DROP_WHEN_EMPTY, ServiceKey, ServiceValue,
+};
+pub use socket::{SocketChoice, SocketKey, SocketOrigin};
+
+/// Raised with every change that a pinned map or a running program would notice.
+pub const ABI_VERSION: u32 = 1;
+
+/// `IPPROTO_TCP`.
+pub const PROTOCOL_TCP: u8 = 6;
+/// `IPPROTO_UDP`.
+pub const PROTOCOL_UDP: u8 = 17;
+
+/// The names of the maps, in the object and under the pin folder.
+pub mod map {
+    pub const SERVICES: &str = "SERVICES";
+    pub const MAGLEV: &str = "MAGLEV";
+    pub const BACKENDS: &str = "BACKENDS";
+    pub const ADDRESSES: &str = "ADDRESSES";
+    pub const PODS: &str = "PODS";
+    pub const CONFIG: &str = "CONFIG";
+    pub const SOCKET_ORIGINS: &str = "SOCKET_ORIGINS";
+    pub const SOCKET_CHOICES: &str = "SOCKET_CHOICES";
+    pub const FLOWS_EMBRYONIC: &str = "FLOWS_EMBRYONIC";
+    pub const FLOWS_ESTABLISHED: &str = "FLOWS_ESTABLISHED";
+    pub const REPLIES: &str = "REPLIES";
+    pub const COUNTERS: &str = "COUNTERS";
+}
