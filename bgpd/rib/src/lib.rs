@@ -1,1 +1,38 @@
-//! bgp-rib
+//! The routing information base: one table of paths, the decision among them, and what follows
+//! for the FIB and for the peers.
+//!
+//! Adj-RIB-In, Loc-RIB and Adj-RIB-Out (RFC 4271 §3.2) are views of the one table: a path knows
+//! the peer it came from, the decision leaves a [`Reason`] on every path, and what a peer is told
+//! of a prefix is a pure function of its best path ([`export`]).
+//!
+//! Changes go in through the methods of [`Rib`] and touch only the prefixes they name;
+//! [`Rib::flush`] decides those anew and gives the [`Changes`]. So a speaker may read many UPDATEs
+//! before it flushes, and one that restarts may put its first flush off until its peers have sent
+//! all they had (RFC 4724 §4.1).
+
+mod decision;
+pub mod export;
+mod import;
+mod interner;
+mod next_hop;
+mod peer;
+pub mod policy;
+mod reason;
+mod rib;
+mod slab;
+mod underlay;
+
+pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker};
+pub use peer::{Peer, PeerCounts, PeerId};
+pub use policy::{Action, Policy, PrefixMatch, Rule, Source};
+pub use reason::Reason;
+pub use rib::{
+    AnnounceError, BestChange, BestPath, Changes, PathSource, PathView, Rib, RibConfig, RibCounts,
+};
+
+/// The most next hops of one route: as many as the vRouter puts into one group.
+pub const MAX_MULTIPATH: usize = 16;
+
+/// LOCAL_PREF where a path has none: every route from outside (RFC 4271 §5.1.5 leaves the number
+/// to the speaker; this is what all others use).
+pub const DEFAULT_LOCAL_PREF: u32 = 100;

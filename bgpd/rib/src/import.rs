@@ -1,0 +1,93 @@
+//! What import says of a path. A rejected path stays in the table, where `why` finds it and a
+//! change of policy takes it up again without asking the peer.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bgp_wire::{PathAttributes, PeerKind};
+use viaduct_net::Prefix;
+
+use crate::{Peer, Reason, RibConfig};
+
+/// What the attributes alone decide, once for all prefixes of an UPDATE.
+pub(crate) fn judge_attributes(
+    config: &RibConfig,
+    peer: &Peer,
+    attributes: &PathAttributes,
+) -> Option<Reason> {
+    if attributes.as_path.contains(config.asn) {
+        return Some(Reason::AsLoop);
+    }
+    let external = peer.kind == PeerKind::External;
+    if external && peer.enforce_first_as && attributes.as_path.neighbor_as() != Some(peer.asn) {
+        return Some(Reason::FirstAs);
+    }
+    if attributes.originator_id == Some(config.router_id) {
+        return Some(Reason::OriginatorLoop);
+    }
+    // RFC 4456 §7: a reflector's cluster id is its router id where none is configured.
+    if attributes.cluster_list.contains(&Ipv4Addr::from(config.router_id)) {
+        return Some(Reason::ClusterLoop);
+    }
+    None
+}
+
+/// What the prefix decides.
+pub(crate) fn judge_prefix(peer: &Peer, prefix: Prefix) -> Option<Reason> {
+    if is_martian(prefix) {
+        return Some(Reason::Martian);
+    }
+    (!peer.import.accepts(prefix, peer.kind.into())).then_some(Reason::ImportPolicy)
+}
+
+/// Prefixes that no router can have a route to (RFC 4271 §6.3: a semantically incorrect prefix is
+/// ignored; RFC 6890 says which): with one of these a peer would take our loopback or our links.
+fn is_martian(prefix: Prefix) -> bool {
+    let within = |address: IpAddr, len| {
+        Prefix::new(address, len).is_ok_and(|martian| martian.covers(prefix))
+    };
+    match prefix.address() {
+        IpAddr::V4(address) => {
+            address.is_loopback()
+                || address.is_link_local() && prefix.len() >= 16
+                || address.is_multicast() && prefix.len() >= 4
+                || within(Ipv4Addr::UNSPECIFIED.into(), 8)
+        }
+        IpAddr::V6(address) => {
+            within(Ipv6Addr::LOCALHOST.into(), 128)
+                || within(Ipv6Addr::UNSPECIFIED.into(), 128)
+                || address.is_multicast() && prefix.len() >= 8
+                || address.is_unicast_link_local() && prefix.len() >= 10
+                || address.to_ipv4_mapped().is_some() && prefix.len() >= 96
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn martians() {
+        for (text, martian) in [
+            ("0.0.0.0/0", false),
+            ("0.0.0.0/8", true),
+            ("0.0.0.0/7", false),
+            ("127.0.0.1/32", true),
+            ("169.254.0.0/16", true),
+            ("169.0.0.0/8", false),
+            ("224.0.0.5/32", true),
+            ("224.0.0.0/3", false),
+            ("10.0.0.0/8", false),
+            ("::/0", false),
+            ("::/128", true),
+            ("::1/128", true),
+            ("fe80::/64", true),
+            ("ff02::/16", true),
+            ("::ffff:10.0.0.0/104", true),
+            ("2001:db8::/32", false),
+            ("fd00::/8", false),
+        ] {
+            assert_eq!(is_martian(text.parse().unwrap()), martian, "{text}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+use std::fmt;
+
+/// What became of a path, and by which rule. Every path in the table has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The best path: told to peers, and first in the FIB.
+    Best,
+    /// As good as the best up to the tie-breaks; its next hops are in the FIB too.
+    Multipath,
+    /// As good as the best, but the route already has as many next hops as it may.
+    MultipathLimit,
+    /// Not decided since it came: [`crate::Rib::flush`] has yet to run.
+    Undecided,
+
+    // Never a candidate, for what it is.
+    Martian,
+    AsLoop,
+    FirstAs,
+    OriginatorLoop,
+    ClusterLoop,
+    ImportPolicy,
+    // Not a candidate, for now.
+    NextHopUnreachable,
+
+    // Lost, by the step of the decision.
+    LocallyOriginated,
+    LocalPref,
+    AsPathLength,
+    Origin,
+    MultiExitDisc,
+    ExternalOverInternal,
+    IgpMetric,
+    RouterId,
+    ClusterListLength,
+    PeerAddress,
+}
+
+impl Reason {
+    /// Whether the path's next hops are in the FIB.
+    pub const fn is_selected(self) -> bool {
+        matches!(self, Self::Best | Self::Multipath)
+    }
+
+    /// Whether import has refused the path.
+    pub const fn is_rejected(self) -> bool {
+        matches!(
+            self,
+            Self::Martian
+                | Self::AsLoop
+                | Self::FirstAs
+                | Self::OriginatorLoop
+                | Self::ClusterLoop
+                | Self::ImportPolicy
+        )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Best => "best",
+            Self::Multipath => "multipath",
+            Self::MultipathLimit => "equal, beyond the limit of next hops",
+            Self::Undecided => "undecided",
+            Self::Martian => "rejected: not a unicast prefix that can be routed",
+            Self::AsLoop => "rejected: our AS in AS_PATH (RFC 4271 9.1.2)",
+            Self::FirstAs => "rejected: AS_PATH does not begin with the peer's AS (RFC 4271 6.3)",
+            Self::OriginatorLoop => "rejected: ORIGINATOR_ID is ours (RFC 4456 8)",
+            Self::ClusterLoop => "rejected: our cluster in CLUSTER_LIST (RFC 4456 8)",
+            Self::ImportPolicy => "rejected: import policy",
+            Self::NextHopUnreachable => "unusable: next hop unreachable (RFC 4271 9.1.2.1)",
+            Self::LocallyOriginated => "lost: originated by this node",
+            Self::LocalPref => "lost: lower LOCAL_PREF",
+            Self::AsPathLength => "lost: longer AS_PATH (RFC 4271 9.1.2.2 a)",
+            Self::Origin => "lost: higher ORIGIN (RFC 4271 9.1.2.2 b)",
+            Self::MultiExitDisc => "lost: higher MULTI_EXIT_DISC (RFC 4271 9.1.2.2 c)",
+            Self::ExternalOverInternal => "lost: internal against external (RFC 4271 9.1.2.2 d)",
+            Self::IgpMetric => "lost: farther next hop (RFC 4271 9.1.2.2 e)",
+            Self::RouterId => "lost: higher router id (RFC 4271 9.1.2.2 f)",
+            Self::ClusterListLength => "lost: longer CLUSTER_LIST (RFC 4456 9)",
+            Self::PeerAddress => "lost: higher peer address (RFC 4271 9.1.2.2 g)",
+        })
+    }
+}
