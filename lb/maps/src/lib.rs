@@ -1,1 +1,30 @@
-//! lb-maps
+//! The eBPF data plane of a node, loaded, pinned and adopted.
+//!
+//! [`DataPlane::load`] brings the programs into the kernel and their maps to the user side.
+//! Everything that translates traffic is pinned under `PIN_DIR/v<ABI_VERSION>/`, so it outlives
+//! this process: dropping a [`DataPlane`] detaches nothing, and loading it again adopts the maps
+//! with all they hold and puts the new programs behind the old links in one step each.
+//!
+//! ```text
+//! PIN_DIR/v1/maps/SERVICES …          the maps, by their names
+//! PIN_DIR/v1/links/cgroup_connect4 …  one link per socket program
+//! PIN_DIR/v1/links/uplink_IFINDEX     TCX at an uplink (kernels from 6.6 on)
+//! PIN_DIR/v1/links/pod_IFINDEX        TCX at the host side of a pod's veth
+//! ```
+//! On a kernel without TCX the programs sit on clsact under a fixed priority and handle, which
+//! the next process replaces in place.
+
+mod attach;
+mod clsact;
+mod error;
+mod link;
+mod maps;
+mod object;
+mod sys;
+mod table;
+
+pub use attach::{DataPlane, PodAddresses};
+pub use error::{AttachError, LoadError, MapError};
+pub use maps::{Maps, Sizes};
+pub use object::{Options, probe};
+pub use table::{Arena, Counters, Table};

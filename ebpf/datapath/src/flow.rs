@@ -1,0 +1,210 @@
+//! The two entries of a flow: made together, moved together, and found again apart.
+//!
+//! What is marked `inline(never)`, here and in the other modules, has a frame of its own on the
+//! kernel's stack: one program's path through all of them has 512 bytes.
+
+use ebpf_abi::{
+    BACKEND_DRAINING, BackendValue, Counter, FlowFlags, FlowKey, FlowValue, PROTOCOL_TCP,
+};
+
+use crate::{Flows, Stage, Tuple};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// A UDP flow that was silent for so long is a new one (RFC 4787 §4.3: not less than two minutes).
+const UDP_IDLE_NANOS: u64 = 120 * SECOND;
+/// A TCP flow that was silent for so long gives up its port (RFC 5382 §5: two hours and four
+/// minutes at least).
+const TCP_IDLE_NANOS: u64 = (2 * 60 + 4) * 60 * SECOND;
+/// The same after a FIN or RST: as long as TIME-WAIT lasts on Linux.
+const CLOSING_IDLE_NANOS: u64 = 60 * SECOND;
+/// The same where nothing was ever answered.
+const EMBRYONIC_IDLE_NANOS: u64 = 30 * SECOND;
+/// A client that was silent for so long may be sending again what was not answered: see whether
+/// the other entry is still there.
+const SUSPECT_NANOS: u64 = SECOND;
+
+// A table that evicts by age must not hold a flow that is thought dead for longer than one alive.
+const _: () = assert!(
+    EMBRYONIC_IDLE_NANOS < CLOSING_IDLE_NANOS
+        && CLOSING_IDLE_NANOS < UDP_IDLE_NANOS
+        && UDP_IDLE_NANOS < TCP_IDLE_NANOS
+);
+
+/// Looks up the flow of a packet and notes that the packet has passed. `flow` becomes what the
+/// entry was before.
+#[inline(never)]
+pub(crate) fn find<S: Flows>(state: &S, tuple: &Tuple, flow: &mut FlowValue) -> Option<Stage> {
+    let now = state.now_nanos();
+    let mut passed = FlowFlags::SEEN;
+    if tuple.closes() {
+        passed |= FlowFlags::CLOSING;
+    }
+    let mut note = |entry: &mut FlowValue| {
+        *flow = *entry;
+        entry.last_seen_nanos = now;
+        entry.flags = entry.flags.with(passed);
+    };
+    let stage = if state.visit_flow(Stage::Established, &tuple.key, &mut note).is_some() {
+        Stage::Established
+    } else {
+        state.visit_flow(Stage::Embryonic, &tuple.key, &mut note)?;
+        Stage::Embryonic
+    };
+    if tuple.closes() {
+        // Each entry says it, so that neither direction's end is needed to know.
+        state.visit_flow(stage, &counterpart(flow, tuple.key.protocol), |other| {
+            other.flags = other.flags.with(FlowFlags::CLOSING);
+        });
+    }
+    Some(stage)
+}
+
+/// The key of the other direction: the translated packet, turned round.
+#[inline(always)]
+pub(crate) fn counterpart(flow: &FlowValue, protocol: u8) -> FlowKey {
+    FlowKey {
+        source: flow.destination,
+        destination: flow.source,
+        source_port_be: flow.destination_port_be,
+        destination_port_be: flow.source_port_be,
+        protocol,
+        reserved: [0; 3],
+    }
+}
+
+/// Whether a client's packet begins a new flow although there is one with its addresses.
+#[inline(always)]
+pub(crate) fn begins_anew<S: Flows>(state: &S, flow: &FlowValue, tuple: &Tuple) -> bool {
+    let idle = state.now_nanos().saturating_sub(flow.last_seen_nanos);
+    if tuple.key.protocol == PROTOCOL_TCP {
+        // A SYN in the midst of a living connection goes to its backend, which knows how to
+        // answer it (RFC 5961 §4).
+        tuple.opens()
+            && (flow.flags.has(FlowFlags::CLOSING) || !serves(state.backend(flow.backend)))
+    } else {
+        idle > UDP_IDLE_NANOS || !serves(state.backend(flow.backend))
+    }
+}
+
+#[inline(always)]
+fn serves(backend: Option<BackendValue>) -> bool {
+    backend.is_some_and(|backend| backend.flags & BACKEND_DRAINING == 0)
+}
+
+/// Moves a flow that was answered, and whose client has sent again, to the established table; and
+/// mends a flow whose other entry was evicted.
+#[inline(never)]
+pub(crate) fn keep<S: Flows>(state: &S, key: &FlowKey, stage: Stage, flow: &mut FlowValue) {
+    let other = counterpart(flow, key.protocol);
+    let now = state.now_nanos();
+    match stage {
+        Stage::Embryonic => {
+            let Some(reply) = state.visit_flow(stage, &other, |reply| *reply) else {
+                insert_reply(state, stage, key, flow, &other);
+                return;
+            };
+            if !reply.flags.has(FlowFlags::SEEN) {
+                return;
+            }
+            // The reply first: a client's entry in the new table implies the backend's.
+            state.insert_flow(Stage::Established, &other, &reply);
+            flow.last_seen_nanos = now;
+            flow.flags = flow.flags.with(FlowFlags::SEEN);
+            state.insert_flow(Stage::Established, key, flow);
+            state.remove_flow(Stage::Embryonic, &other);
+            state.remove_flow(Stage::Embryonic, key);
+            state.count(Counter::FlowEstablished);
+        }
+        Stage::Established => {
+            if now.saturating_sub(flow.last_seen_nanos) >= SUSPECT_NANOS
+                && state.visit_flow(Stage::Established, &other, |_| ()).is_none()
+            {
+                insert_reply(state, stage, key, flow, &other);
+            }
+        }
+    }
+}
+
+/// Removes both entries.
+#[inline(never)]
+pub(crate) fn remove<S: Flows>(state: &S, key: &FlowKey, stage: Stage, flow: &FlowValue) {
+    state.remove_flow(stage, &counterpart(flow, key.protocol));
+    state.remove_flow(stage, key);
+}
+
+/// Enters a new flow in the embryonic table, given what its packets become and where they go;
+/// `false` where another flow lives under the packets that the backend would send.
+#[inline(never)]
+pub(crate) fn create<S: Flows>(state: &S, tuple: &Tuple, flow: &mut FlowValue) -> bool {
+    let key = &tuple.key;
+    flow.last_seen_nanos = state.now_nanos();
+    flow.flags = flow.flags.with(FlowFlags::SEEN);
+    if tuple.closes() {
+        flow.flags = flow.flags.with(FlowFlags::CLOSING);
+    }
+    let other = counterpart(flow, key.protocol);
+    if !vacate(state, Stage::Established, &other, key)
+        || !vacate(state, Stage::Embryonic, &other, key)
+        || !insert_reply(state, Stage::Embryonic, key, flow, &other)
+    {
+        return false;
+    }
+    // A flow of the same packets that another CPU made in between is as good.
+    state.insert_flow(Stage::Embryonic, key, flow);
+    true
+}
+
+/// Removes the entry at `other` if it belongs to the flow of `key`, or to one that is over.
+/// `false` where it belongs to another that lives.
+#[inline(never)]
+fn vacate<S: Flows>(state: &S, stage: Stage, other: &FlowKey, key: &FlowKey) -> bool {
+    let now = state.now_nanos();
+    let removable = state.visit_flow(stage, other, |flow| {
+        let own = flow.destination == key.source
+            && flow.source == key.destination
+            && flow.destination_port_be == key.source_port_be
+            && flow.source_port_be == key.destination_port_be;
+        let limit = if flow.flags.has(FlowFlags::CLOSING) {
+            CLOSING_IDLE_NANOS
+        } else if matches!(stage, Stage::Embryonic) {
+            EMBRYONIC_IDLE_NANOS
+        } else if key.protocol == PROTOCOL_TCP {
+            TCP_IDLE_NANOS
+        } else {
+            UDP_IDLE_NANOS
+        };
+        own || now.saturating_sub(flow.last_seen_nanos) > limit
+    });
+    match removable {
+        None => true,
+        Some(true) => {
+            state.remove_flow(stage, other);
+            true
+        }
+        Some(false) => false,
+    }
+}
+
+/// Enters the backend's direction of a flow, given the client's and where it belongs.
+#[inline(never)]
+fn insert_reply<S: Flows>(
+    state: &S,
+    stage: Stage,
+    key: &FlowKey,
+    flow: &FlowValue,
+    other: &FlowKey,
+) -> bool {
+    let reply = FlowValue {
+        last_seen_nanos: flow.last_seen_nanos,
+        source: key.destination,
+        destination: key.source,
+        source_port_be: key.destination_port_be,
+        destination_port_be: key.source_port_be,
+        flags: FlowFlags(FlowFlags::REPLY | flow.flags.0 & FlowFlags::NAT),
+        reserved: [0; 2],
+        backend: flow.backend,
+        reserved_end: 0,
+    };
+    state.insert_flow(stage, other, &reply)
+}

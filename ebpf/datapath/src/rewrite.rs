@@ -1,0 +1,72 @@
+use ebpf_abi::{Counter, FlowValue, PROTOCOL_UDP};
+
+use crate::{Difference, Layer4Sum, Packet, Tuple, Verdict, parse::ETHERNET};
+
+/// Writes the addresses and ports of `flow` into the packet and mends its checksums; `false` where
+/// the packet cannot be written, and is then in no state to be sent.
+#[inline(never)]
+pub(crate) fn translate<P: Packet>(packet: &mut P, tuple: &Tuple, flow: &FlowValue) -> bool {
+    let addresses = Difference::default()
+        .address(tuple.key.source, flow.source)
+        .address(tuple.key.destination, flow.destination);
+    let ports = Difference::default()
+        .word16(tuple.key.source_port_be, flow.source_port_be)
+        .word16(tuple.key.destination_port_be, flow.destination_port_be);
+    let udp = tuple.key.protocol == PROTOCOL_UDP;
+    let checksum = tuple.layer4 + if udp { 6 } else { 16 };
+    let zero_is_none = udp && tuple.v4;
+
+    packet.mend_layer4(checksum, addresses, Layer4Sum { pseudo_header: true, zero_is_none })
+        && packet.mend_layer4(checksum, ports, Layer4Sum { pseudo_header: false, zero_is_none })
+        && store_ports(packet, tuple.layer4, flow)
+        && if tuple.v4 {
+            packet.mend_layer3(ETHERNET + 10, addresses)
+                && packet.store(ETHERNET + 12, &flow.source.v4_be().to_ne_bytes(), false)
+                && packet.store(ETHERNET + 16, &flow.destination.v4_be().to_ne_bytes(), false)
+        } else {
+            packet.store(ETHERNET + 8, &flow.source.octets(), true)
+                && packet.store(ETHERNET + 24, &flow.destination.octets(), true)
+        }
+}
+
+#[inline(always)]
+fn store_ports<P: Packet>(packet: &mut P, layer4: u32, flow: &FlowValue) -> bool {
+    let [a, b] = flow.source_port_be.to_ne_bytes();
+    let [c, d] = flow.destination_port_be.to_ne_bytes();
+    packet.store(layer4, &[a, b, c, d], false)
+}
+
+/// Takes one hop from a packet that we forward past the stack (RFC 1812 §5.3.1, RFC 8200 §3).
+/// The caller has seen that more than one is left.
+#[inline(always)]
+#[must_use]
+pub(crate) fn spend_hop<P: Packet>(packet: &mut P, tuple: &Tuple) -> bool {
+    let hops = tuple.hops.wrapping_sub(1);
+    if tuple.v4 {
+        let difference = Difference::default().word16(
+            u16::from_ne_bytes([tuple.hops, tuple.key.protocol]),
+            u16::from_ne_bytes([hops, tuple.key.protocol]),
+        );
+        packet.mend_layer3(ETHERNET + 10, difference) && packet.store(ETHERNET + 8, &[hops], false)
+    } else {
+        packet.store(ETHERNET + 7, &[hops], true)
+    }
+}
+
+/// Translates a packet that passes the stack by, and takes its hop. The tuple becomes that of
+/// the packet as it leaves.
+#[inline(always)]
+pub(crate) fn forward<P: Packet>(packet: &mut P, tuple: &mut Tuple, flow: &FlowValue) -> Verdict {
+    if tuple.hops <= 1 {
+        return Verdict::Drop(Counter::DroppedTtl);
+    }
+    if !translate(packet, tuple, flow) || !spend_hop(packet, tuple) {
+        return Verdict::Drop(Counter::DroppedMalformed);
+    }
+    tuple.hops -= 1;
+    tuple.key.source = flow.source;
+    tuple.key.destination = flow.destination;
+    tuple.key.source_port_be = flow.source_port_be;
+    tuple.key.destination_port_be = flow.destination_port_be;
+    Verdict::Forward
+}

@@ -1,0 +1,136 @@
+//! What a socket is told when it connects or sends to a service.
+
+use ebpf_abi::{
+    Address, BACKEND_DRAINING, BackendValue, Counter, SCOPE_INTERNAL, ServiceValue, SocketChoice,
+    SocketKey, SocketOrigin,
+};
+
+use crate::{Frontend, Services, find_frontend, select};
+
+/// The maps that remember what a socket was told.
+pub trait Sockets: Services {
+    fn origin(&self, key: &SocketKey) -> Option<SocketOrigin>;
+    fn set_origin(&self, key: &SocketKey, origin: &SocketOrigin);
+    fn choice(&self, key: &SocketKey) -> Option<SocketChoice>;
+    fn set_choice(&self, key: &SocketKey, choice: &SocketChoice);
+    fn random(&self) -> u32;
+}
+
+/// Where a socket wants to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub cookie: u64,
+    pub address: Address,
+    pub port_be: u16,
+    pub protocol: u8,
+}
+
+impl Target {
+    #[inline(always)]
+    fn key(&self, address: Address, port_be: u16) -> SocketKey {
+        SocketKey {
+            cookie: self.cookie,
+            address,
+            port_be,
+            protocol: self.protocol,
+            reserved: [0; 5],
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// No service: the address stands.
+    Keep,
+    /// Go there instead.
+    Backend(BackendValue),
+    /// `ECONNREFUSED`.
+    Refuse,
+}
+
+/// For connect: a new choice with each call.
+///
+/// Chance rather than the hash of the addresses: the port of the socket is not known yet, and one
+/// client must spread over all backends.
+#[inline(always)]
+pub fn choose<S: Sockets>(state: &S, target: &Target) -> Choice {
+    match frontend(state, target) {
+        Frontend::None => Choice::Keep,
+        Frontend::Closed => refuse(state),
+        Frontend::Service(service) => match pick(state, target, &service) {
+            Some((_, backend)) => Choice::Backend(backend),
+            None => refuse(state),
+        },
+    }
+}
+
+/// For sendmsg of an unconnected socket: what it sends to one service goes to one backend, for as
+/// long as that takes flows.
+#[inline(always)]
+pub fn choose_for_datagram<S: Sockets>(state: &S, target: &Target) -> Choice {
+    let service = match frontend(state, target) {
+        Frontend::None => return Choice::Keep,
+        Frontend::Closed => return refuse(state),
+        Frontend::Service(service) => service,
+    };
+    let key = target.key(target.address, target.port_be);
+    if let Some(choice) = state.choice(&key)
+        && let Some(backend) = state.backend(choice.backend)
+        && backend.flags & BACKEND_DRAINING == 0
+        && backend.address.is_v4() == target.address.is_v4()
+    {
+        // The origin may have been evicted meanwhile; without it the answer has a stranger's
+        // address.
+        let origin_key = target.key(backend.address, backend.port_be);
+        if state.origin(&origin_key).is_none() {
+            state.set_origin(&origin_key, &origin(target, choice.backend));
+        }
+        return Choice::Backend(backend);
+    }
+    match pick(state, target, &service) {
+        Some((id, backend)) => {
+            state.set_choice(&key, &SocketChoice { backend: id });
+            Choice::Backend(backend)
+        }
+        None => refuse(state),
+    }
+}
+
+/// For recvmsg and getpeername: the service behind the address of a backend, if this socket was
+/// sent there.
+#[inline(always)]
+pub fn original<S: Sockets>(state: &S, peer: &Target) -> Option<SocketOrigin> {
+    state.origin(&peer.key(peer.address, peer.port_be))
+}
+
+#[inline(always)]
+fn frontend<S: Sockets>(state: &S, target: &Target) -> Frontend {
+    let flags = state.address(&target.address);
+    if flags == 0 {
+        return Frontend::None;
+    }
+    find_frontend(state, flags, &target.address, target.port_be, target.protocol, SCOPE_INTERNAL)
+}
+
+#[inline(always)]
+fn refuse<S: Sockets>(state: &S) -> Choice {
+    state.count(Counter::SocketRefused);
+    Choice::Refuse
+}
+
+#[inline(always)]
+fn pick<S: Sockets>(
+    state: &S,
+    target: &Target,
+    service: &ServiceValue,
+) -> Option<(u32, BackendValue)> {
+    let (id, backend) = select(state, service, state.random(), target.address.is_v4())?;
+    state.set_origin(&target.key(backend.address, backend.port_be), &origin(target, id));
+    state.count(Counter::SocketTranslated);
+    Some((id, backend))
+}
+
+#[inline(always)]
+fn origin(target: &Target, backend: u32) -> SocketOrigin {
+    SocketOrigin { address: target.address, port_be: target.port_be, reserved: [0; 2], backend }
+}

@@ -1,0 +1,133 @@
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
+    maps::LruHashMap,
+};
+use ebpf_abi::{
+    Address, BackendValue, Counter, FlowKey, FlowValue, NodeConfig, PodValue, ReplyBudget,
+    ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin,
+};
+use ebpf_datapath::{Flows, Services, Stage, socket::Sockets};
+
+use crate::maps;
+
+/// The maps of the kernel.
+pub struct Kernel;
+
+// SAFETY of `get` and of the pointers below: map memory stays valid until the program returns.
+// Another CPU may write at the same time; every field is an integer, so the worst that is read is
+// a value of which a part is newer, and for those that the user side replaces (services,
+// backends) the kernel swaps the whole element.
+
+impl Services for Kernel {
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey) -> Option<ServiceValue> {
+        unsafe { maps::SERVICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn maglev(&self, index: u32) -> Option<u32> {
+        maps::MAGLEV.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<BackendValue> {
+        unsafe { maps::BACKENDS.get(id) }.copied()
+    }
+
+    #[inline(always)]
+    fn address(&self, address: &Address) -> u32 {
+        unsafe { maps::ADDRESSES.get(address) }.copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn count(&self, counter: Counter) {
+        if let Some(value) = maps::COUNTERS.get_ptr_mut(counter as u32) {
+            unsafe { *value += 1 };
+        }
+    }
+}
+
+#[inline(always)]
+fn table(stage: Stage) -> &'static LruHashMap<FlowKey, FlowValue> {
+    match stage {
+        Stage::Embryonic => &maps::FLOWS_EMBRYONIC,
+        Stage::Established => &maps::FLOWS_ESTABLISHED,
+    }
+}
+
+impl Flows for Kernel {
+    #[inline(always)]
+    fn visit_flow<R>(
+        &self,
+        stage: Stage,
+        key: &FlowKey,
+        visit: impl FnOnce(&mut FlowValue) -> R,
+    ) -> Option<R> {
+        // Each arm names its map: the verifier wants it known at the call.
+        let flow = match stage {
+            Stage::Embryonic => maps::FLOWS_EMBRYONIC.get_ptr_mut(key),
+            Stage::Established => maps::FLOWS_ESTABLISHED.get_ptr_mut(key),
+        }?;
+        Some(visit(unsafe { &mut *flow }))
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, stage: Stage, key: &FlowKey, value: &FlowValue) -> bool {
+        table(stage).insert(key, value, u64::from(BPF_NOEXIST)).is_ok()
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, stage: Stage, key: &FlowKey) {
+        let _ = table(stage).remove(key);
+    }
+
+    #[inline(always)]
+    fn config(&self) -> Option<&NodeConfig> {
+        maps::CONFIG.get(0)
+    }
+
+    #[inline(always)]
+    fn pod(&self, ifindex: u32) -> Option<&PodValue> {
+        unsafe { maps::PODS.get(ifindex) }
+    }
+
+    #[inline(always)]
+    fn visit_budget<R>(&self, visit: impl FnOnce(&mut ReplyBudget) -> R) -> Option<R> {
+        let budget = maps::REPLIES.get_ptr_mut(0)?;
+        Some(visit(unsafe { &mut *budget }))
+    }
+
+    #[inline(always)]
+    fn now_nanos(&self) -> u64 {
+        unsafe { bpf_ktime_get_ns() }
+    }
+}
+
+impl Sockets for Kernel {
+    #[inline(always)]
+    fn origin(&self, key: &SocketKey) -> Option<SocketOrigin> {
+        unsafe { maps::SOCKET_ORIGINS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_origin(&self, key: &SocketKey, origin: &SocketOrigin) {
+        // A map that evicts does not fill up; without the entry only the shown address is wrong.
+        let _ = maps::SOCKET_ORIGINS.insert(key, origin, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn choice(&self, key: &SocketKey) -> Option<SocketChoice> {
+        unsafe { maps::SOCKET_CHOICES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_choice(&self, key: &SocketKey, choice: &SocketChoice) {
+        let _ = maps::SOCKET_CHOICES.insert(key, choice, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        unsafe { bpf_get_prandom_u32() }
+    }
+}

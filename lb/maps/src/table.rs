@@ -1,0 +1,173 @@
+use std::{
+    collections::BTreeMap,
+    io,
+    marker::PhantomData,
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
+
+use ebpf_abi::Plain;
+
+use crate::{MapError, sys};
+
+/// A map of the kernel with typed keys and values. A clone is the same map.
+///
+/// Every call is a system call of about a microsecond: it blocks no executor worth the name.
+#[derive(Debug)]
+pub struct Table<K, V> {
+    fd: Arc<OwnedFd>,
+    name: &'static str,
+    max_entries: u32,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K, V> Clone for Table<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            fd: self.fd.clone(),
+            name: self.name,
+            max_entries: self.max_entries,
+            types: PhantomData,
+        }
+    }
+}
+
+impl<K: Plain + Ord, V: Plain> Table<K, V> {
+    /// Takes over a map, if its keys and values have the sizes of ours.
+    pub(crate) fn new(name: &'static str, fd: OwnedFd) -> Result<Self, MapError> {
+        let info =
+            sys::map_info(fd.as_fd()).map_err(|source| MapError::Io { map: name, source })?;
+        let (key, value) = (info.key_size as usize, info.value_size as usize);
+        if (key, value) != (size_of::<K>(), size_of::<V>()) {
+            return Err(MapError::Layout { map: name, key, value });
+        }
+        Ok(Self { fd: Arc::new(fd), name, max_entries: info.max_entries, types: PhantomData })
+    }
+
+    fn error(&self, source: io::Error) -> MapError {
+        match source.raw_os_error() {
+            Some(libc::E2BIG | libc::ENOMEM) => {
+                MapError::Full { map: self.name, max_entries: self.max_entries }
+            }
+            _ => MapError::Io { map: self.name, source },
+        }
+    }
+
+    pub fn max_entries(&self) -> u32 {
+        self.max_entries
+    }
+
+    pub fn lookup(&self, key: &K) -> Result<Option<V>, MapError> {
+        let mut value = V::default();
+        let found = sys::map_lookup(self.fd.as_fd(), key.as_bytes(), value.as_bytes_mut())
+            .map_err(|error| self.error(error))?;
+        Ok(found.then_some(value))
+    }
+
+    /// Inserts or replaces, in one step for whoever reads.
+    pub fn upsert(&self, key: &K, value: &V) -> Result<(), MapError> {
+        sys::map_update(self.fd.as_fd(), key.as_bytes(), value.as_bytes())
+            .map_err(|error| self.error(error))
+    }
+
+    /// Whether there was such a key.
+    pub fn delete(&self, key: &K) -> Result<bool, MapError> {
+        sys::map_delete(self.fd.as_fd(), key.as_bytes()).map_err(|error| self.error(error))
+    }
+
+    /// Every entry. Of a map that the programs write to at the same time: a sample, in which an
+    /// entry may be missing.
+    pub fn entries(&self) -> Result<BTreeMap<K, V>, MapError> {
+        let mut entries = BTreeMap::new();
+        let mut key: Option<K> = None;
+        // A key that is deleted while we stand on it sends us back to the beginning; the bound
+        // ends what could otherwise go on for ever.
+        for _ in 0..u64::from(self.max_entries) * 2 {
+            let mut next = K::default();
+            let more = sys::map_next_key(
+                self.fd.as_fd(),
+                key.as_ref().map(Plain::as_bytes),
+                next.as_bytes_mut(),
+            )
+            .map_err(|error| self.error(error))?;
+            if !more {
+                break;
+            }
+            if let Some(value) = self.lookup(&next)? {
+                entries.insert(next, value);
+            }
+            key = Some(next);
+        }
+        Ok(entries)
+    }
+}
+
+/// The flat array in which the Maglev tables lie.
+#[derive(Clone, Debug)]
+pub struct Arena(Table<u32, u32>);
+
+impl Arena {
+    /// Entries written by one system call.
+    const BATCH_ENTRIES: usize = 4096;
+
+    pub(crate) fn new(table: Table<u32, u32>) -> Self {
+        Self(table)
+    }
+
+    /// Entries in all.
+    pub fn capacity(&self) -> u32 {
+        self.0.max_entries
+    }
+
+    /// The entries from `offset`, at most `length` and none beyond the end.
+    pub fn read(&self, offset: u32, length: u32) -> Result<Vec<u32>, MapError> {
+        let end = offset.saturating_add(length).min(self.capacity());
+        (offset..end).map(|index| Ok(self.0.lookup(&index)?.unwrap_or_default())).collect()
+    }
+
+    /// Writes `ids` from `offset` on.
+    ///
+    /// # Errors
+    /// Writes nothing where they reach beyond the end.
+    pub fn write(&self, offset: u32, ids: &[u32]) -> Result<(), MapError> {
+        let end = u64::from(offset) + ids.len() as u64;
+        if end > u64::from(self.capacity()) {
+            return Err(MapError::Full { map: self.0.name, max_entries: self.capacity() });
+        }
+        let mut next = offset;
+        for ids in ids.chunks(Self::BATCH_ENTRIES) {
+            let keys: Vec<u32> = (next..).take(ids.len()).collect();
+            sys::map_update_batch(self.0.fd.as_fd(), &keys, ids)
+                .map_err(|error| self.0.error(error))?;
+            next += ids.len() as u32;
+        }
+        Ok(())
+    }
+}
+
+/// Counters of the programs, each summed over the CPUs.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    fd: Arc<OwnedFd>,
+    cpus: usize,
+}
+
+impl Counters {
+    pub(crate) fn new(fd: OwnedFd) -> Result<Self, MapError> {
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(_, source)| MapError::Io { map: ebpf_abi::map::COUNTERS, source })?;
+        Ok(Self { fd: Arc::new(fd), cpus })
+    }
+
+    pub fn read(&self) -> Result<BTreeMap<ebpf_abi::Counter, u64>, MapError> {
+        let mut counters = BTreeMap::new();
+        let mut values = vec![0; self.cpus * size_of::<u64>()];
+        for counter in ebpf_abi::Counter::ALL {
+            sys::map_lookup(self.fd.as_fd(), &(counter as u32).to_ne_bytes(), &mut values)
+                .map_err(|source| MapError::Io { map: ebpf_abi::map::COUNTERS, source })?;
+            let (per_cpu, _) = values.as_chunks::<8>();
+            counters.insert(counter, per_cpu.iter().map(|value| u64::from_ne_bytes(*value)).sum());
+        }
+        Ok(counters)
+    }
+}
