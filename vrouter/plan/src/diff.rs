@@ -133,7 +133,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Finds for every wanted set the id that carries it: one that does so already, one all of
+    /// Finds for every wanted set an id that carries it: one that does so already, one all of
     /// whose routes want to move to it, or a new one.
     fn assign_groups(&mut self, targets: &Targets) {
         let wanted: BTreeMap<&BTreeSet<NextHop>, SetIndex> =
@@ -148,6 +148,7 @@ impl<'a> Work<'a> {
                 }
             }
         }
+        self.regroup(targets);
         // A group is made only where a route will have it: another would be swept again.
         let lacking: BTreeSet<SetIndex> = targets
             .routes
@@ -159,7 +160,28 @@ impl<'a> Work<'a> {
             .filter(|set| !self.carriers.contains_key(set))
             .collect();
         for index in lacking {
-            self.make_carrier(index, &targets.sets[index.0]);
+            self.make_group(index, &targets.sets[index.0]);
+        }
+    }
+
+    /// Gives groups all of whose routes want one other set that set, in place. Also where another
+    /// group carries it already: two groups alike cost nothing, and moving the routes would cost
+    /// an operation each.
+    fn regroup(&mut self, targets: &Targets) {
+        let groups: Vec<(NexthopId, SetIndex, &BTreeSet<NexthopId>)> = self
+            .users
+            .iter()
+            .filter(|(id, _)| !self.carried.contains_key(id))
+            .filter_map(|(id, users)| match (users, self.observed.nexthops.get(id)?) {
+                (Users::Want(set), Nexthop::Group(old)) => Some((*id, *set, old)),
+                _ => None,
+            })
+            .collect();
+        for (id, index, old) in groups {
+            let Some(new) = self.members(&targets.sets[index.0]) else { continue };
+            self.regroup.insert(id, Regroup { old: old.clone(), new });
+            self.carriers.entry(index).or_insert(id);
+            self.carried.insert(id, index);
         }
     }
 
@@ -169,27 +191,10 @@ impl<'a> Work<'a> {
         present.and_then(|id| self.carried.get(&id)) == Some(&set)
     }
 
-    fn make_carrier(&mut self, index: SetIndex, set: &BTreeSet<NextHop>) {
+    fn make_group(&mut self, index: SetIndex, set: &BTreeSet<NextHop>) {
         let Some(members) = self.members(set) else { return };
-        let movable = self.users.iter().find_map(|(id, users)| {
-            let free = *users == Users::Want(index) && !self.carried.contains_key(id);
-            match self.observed.nexthops.get(id) {
-                Some(Nexthop::Group(old)) if free => Some((*id, old.clone())),
-                _ => None,
-            }
-        });
-        let id = match movable {
-            Some((id, old)) => {
-                self.regroup.insert(id, Regroup { old, new: members.clone() });
-                id
-            }
-            None => {
-                let Some(id) = self.allocate() else { return };
-                self.make.push(Operation::PutGroup { id, members: members.clone() });
-                id
-            }
-        };
-        self.needed.extend(members);
+        let Some(id) = self.allocate() else { return };
+        self.make.push(Operation::PutGroup { id, members });
         self.carriers.insert(index, id);
         self.carried.insert(id, index);
     }
@@ -209,6 +214,7 @@ impl<'a> Work<'a> {
             };
             members.insert(id);
         }
+        self.needed.extend(&members);
         Some(members)
     }
 

@@ -86,6 +86,7 @@ fn a_lost_neighbour_is_one_deleted_object() {
         ("10.0.0.0/26", &[a, b]),
         ("10.0.0.64/26", &[a, b]),
         ("10.0.0.128/26", &[a, b, c]),
+        ("10.0.0.192/26", &[b]),
     ]);
     settle(&mut kernel, &desired);
     let lost = kernel.state.nexthops.iter().find(|(_, one)| **one == Nexthop::Via(a));
@@ -94,8 +95,12 @@ fn a_lost_neighbour_is_one_deleted_object() {
     assert_eq!(settle(&mut kernel, &desired), [Operation::DeleteNexthop { id }]);
     assert_eq!(resolved(&kernel.state)[&prefix("10.0.0.128/26")], "192.0.2.2%2,192.0.2.3%1");
     // When the speaker says the same by its routes, nothing is left to do.
-    desired =
-        complete(&[("10.0.0.0/26", &[b]), ("10.0.0.64/26", &[b]), ("10.0.0.128/26", &[b, c])]);
+    desired = complete(&[
+        ("10.0.0.0/26", &[b]),
+        ("10.0.0.64/26", &[b]),
+        ("10.0.0.128/26", &[b, c]),
+        ("10.0.0.192/26", &[b]),
+    ]);
     assert_eq!(settle(&mut kernel, &desired), []);
 }
 
