@@ -1,1 +1,37 @@
-//! bgp-speaker
+//! A BGP speaker without I/O: every peer with its state machine and timers, graceful restart, and
+//! the table of routes, in one struct that is told what happens and says what to do.
+//!
+//! [`Speaker`] takes inputs by its `handle_` functions, each with the time, and gives what follows
+//! by its `poll_` functions. It opens no socket and reads no clock; its only randomness is a seed.
+//! So a run is a function of its inputs, and can be repeated.
+
+mod announce;
+mod collision;
+mod config;
+mod drive;
+mod fsm;
+mod open;
+mod peer;
+mod receive;
+mod restart;
+mod rng;
+mod routing;
+mod speaker;
+mod status;
+mod timer;
+
+pub use announce::{MAX_UNWRITTEN_BYTES, SEND_BUFFER_BYTES};
+pub use bgp_rib::{Action as PolicyAction, Policy, PrefixMatch, Rule, Source};
+pub use collision::Direction;
+pub use config::{
+    BGP_PORT, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime, RestartTimeError,
+};
+pub use fsm::State;
+pub use speaker::{
+    Action, CONNECT_RETRY_TIME, ConnId, Connected, Deadline, FibEvent, Speaker, Stop,
+};
+pub use status::PeerStatus;
+pub use timer::Timer;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! What a speaker is told of itself and its peers. Everything here has been parsed: a value of
+//! these types can be acted upon.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use bgp_rib::Policy;
+use bgp_wire::{Families, HoldTime, PeerKind};
+use viaduct_net::{Asn, Family, RouterId};
+
+/// Peers one speaker will hold. Far above a full mesh that is wise, and a bound for every table
+/// that grows with peers.
+pub const MAX_PEERS: usize = 4096;
+
+/// The port of BGP (RFC 4271 §8.2.1).
+pub const BGP_PORT: u16 = 179;
+
+/// Seconds for which peers keep our routes while we are away: twelve bits (RFC 4724 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RestartTime(u16);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a restart time of {0} s is not possible: the field has room for 4095")]
+pub struct RestartTimeError(u16);
+
+impl RestartTime {
+    pub const MAX_SECS: u16 = 4095;
+
+    pub const fn secs(self) -> u16 {
+        self.0
+    }
+
+    pub const fn duration(self) -> Duration {
+        Duration::from_secs(self.0 as u64)
+    }
+}
+
+impl TryFrom<u16> for RestartTime {
+    type Error = RestartTimeError;
+
+    fn try_from(secs: u16) -> Result<Self, Self::Error> {
+        if secs > Self::MAX_SECS { Err(RestartTimeError(secs)) } else { Ok(Self(secs)) }
+    }
+}
+
+/// The addresses by which others reach this speaker: the next hop of what it originates and of what
+/// it passes on to another AS. A family without one is not announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalAddresses {
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl LocalAddresses {
+    pub fn of(self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.v4.map(IpAddr::V4),
+            Family::V6 => self.v6.map(IpAddr::V6),
+        }
+    }
+
+    pub fn contains(self, address: IpAddr) -> bool {
+        self.of(Family::of(address)) == Some(address)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub asn: Asn,
+    pub router_id: RouterId,
+    pub addresses: LocalAddresses,
+    /// Where the shell listens; nothing of it is known to the speaker.
+    pub listen_port: u16,
+    /// Zero: graceful restart is offered to nobody, and peers drop our routes with the session.
+    pub restart_time: RestartTime,
+    /// How long the first picture may take: at most so long after the start the FIB is told that
+    /// it is in sync, and a restarting speaker holds back its announcements (the
+    /// Selection_Deferral_Timer of RFC 4724 §4.1).
+    pub deferral: Duration,
+    /// The forwarding state of an earlier run is still in the kernel. Read at the start only.
+    pub restarting: bool,
+    /// By address, which is the peer's identity: at most [`MAX_PEERS`].
+    pub peers: BTreeMap<IpAddr, PeerConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    pub asn: Asn,
+    pub port: u16,
+    /// Wait for the peer to connect and never connect to it.
+    pub passive: bool,
+    pub hold_time: HoldTime,
+    pub families: Families,
+    /// What is taken from the peer.
+    pub import: Policy,
+    /// What the peer is told.
+    pub export: Policy,
+    /// Whether routes from outside are passed on to an internal peer with ourselves as next hop. To
+    /// an external peer all are.
+    pub next_hop_self: bool,
+    /// Hold the session down: no connection is made or taken.
+    pub shutdown: bool,
+}
+
+impl PeerConfig {
+    /// A peer of `asn` with both families and [`Policy::default_for`] its kind.
+    pub fn new(local: Asn, asn: Asn, hold_time: HoldTime) -> Self {
+        let kind = if local == asn { PeerKind::Internal } else { PeerKind::External };
+        let policy = Policy::default_for(kind);
+        Self {
+            asn,
+            port: BGP_PORT,
+            passive: false,
+            hold_time,
+            families: Families::BOTH,
+            import: policy.clone(),
+            export: policy,
+            next_hop_self: true,
+            shutdown: false,
+        }
+    }
+
+    /// Whether a running session can go on under `other`. It ends only where it would be another
+    /// session: with another AS, or about other families. A new hold time is told in the next OPEN
+    /// and waits for it.
+    pub fn session_survives(&self, other: &Self) -> bool {
+        self.asn == other.asn && self.families == other.families && !other.shutdown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_restart_time_has_twelve_bits() {
+        assert!(RestartTime::try_from(4096).is_err());
+        assert_eq!(RestartTime::try_from(4095).unwrap().secs(), 4095);
+    }
+}

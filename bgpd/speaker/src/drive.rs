@@ -1,0 +1,398 @@
+//! Drives the state machines: events in, effects done.
+
+use std::{net::IpAddr, time::Duration};
+
+use bgp_wire::{Message, Notification, NotificationCode};
+use bytes::BytesMut;
+use tracing::debug;
+
+use crate::{
+    Action, ConnId,
+    config::PeerConfig,
+    fsm::{self, Effect, Event, State},
+    open::{self, Past},
+    peer::{Peer, Slot},
+    speaker::{CONNECT_RETRY_TIME, OPEN_HOLD_TIME, Speaker, send_hold_time},
+    timer::{Owner, Timer},
+};
+
+/// IdleHoldTime after a loss without error: next to nothing, so that a restart is found at once.
+const RECONNECT_TIME: Duration = Duration::from_millis(100);
+/// IdleHoldTime doubles from the first of these to the second with every error.
+const IDLE_HOLD_TIME: Duration = Duration::from_secs(1);
+const MAX_IDLE_HOLD_TIME: Duration = Duration::from_secs(60);
+/// A session that has lasted so long was a good one, and its loss no reason to wait.
+const STEADY_TIME: Duration = Duration::from_secs(5);
+
+/// What an event brings with it.
+#[derive(Debug, Default)]
+pub(crate) struct Cause {
+    /// To be sent, or what has been received.
+    pub(crate) notification: Option<Notification>,
+    /// The message that is the event.
+    pub(crate) message: Option<Message>,
+    /// Why, for the operator.
+    pub(crate) text: Option<String>,
+}
+
+impl Cause {
+    pub(crate) fn none() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn text(text: &str) -> Self {
+        Self { text: Some(text.to_owned()), ..Self::default() }
+    }
+
+    pub(crate) fn send(notification: Notification) -> Self {
+        let text = Some(format!("sent: {notification}"));
+        Self { notification: Some(notification), message: None, text }
+    }
+
+    pub(crate) fn received(notification: Notification) -> Self {
+        let text = Some(format!("received: {notification}"));
+        Self { notification: Some(notification), message: None, text }
+    }
+
+    pub(crate) fn message(message: Message) -> Self {
+        Self { message: Some(message), ..Self::default() }
+    }
+}
+
+impl Speaker {
+    pub(crate) fn add_peer(&mut self, address: IpAddr, config: PeerConfig) {
+        self.peers.insert(address, Peer::new(config, self.now));
+        self.start_peer(address);
+    }
+
+    pub(crate) fn start_peer(&mut self, address: IpAddr) {
+        let Some(peer) = self.peers.get(&address) else { return };
+        if self.stopped || peer.config.shutdown {
+            return;
+        }
+        let event = if peer.config.passive { Event::StartPassive } else { Event::Start };
+        self.step(address, event, Cause::none());
+    }
+
+    /// Ends what there is with a peer; `farewell` tells it, silence lets it keep our routes.
+    pub(crate) fn stop_peer(&mut self, address: IpAddr, farewell: Option<Notification>) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let Some(farewell) = farewell else {
+            // Both connections end as they would if we had died.
+            let ids = [peer.second.take(), peer.connection.take()];
+            for connection in ids.into_iter().flatten() {
+                self.close(connection.id);
+            }
+            return;
+        };
+        let farewell = self.final_words(address, farewell);
+        self.step(address, Event::Stop, Cause::send(farewell));
+    }
+
+    /// Where routes outlive a NOTIFICATION only a hard reset ends them (RFC 8538 §3).
+    pub(crate) fn final_words(&self, address: IpAddr, farewell: Notification) -> Notification {
+        let agreed = self.peers.get(&address).and_then(Peer::agreed);
+        let outlive = agreed.is_some_and(|agreed| agreed.notification);
+        if outlive { farewell.into_hard_reset() } else { farewell }
+    }
+
+    pub(crate) fn remove_peer(&mut self, address: IpAddr, code: NotificationCode) {
+        self.stop_peer(address, Some(Notification::new(code)));
+        self.timers.stop_all(Owner::Peer(address));
+        self.peers.remove(&address);
+        self.ready.remove(&address);
+        self.routing.remove_peer(address);
+    }
+
+    /// A running session takes over what it can; [`PeerConfig::session_survives`] has been asked.
+    pub(crate) fn change_peer(&mut self, address: IpAddr, wanted: PeerConfig) {
+        let Some(peer) = self.peers.get(&address) else { return };
+        if peer.config == wanted {
+            return;
+        }
+        if peer.config.export != wanted.export || peer.config.next_hop_self != wanted.next_hop_self
+        {
+            self.readvertise(address, |_| true);
+        }
+        self.routing.set_import_policy(address, &wanted.import);
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let old = std::mem::replace(&mut peer.config, wanted);
+        let idles = self.peers.get(&address).is_some_and(|peer| peer.state == State::Idle);
+        let holds = self.timers.is_running(Owner::Peer(address), Timer::IdleHold);
+        if old.shutdown && idles && !holds {
+            self.start_peer(address);
+        }
+    }
+
+    /// One event of the main connection's machine.
+    pub(crate) fn step(&mut self, address: IpAddr, event: Event, cause: Cause) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let before = peer.state;
+        let since = peer.since;
+        let (next, effects) = fsm::step(before, event);
+        if next != before {
+            debug!(peer = %address, ?event, from = before.name(), to = next.name());
+            peer.state = next;
+            peer.since = self.now;
+        }
+        if let Some(text) = &cause.text {
+            peer.last_error = Some(text.clone());
+        }
+        let lasted = self.now.saturating_duration_since(since);
+        let innocent = is_innocent(before, lasted, event, cause.notification.as_ref());
+        let mut message = cause.message;
+        for &effect in effects {
+            match effect {
+                Effect::StartConnectRetryTimer => {
+                    let at = self.now + self.rng.jitter(CONNECT_RETRY_TIME);
+                    self.timers.start(Owner::Peer(address), Timer::ConnectRetry, at);
+                }
+                Effect::StopConnectRetryTimer => {
+                    self.timers.stop(Owner::Peer(address), Timer::ConnectRetry);
+                }
+                Effect::Connect => self.connect(address),
+                Effect::Drop => self.drop_main(address, before),
+                Effect::SendOpen => self.send_open(address, Slot::Main),
+                Effect::SendKeepalive => self.send_keepalive(address),
+                Effect::SendNotification => {
+                    if let Some(notification) = &cause.notification {
+                        self.send_notification(address, Slot::Main, notification);
+                    }
+                }
+                Effect::SendFsmError => self.send_fsm_error(address, before),
+                Effect::StartSessionTimers => {
+                    self.restart_hold_timer(address);
+                    self.restart_keepalive_timer(address);
+                }
+                Effect::RestartHoldTimer => self.restart_hold_timer(address),
+                Effect::RestartKeepaliveTimer => self.restart_keepalive_timer(address),
+                Effect::Hold => self.hold(address, innocent),
+                Effect::Rest => self.rest(address),
+                Effect::SessionUp => self.session_up(address),
+                Effect::SessionDown => {
+                    self.session_down(address, event, cause.notification.as_ref());
+                }
+                Effect::ReceiveUpdate => match message.take() {
+                    Some(Message::Update(update)) => self.receive_update(address, &update),
+                    Some(Message::RouteRefresh(refresh)) => self.receive_refresh(address, refresh),
+                    Some(Message::Open(_) | Message::Notification(_) | Message::Keepalive)
+                    | None => {}
+                },
+            }
+        }
+        self.promote_second(address);
+    }
+}
+
+impl Speaker {
+    fn connect(&mut self, address: IpAddr) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.connecting = true;
+        let local = self.config.addresses.of(viaduct_net::Family::of(address));
+        let port = peer.config.port;
+        self.actions.push_back(Action::Connect { peer: address, port, local });
+    }
+
+    fn drop_main(&mut self, address: IpAddr, before: State) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        if let Some(connection) = peer.connection.take() {
+            self.close(connection.id);
+        } else if before == State::Connect {
+            self.cancel_connect(address);
+        }
+    }
+
+    fn cancel_connect(&mut self, address: IpAddr) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        if std::mem::take(&mut peer.connecting) {
+            self.actions.push_back(Action::CancelConnect { peer: address });
+        }
+    }
+
+    /// Forgets a connection, and has it closed unless that is how it was lost.
+    pub(crate) fn close(&mut self, conn: ConnId) {
+        self.timers.stop_all(Owner::Connection(conn));
+        if self.connections.remove(&conn).is_some() {
+            self.actions.push_back(Action::Close { conn });
+        }
+    }
+
+    /// IdleHoldTimer: short after an innocent loss, else longer each time.
+    fn hold(&mut self, address: IpAddr, innocent: bool) {
+        self.timers.stop(Owner::Peer(address), Timer::ConnectRetry);
+        self.cancel_connect(address);
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let full = if innocent {
+            peer.failures = 0;
+            RECONNECT_TIME
+        } else {
+            peer.failures = peer.failures.saturating_add(1);
+            let doublings = (peer.failures - 1).min(16);
+            MAX_IDLE_HOLD_TIME.min(IDLE_HOLD_TIME * (1 << doublings))
+        };
+        let at = self.now + self.rng.jitter(full);
+        self.timers.start(Owner::Peer(address), Timer::IdleHold, at);
+    }
+
+    fn rest(&mut self, address: IpAddr) {
+        for timer in [Timer::ConnectRetry, Timer::IdleHold] {
+            self.timers.stop(Owner::Peer(address), timer);
+        }
+        self.cancel_connect(address);
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.failures = 0;
+        if let Some(second) = peer.second.take() {
+            self.close(second.id);
+        }
+    }
+
+    /// Where the main connection has gone, one that collided with it takes its place.
+    fn promote_second(&mut self, address: IpAddr) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let free = matches!(peer.state, State::Idle | State::Connect | State::Active);
+        if !free || peer.connection.is_some() {
+            return;
+        }
+        let Some(second) = peer.second.take() else { return };
+        peer.connection = Some(second);
+        self.enter_open_sent(address);
+    }
+
+    /// The state of a main connection that began as a second one.
+    pub(crate) fn enter_open_sent(&mut self, address: IpAddr) {
+        for timer in [Timer::ConnectRetry, Timer::IdleHold] {
+            self.timers.stop(Owner::Peer(address), timer);
+        }
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.state = State::OpenSent;
+        peer.since = self.now;
+    }
+
+    pub(crate) fn expire_on_connection(&mut self, address: IpAddr, conn: ConnId, timer: Timer) {
+        let Some(slot) = self.peers.get(&address).and_then(|peer| peer.slot_of(conn)) else {
+            return;
+        };
+        if slot == Slot::Second {
+            // The only timer it has is the one for its OPEN.
+            let expired = Notification::new(NotificationCode::HoldTimerExpired);
+            return self.drop_second(address, Some(&expired));
+        }
+        match timer {
+            Timer::Hold => {
+                let expired = Notification::new(NotificationCode::HoldTimerExpired);
+                self.step(address, Event::HoldTimerExpires, Cause::send(expired));
+            }
+            Timer::Keepalive => self.step(address, Event::KeepaliveTimerExpires, Cause::none()),
+            Timer::SendHold => {
+                let text = "the peer does not read: send hold timer expired (RFC 9687)";
+                self.step(address, Event::SendHoldTimerExpires, Cause::text(text));
+            }
+            Timer::ConnectRetry
+            | Timer::IdleHold
+            | Timer::Restart
+            | Timer::Stale
+            | Timer::SelectionDeferral => {}
+        }
+    }
+
+    pub(crate) fn send_open(&mut self, address: IpAddr, slot: Slot) {
+        let restarting = self.startup.is_restarting();
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let past = Past { restarting, forwarding: restarting || peer.had_session };
+        let open = open::ours(&self.config, &peer.config, past);
+        let mut bytes = BytesMut::new();
+        open.encode(&mut bytes);
+        let Some(connection) = peer.slot(slot) else { return };
+        connection.sent = Some(open);
+        let owner = Owner::Connection(connection.id);
+        self.timers.start(owner, Timer::Hold, self.now + OPEN_HOLD_TIME);
+        self.send(address, slot, bytes);
+    }
+
+    fn send_keepalive(&mut self, address: IpAddr) {
+        let mut bytes = BytesMut::new();
+        Message::encode_keepalive(&mut bytes);
+        self.send(address, Slot::Main, bytes);
+    }
+
+    pub(crate) fn send_notification(
+        &mut self,
+        address: IpAddr,
+        slot: Slot,
+        notification: &Notification,
+    ) {
+        let mut bytes = BytesMut::new();
+        notification.encode(&mut bytes);
+        self.send(address, slot, bytes);
+    }
+
+    fn send_fsm_error(&mut self, address: IpAddr, state: State) {
+        let code = match state {
+            State::OpenSent => NotificationCode::UnexpectedMessageInOpenSent,
+            State::OpenConfirm => NotificationCode::UnexpectedMessageInOpenConfirm,
+            State::Established => NotificationCode::UnexpectedMessageInEstablished,
+            State::Idle | State::Connect | State::Active => {
+                NotificationCode::FiniteStateMachineError
+            }
+        };
+        let notification = Notification::new(code);
+        if let Some(peer) = self.peers.get_mut(&address) {
+            peer.last_error = Some(format!("sent: {notification}"));
+        }
+        self.send_notification(address, Slot::Main, &notification);
+    }
+
+    /// Hands octets to a connection; SendHoldTimer watches while TCP does not take them.
+    pub(crate) fn send(&mut self, address: IpAddr, slot: Slot, bytes: BytesMut) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.counters.messages_sent += 1;
+        let Some(connection) = peer.slot(slot) else { return };
+        let conn = connection.id;
+        // Not known any more: this is the farewell to a connection that is already gone.
+        if !self.connections.contains_key(&conn) {
+            return;
+        }
+        if connection.unwritten == 0 {
+            let at = self.now + send_hold_time(connection);
+            self.timers.start(Owner::Connection(conn), Timer::SendHold, at);
+        }
+        connection.unwritten += bytes.len();
+        self.actions.push_back(Action::Send { conn, bytes: bytes.freeze() });
+    }
+
+    fn restart_hold_timer(&mut self, address: IpAddr) {
+        let Some(connection) = self.peers.get(&address).and_then(|peer| peer.connection.as_ref())
+        else {
+            return;
+        };
+        let owner = Owner::Connection(connection.id);
+        match connection.hold_time() {
+            Some(hold) => self.timers.start(owner, Timer::Hold, self.now + hold),
+            None => self.timers.stop(owner, Timer::Hold),
+        }
+    }
+
+    /// A third of the hold time, jittered (RFC 4271 §4.4, §10).
+    fn restart_keepalive_timer(&mut self, address: IpAddr) {
+        let Some(connection) = self.peers.get(&address).and_then(|peer| peer.connection.as_ref())
+        else {
+            return;
+        };
+        let Some(hold) = connection.hold_time() else { return };
+        let at = self.now + self.rng.jitter(hold / 3);
+        self.timers.start(Owner::Connection(connection.id), Timer::Keepalive, at);
+    }
+}
+
+/// Whether a session ended by what happens to good neighbours too, such as a restart or a cable.
+fn is_innocent(
+    before: State,
+    lasted: Duration,
+    event: Event,
+    notification: Option<&Notification>,
+) -> bool {
+    let collision =
+        notification.is_some_and(|one| one.code == NotificationCode::ConnectionCollisionResolution);
+    let lost = matches!(event, Event::TcpConnectionFails | Event::HoldTimerExpires);
+    collision || before == State::Established && lasted >= STEADY_TIME && lost
+}

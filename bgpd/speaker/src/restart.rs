@@ -1,0 +1,201 @@
+//! Graceful restart in both roles (RFC 4724, RFC 8538): what is kept of a peer that is away, and
+//! what is put off while we come back ourselves.
+
+use std::{net::IpAddr, time::Duration};
+
+use bgp_wire::{Families, Notification, NotificationCode};
+use tracing::{debug, info};
+use viaduct_net::Family;
+
+use crate::{
+    fsm::Event,
+    peer::Peer,
+    speaker::Speaker,
+    timer::{Owner, Timer},
+};
+
+/// How long a peer that is back may take to say End-of-RIB before what it has not said again goes
+/// (RFC 4724 §4.2: "an upper bound ... MAY be"). Longer than peers' own deferral.
+const STALE_TIME: Duration = Duration::from_secs(180);
+
+/// Our own start. Until it is complete a restarting speaker decides nothing and tells nothing
+/// (RFC 4724 §4.1); one that starts afresh does both at once, and only the FIB is told when its
+/// first picture is whole.
+#[derive(Debug)]
+pub(crate) struct Startup {
+    restarting: bool,
+    complete: bool,
+}
+
+impl Startup {
+    pub(crate) fn new(restarting: bool) -> Self {
+        Self { restarting, complete: false }
+    }
+
+    pub(crate) fn is_restarting(&self) -> bool {
+        self.restarting && !self.complete
+    }
+}
+
+impl Speaker {
+    /// Ends the start once every peer has told all it had. Peers that cannot say so, and those
+    /// that wait for us as we for them (R bit), are not waited for (RFC 4724 §4.1).
+    pub(crate) fn check_startup(&mut self) {
+        if self.startup.complete {
+            return;
+        }
+        // A restarting speaker without peers has not been told of them yet.
+        let nobody_yet = self.startup.restarting && self.peers.is_empty();
+        if !nobody_yet && self.peers.values().all(has_told_all) {
+            self.complete_startup("all peers have told all they had");
+        }
+    }
+
+    /// Selection_Deferral_Timer: what is there is the first picture.
+    pub(crate) fn defer_no_longer(&mut self) {
+        if !self.startup.complete {
+            self.complete_startup("the deferral time has passed");
+        }
+    }
+
+    fn complete_startup(&mut self, reason: &str) {
+        info!(reason, restarting = self.startup.restarting, "startup complete");
+        self.startup.complete = true;
+        self.timers.stop(Owner::Speaker, Timer::SelectionDeferral);
+        self.settle();
+        self.routing.synced();
+        // What was put off (RFC 4724 §4.1), End-of-RIB included.
+        self.ready.extend(self.peers.keys());
+    }
+
+    /// What becomes of a lost session's routes (RFC 4724 §4.2, RFC 8538 §4).
+    pub(crate) fn session_down(
+        &mut self,
+        address: IpAddr,
+        event: Event,
+        notification: Option<&Notification>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.counters.flaps += 1;
+        peer.out.clear();
+        peer.end_of_rib = Families::NONE;
+        let kept = match peer.agreed() {
+            Some(agreed) if outlives(event, notification, agreed.notification) => {
+                agreed.kept_families()
+            }
+            Some(_) | None => Families::NONE,
+        };
+        let restart_time = peer
+            .agreed()
+            .and_then(|agreed| agreed.graceful_restart.as_ref())
+            .map_or(Duration::ZERO, |restart| {
+                Duration::from_secs(restart.restart_time_secs.into())
+            });
+        peer.stale = kept;
+        info!(peer = %address, reason = peer.last_error, %kept, "session down");
+        self.timers.stop(Owner::Peer(address), Timer::Stale);
+        for family in Family::ALL {
+            if kept.contains(family) {
+                self.routing.mark_stale(address, family);
+            } else {
+                self.routing.clear(address, family);
+            }
+        }
+        if !kept.is_empty() {
+            let at = self.now + restart_time;
+            self.timers.start(Owner::Peer(address), Timer::Restart, at);
+        }
+    }
+
+    /// The peer is there again: stale routes stay only where it has kept forwarding by them.
+    pub(crate) fn session_up(&mut self, address: IpAddr) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let Some(agreed) = peer.connection.as_ref().and_then(|one| one.agreed.clone()) else {
+            return;
+        };
+        let config = peer.config.clone();
+        peer.had_session = true;
+        peer.last_error = None;
+        info!(
+            peer = %address,
+            router_id = %agreed.router_id,
+            families = %agreed.parameters.families,
+            hold_time_secs = agreed.hold_time.to_secs(),
+            "session up",
+        );
+        let gone = peer.stale;
+        let kept = agreed.forwarding_families();
+        peer.stale = gone.intersection(kept);
+        let waits = !peer.stale.is_empty();
+        peer.out.begin(agreed.parameters.families);
+        self.timers.stop(Owner::Peer(address), Timer::Restart);
+        if waits {
+            self.timers.start(Owner::Peer(address), Timer::Stale, self.now + STALE_TIME);
+        }
+        self.routing.session_up(address, &agreed, &config);
+        for family in gone.iter().filter(|family| !kept.contains(*family)) {
+            self.routing.sweep_stale(address, family);
+        }
+        self.advertise_all(address);
+        self.check_startup();
+    }
+
+    pub(crate) fn receive_end_of_rib(&mut self, address: IpAddr, family: Family) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        debug!(peer = %address, %family, "end of RIB");
+        peer.end_of_rib.insert(family);
+        peer.stale.remove(family);
+        if peer.stale.is_empty() {
+            self.timers.stop(Owner::Peer(address), Timer::Stale);
+        }
+        self.routing.sweep_stale(address, family);
+        self.check_startup();
+    }
+
+    /// The peer has not come back, or not told all again, in time.
+    pub(crate) fn drop_stale(&mut self, address: IpAddr) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let stale = std::mem::take(&mut peer.stale);
+        info!(peer = %address, families = %stale, "stale routes dropped");
+        for family in stale.iter() {
+            self.routing.sweep_stale(address, family);
+        }
+    }
+}
+
+fn has_told_all(peer: &Peer) -> bool {
+    if peer.config.shutdown {
+        return true;
+    }
+    let Some(agreed) = peer.agreed().filter(|_| peer.is_established()) else { return false };
+    match &agreed.graceful_restart {
+        None => true,
+        Some(restart) => {
+            let families = agreed.parameters.families;
+            restart.restart_state || families.intersection(peer.end_of_rib) == families
+        }
+    }
+}
+
+/// Whether routes outlive a session that ends so. `notification_bit`: both sides keep them over a
+/// NOTIFICATION that is no hard reset, and over an expired hold timer (RFC 8538 §4).
+fn outlives(event: Event, sent_or_received: Option<&Notification>, notification_bit: bool) -> bool {
+    let hard = sent_or_received.is_some_and(|one| one.code == NotificationCode::HardReset);
+    match event {
+        Event::TcpConnectionFails => true,
+        Event::HoldTimerExpires
+        | Event::SendHoldTimerExpires
+        | Event::MessageError
+        | Event::OpenCollisionDump
+        | Event::NotifMsg
+        | Event::TcpConnected
+        | Event::BgpOpen
+        | Event::ConnectRetryTimerExpires => notification_bit && !hard,
+        Event::Stop => false,
+        Event::Start
+        | Event::StartPassive
+        | Event::KeepaliveTimerExpires
+        | Event::KeepAliveMsg
+        | Event::UpdateMsg => false,
+    }
+}

@@ -1,0 +1,154 @@
+//! The speaker's side of the table: which peer is which there, and what goes to the FIB.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
+};
+
+use bgp_rib::{BestChange, LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig};
+use bgp_wire::Update;
+use viaduct_net::{Family, IfIndex, Origination, Underlay};
+
+use crate::{
+    config::{Config, PeerConfig},
+    open::Agreed,
+    speaker::FibEvent,
+};
+
+#[derive(Debug)]
+pub(crate) struct Routing {
+    pub(crate) rib: Rib,
+    /// Peers that have had a session.
+    ids: BTreeMap<IpAddr, PeerId>,
+    underlay: Underlay,
+    /// What the shell has not taken yet. It takes all after every input, so this is as long as
+    /// what one input can change.
+    fib: VecDeque<FibEvent>,
+}
+
+impl Routing {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            rib: Rib::new(rib_config(config)),
+            ids: BTreeMap::new(),
+            underlay: Underlay::from([]),
+            fib: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn set_config(&mut self, config: &Config) {
+        self.rib.set_config(rib_config(config));
+    }
+
+    pub(crate) fn set_underlay(&mut self, underlay: &Underlay) {
+        self.underlay = underlay.clone();
+        self.rib.set_underlay(underlay.clone());
+    }
+
+    pub(crate) fn set_originations(&mut self, originations: &BTreeSet<Origination>) {
+        let all: Vec<_> = originations.iter().copied().collect();
+        self.rib.set_originations(&all);
+    }
+
+    /// A session has come up: its paths may come, beside those kept from an earlier one.
+    pub(crate) fn session_up(&mut self, address: IpAddr, agreed: &Agreed, config: &PeerConfig) {
+        let peer = Peer {
+            address,
+            asn: config.asn,
+            router_id: agreed.router_id,
+            kind: agreed.parameters.peer_kind,
+            interface: self.interface_of(address),
+            reflector_client: false,
+            import: config.import.clone(),
+            enforce_first_as: true,
+            max_prefixes: Peer::DEFAULT_MAX_PREFIXES,
+        };
+        self.ids.insert(address, self.rib.add_peer(peer));
+    }
+
+    pub(crate) fn remove_peer(&mut self, address: IpAddr) {
+        if let Some(id) = self.ids.remove(&address) {
+            self.rib.remove_peer(id);
+        }
+    }
+
+    pub(crate) fn set_import_policy(&mut self, address: IpAddr, policy: &bgp_rib::Policy) {
+        if let Some(id) = self.id(address) {
+            self.rib.set_import_policy(id, policy.clone());
+        }
+    }
+
+    pub(crate) fn update(
+        &mut self,
+        address: IpAddr,
+        update: &Update,
+    ) -> Result<(), bgp_rib::AnnounceError> {
+        match self.id(address) {
+            Some(id) => self.rib.update(id, update),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn clear(&mut self, address: IpAddr, family: Family) {
+        if let Some(id) = self.id(address) {
+            self.rib.withdraw_family(id, family);
+        }
+    }
+
+    pub(crate) fn mark_stale(&mut self, address: IpAddr, family: Family) {
+        if let Some(id) = self.id(address) {
+            self.rib.mark_stale(id, family);
+        }
+    }
+
+    pub(crate) fn sweep_stale(&mut self, address: IpAddr, family: Family) {
+        if let Some(id) = self.id(address) {
+            self.rib.sweep_stale(id, family);
+        }
+    }
+
+    /// Decides what has changed; the FIB is told, and the peers' share is returned.
+    pub(crate) fn settle(&mut self) -> Vec<BestChange> {
+        let changes = self.rib.flush();
+        self.fib.extend(changes.fib.into_iter().map(FibEvent::Update));
+        changes.best
+    }
+
+    pub(crate) fn synced(&mut self) {
+        self.fib.push_back(FibEvent::Synced);
+    }
+
+    pub(crate) fn pop_fib(&mut self) -> Option<FibEvent> {
+        self.fib.pop_front()
+    }
+
+    pub(crate) fn id(&self, address: IpAddr) -> Option<PeerId> {
+        self.ids.get(&address).copied()
+    }
+
+    pub(crate) fn counts(&self, address: IpAddr) -> PeerCounts {
+        self.id(address).map(|id| self.rib.peer_counts(id)).unwrap_or_default()
+    }
+
+    /// The link a peer is on; `None` for one behind a gateway.
+    fn interface_of(&self, address: IpAddr) -> Option<IfIndex> {
+        let around = self.underlay.iter().filter(|route| route.prefix.contains(address));
+        let nearest =
+            around.max_by_key(|route| (route.prefix.len(), std::cmp::Reverse(route.metric)))?;
+        nearest.gateway.is_none().then_some(nearest.interface)
+    }
+}
+
+pub(crate) fn local_speaker(config: &Config) -> LocalSpeaker {
+    LocalSpeaker {
+        asn: config.asn,
+        address_v4: config.addresses.v4,
+        address_v6: config.addresses.v6,
+        link_local: None,
+    }
+}
+
+fn rib_config(config: &Config) -> RibConfig {
+    let addresses = Family::ALL.into_iter().filter_map(|family| config.addresses.of(family));
+    RibConfig::new(config.asn, config.router_id, addresses.collect())
+}

@@ -1,0 +1,361 @@
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bgp_wire::{Notification, NotificationCode};
+use bytes::Bytes;
+use tracing::debug;
+use viaduct_net::{Origination, RouteUpdate, Underlay};
+
+use crate::{
+    Direction,
+    config::Config,
+    drive::Cause,
+    fsm::{Event, State},
+    peer::{Connection, Peer},
+    restart::Startup,
+    rng::Rng,
+    routing::Routing,
+    timer::{Owner, Timer, Timers},
+};
+
+/// How long a peer may leave us waiting for its OPEN (RFC 4271 §8.2.2: "a large value", four
+/// minutes).
+pub(crate) const OPEN_HOLD_TIME: Duration = Duration::from_secs(240);
+
+/// ConnectRetryTime, before jitter. RFC 4271 §10 suggests two minutes for the Internet; within a
+/// cluster a node that comes up is wanted within seconds, and a SYN is cheap.
+pub const CONNECT_RETRY_TIME: Duration = Duration::from_secs(5);
+
+/// The name of a TCP connection, chosen by the shell and never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// What the shell is to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Begin a connection and answer with `handle_connected` or `handle_connect_failed`. An
+    /// attempt for the same peer that is still under way is given up.
+    Connect {
+        peer: IpAddr,
+        port: u16,
+        local: Option<IpAddr>,
+    },
+    /// Give up the attempt that is under way. If it has succeeded meanwhile no harm is done.
+    CancelConnect {
+        peer: IpAddr,
+    },
+    Send {
+        conn: ConnId,
+        bytes: Bytes,
+    },
+    /// Close behind what was sent. Nothing of the connection is wanted any more.
+    Close {
+        conn: ConnId,
+    },
+}
+
+/// What the FIB is to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FibEvent {
+    Update(RouteUpdate),
+    /// The first picture is complete: what was not in it can be purged. Said once.
+    Synced,
+}
+
+/// When the speaker wants `handle_timeout`, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    pub at: Instant,
+    pub timer: Timer,
+    pub peer: Option<IpAddr>,
+}
+
+/// A connection that stands, from the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    pub conn: ConnId,
+    pub peer: IpAddr,
+    pub direction: Direction,
+}
+
+/// How the speaker goes away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// For good: peers are told, with these words for their operator, and drop our routes.
+    Administrative(String),
+    /// To come back: connections end without a word, and peers that know graceful restart keep
+    /// our routes for the restart time.
+    Restart,
+}
+
+/// A BGP speaker with all its peers. Nothing happens in it but by its `handle_` functions; after
+/// each of them, or after several, take what `poll_action`, `poll_fib` and `poll_timeout` give.
+#[derive(Debug)]
+pub struct Speaker {
+    pub(crate) config: Arc<Config>,
+    pub(crate) peers: BTreeMap<IpAddr, Peer>,
+    /// Whose each connection is; at most two for each peer.
+    pub(crate) connections: BTreeMap<ConnId, IpAddr>,
+    pub(crate) timers: Timers,
+    pub(crate) rng: Rng,
+    /// Bounded by what one input can cause; updates are made only when the shell polls.
+    pub(crate) actions: VecDeque<Action>,
+    pub(crate) routing: Routing,
+    pub(crate) startup: Startup,
+    /// Peers that may have updates to be sent.
+    pub(crate) ready: BTreeSet<IpAddr>,
+    pub(crate) stopped: bool,
+    /// Of the latest input: for what is made while polling.
+    pub(crate) now: Instant,
+}
+
+impl Speaker {
+    /// A speaker with these peers, all in their first attempt. The seed makes its jitter: give each
+    /// speaker another.
+    pub fn new(config: Arc<Config>, seed: u64, now: Instant) -> Self {
+        let mut speaker = Self {
+            peers: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            timers: Timers::default(),
+            rng: Rng::new(seed),
+            actions: VecDeque::new(),
+            routing: Routing::new(&config),
+            startup: Startup::new(config.restarting),
+            ready: BTreeSet::new(),
+            stopped: false,
+            now,
+            config: config.clone(),
+        };
+        let deferral = now + config.deferral;
+        speaker.timers.start(Owner::Speaker, Timer::SelectionDeferral, deferral);
+        for (&address, peer) in &config.peers {
+            speaker.add_peer(address, peer.clone());
+        }
+        speaker.check_startup();
+        speaker
+    }
+
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Takes over a configuration. Sessions go on unless what they have agreed on has changed;
+    /// changed policies are applied to what was learned and told before.
+    pub fn handle_config(&mut self, config: Arc<Config>, now: Instant) {
+        self.now = now;
+        if self.stopped || config == self.config {
+            return;
+        }
+        if self.config.addresses != config.addresses {
+            let all: Vec<_> = self.peers.keys().copied().collect();
+            all.into_iter().for_each(|address| self.readvertise(address, |_| true));
+        }
+        let old = std::mem::replace(&mut self.config, config.clone());
+        self.routing.set_config(&config);
+        let gone: Vec<_> =
+            self.peers.keys().filter(|peer| !config.peers.contains_key(peer)).copied().collect();
+        for address in gone {
+            self.remove_peer(address, NotificationCode::PeerDeconfigured);
+        }
+        let all_anew = old.asn != config.asn || old.router_id != config.router_id;
+        for (&address, wanted) in &config.peers {
+            match self.peers.get(&address) {
+                None => self.add_peer(address, wanted.clone()),
+                Some(peer)
+                    if all_anew
+                        || peer.config != *wanted && !peer.config.session_survives(wanted) =>
+                {
+                    self.remove_peer(
+                        address,
+                        if wanted.shutdown {
+                            NotificationCode::AdministrativeShutdown
+                        } else {
+                            NotificationCode::OtherConfigurationChange
+                        },
+                    );
+                    self.add_peer(address, wanted.clone());
+                }
+                Some(_) => self.change_peer(address, wanted.clone()),
+            }
+        }
+        self.check_startup();
+    }
+
+    /// The whole underlay, over which next hops are resolved.
+    pub fn handle_underlay(&mut self, underlay: &Underlay, now: Instant) {
+        self.now = now;
+        self.routing.set_underlay(underlay);
+    }
+
+    /// The whole set of what this speaker announces of its own.
+    pub fn handle_originations(&mut self, originations: &BTreeSet<Origination>, now: Instant) {
+        self.now = now;
+        self.routing.set_originations(originations);
+    }
+
+    /// A connection stands: one that was asked for, or one that a peer has opened.
+    pub fn handle_connected(&mut self, connected: Connected, now: Instant) {
+        self.now = now;
+        let Connected { conn, peer: address, direction } = connected;
+        let Some(peer) = self.peers.get_mut(&address) else {
+            return self.actions.push_back(Action::Close { conn });
+        };
+        if direction == Direction::Outgoing {
+            peer.connecting = false;
+        }
+        self.connections.insert(conn, address);
+        let connection = Connection::new(conn, direction);
+        match peer.state {
+            State::Idle => {
+                // After a loss that was nobody's error the peer may be quicker than our timer.
+                let may_come = peer.failures == 0
+                    && self.timers.is_running(Owner::Peer(address), Timer::IdleHold);
+                peer.connection = Some(connection);
+                if may_come {
+                    self.timers.stop(Owner::Peer(address), Timer::IdleHold);
+                    self.step(address, Event::StartPassive, Cause::none());
+                }
+                self.step(address, Event::TcpConnected, Cause::none());
+            }
+            State::Connect | State::Active => {
+                peer.connection = Some(connection);
+                self.step(address, Event::TcpConnected, Cause::none());
+            }
+            State::OpenSent | State::OpenConfirm | State::Established => {
+                self.second_connected(address, connection);
+            }
+        }
+    }
+
+    /// The attempt asked for by [`Action::Connect`] has failed.
+    pub fn handle_connect_failed(&mut self, address: IpAddr, error: &str, now: Instant) {
+        self.now = now;
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.connecting = false;
+        if peer.state == State::Connect {
+            self.step(address, Event::TcpConnectionFails, Cause::text(error));
+        }
+    }
+
+    /// The connection is gone, by the peer or by an error.
+    pub fn handle_closed(&mut self, conn: ConnId, reason: &str, now: Instant) {
+        self.now = now;
+        let Some(address) = self.connections.remove(&conn) else { return };
+        self.timers.stop_all(Owner::Connection(conn));
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        if peer.second.as_ref().is_some_and(|second| second.id == conn) {
+            peer.second = None;
+        } else if peer.connection.as_ref().is_some_and(|main| main.id == conn) {
+            // The session may still have to be asked what it had agreed on.
+            self.step(address, Event::TcpConnectionFails, Cause::text(reason));
+        }
+    }
+
+    /// TCP has taken so many octets of what was sent.
+    pub fn handle_written(&mut self, conn: ConnId, count: usize, now: Instant) {
+        self.now = now;
+        let Some(&address) = self.connections.get(&conn) else { return };
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let Some(slot) = peer.slot_of(conn) else { return };
+        let Some(connection) = peer.slot(slot) else { return };
+        connection.unwritten = connection.unwritten.saturating_sub(count);
+        if connection.unwritten == 0 {
+            self.timers.stop(Owner::Connection(conn), Timer::SendHold);
+        } else {
+            let send_hold = send_hold_time(connection);
+            self.timers.start(Owner::Connection(conn), Timer::SendHold, now + send_hold);
+        }
+        self.ready.insert(address);
+    }
+
+    /// Time has passed: does what was due until `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        while let Some((owner, timer)) = self.timers.pop_due(now) {
+            self.expire(owner, timer);
+        }
+    }
+
+    /// Ends every session and answers nothing any more.
+    pub fn shutdown(&mut self, stop: &Stop, now: Instant) {
+        self.now = now;
+        self.stopped = true;
+        let all: Vec<_> = self.peers.keys().copied().collect();
+        for address in all {
+            match stop {
+                Stop::Administrative(words) => {
+                    let code = NotificationCode::AdministrativeShutdown;
+                    let farewell = Notification::with_shutdown_message(code, words);
+                    self.stop_peer(address, Some(farewell));
+                }
+                Stop::Restart => self.stop_peer(address, None),
+            }
+        }
+        self.ready.clear();
+        self.timers = Timers::default();
+    }
+
+    /// The next thing to do; `None` until another input. Updates to peers are made here, so that
+    /// what several inputs have changed is told at once.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.settle();
+        while self.actions.is_empty() {
+            let address = self.ready.pop_first()?;
+            self.advertise(address);
+        }
+        self.actions.pop_front()
+    }
+
+    /// The next thing for the FIB. After [`Speaker::shutdown`] there is none: what stands in the
+    /// kernel is the business of whoever comes next.
+    pub fn poll_fib(&mut self) -> Option<FibEvent> {
+        self.settle();
+        self.routing.pop_fib()
+    }
+
+    /// The next time at which `handle_timeout` is wanted, with the reason.
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let (at, owner, timer) = self.timers.next()?;
+        let peer = match owner {
+            Owner::Speaker => None,
+            Owner::Peer(address) => Some(address),
+            Owner::Connection(conn) => self.connections.get(&conn).copied(),
+        };
+        Some(Deadline { at, timer, peer })
+    }
+
+    fn expire(&mut self, owner: Owner, timer: Timer) {
+        let address = match owner {
+            Owner::Speaker => None,
+            Owner::Peer(address) => Some(address),
+            Owner::Connection(conn) => self.connections.get(&conn).copied(),
+        };
+        debug!(?address, ?timer, "expired");
+        let Some(address) = address else {
+            return self.defer_no_longer();
+        };
+        match timer {
+            Timer::ConnectRetry => {
+                self.step(address, Event::ConnectRetryTimerExpires, Cause::none());
+            }
+            Timer::IdleHold => self.start_peer(address),
+            Timer::Hold | Timer::Keepalive | Timer::SendHold => {
+                if let Owner::Connection(conn) = owner {
+                    self.expire_on_connection(address, conn, timer);
+                }
+            }
+            Timer::Restart | Timer::Stale => self.drop_stale(address),
+            Timer::SelectionDeferral => self.defer_no_longer(),
+        }
+    }
+}
+
+/// RFC 9687 §3.1: eight minutes, or twice the hold time where that is longer.
+pub(crate) fn send_hold_time(connection: &Connection) -> Duration {
+    const EIGHT_MINUTES: Duration = Duration::from_secs(480);
+    connection.hold_time().map_or(EIGHT_MINUTES, |hold| EIGHT_MINUTES.max(hold * 2))
+}

@@ -1,0 +1,82 @@
+//! What an operator asks of a speaker.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use bgp_rib::{PathView, RibCounts};
+use viaduct_net::{Asn, Family, RouterId};
+
+use crate::{State, speaker::Speaker};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    pub address: IpAddr,
+    pub asn: Asn,
+    /// From the OPEN of the current session.
+    pub router_id: Option<RouterId>,
+    pub state: State,
+    pub since: Duration,
+    /// As agreed on; as configured while there is no session.
+    pub hold_time_secs: u16,
+    pub families: Vec<Family>,
+    pub prefixes_received: usize,
+    pub prefixes_accepted: usize,
+    pub prefixes_sent: usize,
+    pub prefixes_stale: usize,
+    pub messages_received: u64,
+    pub messages_sent: u64,
+    pub updates_received: u64,
+    pub updates_sent: u64,
+    pub flaps: u64,
+    /// Octets that TCP has not taken yet.
+    pub unwritten: usize,
+    /// Why the session is not there, or was not there the last time.
+    pub last_error: Option<String>,
+}
+
+impl Speaker {
+    /// All peers, by address.
+    pub fn peer_statuses(&self, now: Instant) -> Vec<PeerStatus> {
+        let statuses = self.peers.iter().map(|(&address, peer)| {
+            let agreed = peer.agreed();
+            let counts = self.routing.counts(address);
+            PeerStatus {
+                address,
+                asn: peer.config.asn,
+                router_id: agreed.map(|agreed| agreed.router_id),
+                state: peer.state,
+                since: now.saturating_duration_since(peer.since),
+                hold_time_secs: agreed
+                    .map_or(peer.config.hold_time, |agreed| agreed.hold_time)
+                    .to_secs(),
+                families: agreed
+                    .map_or(peer.config.families, |agreed| agreed.parameters.families)
+                    .iter()
+                    .collect(),
+                prefixes_received: counts.received as usize,
+                prefixes_accepted: counts.accepted as usize,
+                prefixes_sent: peer.out.told(),
+                prefixes_stale: counts.stale as usize,
+                messages_received: peer.counters.messages_received,
+                messages_sent: peer.counters.messages_sent,
+                updates_received: peer.counters.updates_received,
+                updates_sent: peer.counters.updates_sent,
+                flaps: peer.counters.flaps,
+                unwritten: peer.connection.as_ref().map_or(0, |connection| connection.unwritten),
+                last_error: peer.last_error.clone(),
+            }
+        });
+        statuses.collect()
+    }
+
+    /// Every path in the table, by prefix.
+    pub fn paths(&self) -> impl Iterator<Item = PathView<'_>> {
+        self.routing.rib.paths()
+    }
+
+    pub fn rib_counts(&self) -> RibCounts {
+        self.routing.rib.counts()
+    }
+}

@@ -1,0 +1,9 @@
+//! Speakers, wires and a clock in memory.
+
+mod harness;
+
+mod collision;
+mod exchange;
+mod graceful_restart;
+mod reconfigure;
+mod session;
