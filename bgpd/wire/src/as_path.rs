@@ -160,18 +160,17 @@ impl AsPath {
             missing -= segment.route_len();
             segments.push(segment);
         }
-        for segment in as4_path.segments {
-            match segments.last_mut() {
-                Some(last)
-                    if last.kind == SegmentKind::Sequence
-                        && segment.kind == SegmentKind::Sequence
-                        && last.asns.len() + segment.asns.len() <= MAX_SEGMENT_LEN =>
-                {
-                    last.asns.extend(segment.asns);
-                }
-                _ => segments.push(segment),
-            }
+        let mut rest = as4_path.segments.into_iter().peekable();
+        // A sequence that was cut in two is one again.
+        if let (Some(last), Some(first)) = (segments.last_mut(), rest.peek_mut())
+            && last.kind == SegmentKind::Sequence
+            && first.kind == SegmentKind::Sequence
+            && last.asns.len() + first.asns.len() <= MAX_SEGMENT_LEN
+        {
+            last.asns.append(&mut first.asns);
+            rest.next();
         }
+        segments.extend(rest);
         Self { segments }
     }
 

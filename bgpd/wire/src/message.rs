@@ -7,6 +7,10 @@ use crate::{
 };
 
 /// What a peer says.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all messages are UPDATEs, and one at a time is held"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     Open(Open),

@@ -58,7 +58,7 @@ pub fn encode_announcements(
     }
     let overhead = if mp_head.is_empty() { 0 } else { MAX_ATTRIBUTE_HEADER_LEN + mp_head.len() };
     let fixed = crate::HEADER_LEN + 4 + path.len() + overhead;
-    let room = session.send_limit().checked_sub(fixed).unwrap_or_default();
+    let room = session.send_limit().saturating_sub(fixed);
     let longest = prefixes.iter().copied().max_by_key(|prefix| prefix.len());
     if let Some(prefix) = longest
         && nlri::encoded_len(prefix.len()) > room
