@@ -61,7 +61,10 @@ impl Address {
     /// The wildcard of this address's family.
     #[inline(always)]
     pub const fn unspecified(self) -> Self {
-        if self.is_v4() { Self::UNSPECIFIED_V4 } else { Self::UNSPECIFIED_V6 }
+        // Made of the address at hand: a constant would lie in a map of its own, which every
+        // load makes anew, and no running program could be told to be the same.
+        let [a, b, c, _] = self.words_be;
+        if self.is_v4() { Self { words_be: [a, b, c, 0] } } else { Self { words_be: [0; 4] } }
     }
 }
 
