@@ -43,12 +43,12 @@ mod tests {
     #[test]
     fn equal_values_are_one_and_dead_ones_go() {
         let mut interner = Interner::<str>::default();
-        let kept = interner.intern("kept", Arc::from);
-        assert!(Arc::ptr_eq(&kept, &interner.intern("kept", Arc::from)));
+        let kept = interner.intern("kept", |new| Arc::from(new));
+        assert!(Arc::ptr_eq(&kept, &interner.intern("kept", |new| Arc::from(new))));
         for i in 0..10 * MIN_SWEEP {
-            interner.intern(&i.to_string(), Arc::from);
+            interner.intern(&i.to_string(), |new| Arc::from(new));
             assert!(interner.len() <= MIN_SWEEP);
         }
-        assert!(Arc::ptr_eq(&kept, &interner.intern("kept", Arc::from)));
+        assert!(Arc::ptr_eq(&kept, &interner.intern("kept", |new| Arc::from(new))));
     }
 }

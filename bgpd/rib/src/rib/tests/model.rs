@@ -1,0 +1,446 @@
+//! Random operations on the table and on a model of it that keeps nothing but the inputs and
+//! works everything out anew, straight from the RFC's words.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use bgp_wire::{AsPath, Origin};
+use proptest::{collection::vec, prelude::*, sample::select};
+use viaduct_net::{Family, OriginSource, Origination, Route, RouteSource};
+
+use super::*;
+use crate::{
+    MAX_MULTIPATH, Rule,
+    policy::{Action, PrefixMatch},
+};
+
+const PEERS: &[(&str, u32)] = &[
+    ("192.0.2.1", LOCAL_AS),
+    ("192.0.2.2", LOCAL_AS),
+    ("192.0.2.3", 65001),
+    ("2001:db8::4", 65001),
+    ("192.0.2.5", 65002),
+];
+
+const PREFIXES: &[&str] = &[
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "0.0.0.0/0",
+    "198.51.100.0/24",
+    "198.51.100.128/25",
+    "203.0.113.0/24",
+    "2001:db8:1::/48",
+    "2001:db8:9::/48",
+    "::/0",
+];
+
+const NEXT_HOPS_V4: &[&str] = &[
+    "192.0.2.1",
+    "192.0.2.2",
+    "198.51.100.1",
+    "198.51.100.129",
+    "203.0.113.1",
+    "10.1.2.3",
+    "192.0.2.254",
+];
+
+const NEXT_HOPS_V6: &[&str] =
+    &["2001:db8::1", "2001:db8::2", "2001:db8:9::1", "2001:db8:1::1", "fe80::1"];
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Announce { peer: usize, prefix: usize, next_hop: usize, attributes: Box<PathAttributes> },
+    Withdraw { peer: usize, prefix: usize },
+    PeerDown { peer: usize },
+    MarkStale { peer: usize, family: Family },
+    SweepStale { peer: usize, family: Family },
+    WithdrawFamily { peer: usize, family: Family },
+    Import { peer: usize, all: bool },
+    Originate(BTreeSet<usize>),
+    Underlay(BTreeSet<usize>),
+    Flush,
+}
+
+fn underlay_routes() -> Vec<UnderlayRoute> {
+    vec![
+        on_link("192.0.2.0/24", 1),
+        on_link("2001:db8::/64", 1),
+        on_link("fe80::/64", 1),
+        via("0.0.0.0/0", "192.0.2.9", 1, 5),
+        via("::/0", "fe80::9", 1, 5),
+        via("198.51.100.0/24", "192.0.2.10", 1, 10),
+        via("198.51.100.0/24", "192.0.2.11", 1, 10),
+        via("203.0.112.0/22", "192.0.2.12", 1, 3),
+        via("2001:db8:9::/64", "fe80::10", 1, 10),
+    ]
+}
+
+fn attributes() -> impl Strategy<Value = PathAttributes> {
+    let asns = vec(select(&[65001_u32, 65002, 65003, LOCAL_AS][..]), 0..3);
+    let local_pref = select(&[None, None, Some(100), Some(200)][..]);
+    let med = select(&[None, Some(0), Some(1), Some(2)][..]);
+    (asns, local_pref, med, select(&[Origin::Igp, Origin::Igp, Origin::Egp][..])).prop_map(
+        |(asns, local_pref, med, origin)| PathAttributes {
+            origin,
+            as_path: AsPath::sequence(asns.into_iter().map(Asn::new)),
+            med,
+            local_pref,
+            ..PathAttributes::default()
+        },
+    )
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let peer = || 0..PEERS.len();
+    let prefix = || 0..PREFIXES.len();
+    let family = || select(&Family::ALL[..]);
+    prop_oneof![
+        20 => (peer(), prefix(), 0..20_usize, attributes()).prop_map(
+            |(peer, prefix, next_hop, attributes)| Operation::Announce {
+                peer, prefix, next_hop, attributes: Box::new(attributes)
+            }
+        ),
+        5 => (peer(), prefix()).prop_map(|(peer, prefix)| Operation::Withdraw { peer, prefix }),
+        1 => peer().prop_map(|peer| Operation::PeerDown { peer }),
+        1 => (peer(), family()).prop_map(|(peer, family)| Operation::MarkStale { peer, family }),
+        1 => (peer(), family()).prop_map(|(peer, family)| Operation::SweepStale { peer, family }),
+        1 => (peer(), family())
+            .prop_map(|(peer, family)| Operation::WithdrawFamily { peer, family }),
+        1 => (peer(), any::<bool>()).prop_map(|(peer, all)| Operation::Import { peer, all }),
+        1 => proptest::collection::btree_set(prefix(), 0..3).prop_map(Operation::Originate),
+        2 => proptest::collection::btree_set(0..underlay_routes().len(), 0..9)
+            .prop_map(Operation::Underlay),
+        6 => Just(Operation::Flush),
+    ]
+}
+
+#[derive(Clone, Debug)]
+struct ModelPath {
+    attributes: PathAttributes,
+    next_hop: IpAddr,
+    stale: bool,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    paths: BTreeMap<(Prefix, usize), ModelPath>,
+    import_all: [bool; PEERS.len()],
+    own: BTreeSet<Prefix>,
+    underlay: Vec<UnderlayRoute>,
+}
+
+type Ways = (BTreeSet<NextHop>, u32);
+
+fn only_tens() -> Policy {
+    Policy::new([Rule {
+        prefixes: vec![PrefixMatch::or_longer(prefix("10.0.0.0/8"))],
+        sources: Vec::new(),
+        action: Action::Accept,
+    }])
+}
+
+impl Model {
+    fn accepted(&self, of: Prefix, from: usize, path: &ModelPath) -> bool {
+        let (_, number) = PEERS[from];
+        let asns: Vec<_> =
+            path.attributes.as_path.segments().iter().flat_map(|one| one.asns.clone()).collect();
+        let external = number != LOCAL_AS;
+        !asns.contains(&asn(LOCAL_AS))
+            && (!external || asns.first() == Some(&asn(number)))
+            && (self.import_all[from] || prefix("10.0.0.0/8").covers(of))
+    }
+
+    fn direct(&self, address: IpAddr) -> (Option<Ways>, Option<Prefix>, bool) {
+        if config().addresses.contains(&address) {
+            return (None, None, true);
+        }
+        if let IpAddr::V6(v6) = address
+            && v6.is_unicast_link_local()
+        {
+            let up = self.underlay.iter().any(|route| route.interface == IfIndex(1));
+            let ways = (BTreeSet::from([NextHop { address, interface: IfIndex(1) }]), 0);
+            return (up.then_some(ways), None, true);
+        }
+        let around = self.underlay.iter().filter(|route| route.prefix.contains(address));
+        let Some(longest) = around.clone().map(|route| route.prefix.len()).max() else {
+            return (None, None, false);
+        };
+        let longest: Vec<_> = around.filter(|route| route.prefix.len() == longest).collect();
+        let metric = longest.iter().map(|route| route.metric).min().unwrap();
+        let ways: BTreeSet<_> = longest
+            .iter()
+            .filter(|route| route.metric == metric)
+            .map(|route| NextHop {
+                address: route.gateway.unwrap_or(address),
+                interface: route.interface,
+            })
+            .collect();
+        let on_link = longest.iter().any(|route| route.metric == metric && route.gateway.is_none());
+        (Some((ways, metric)), Some(longest[0].prefix), on_link)
+    }
+
+    fn resolve(&self, address: IpAddr) -> Option<Ways> {
+        let (direct, matched, is_final) = self.direct(address);
+        if is_final {
+            return direct;
+        }
+        let mut longer: Vec<_> = self.prefixes().into_iter().collect();
+        longer.retain(|one| {
+            one.contains(address) && matched.is_none_or(|matched| one.len() > matched.len())
+        });
+        longer.sort_by_key(|one| std::cmp::Reverse(one.len()));
+        for over in longer {
+            if self.own.contains(&over) {
+                return None;
+            }
+            if let Some((_, path)) = self.ranked(over, |hop| self.direct(hop).0).first()
+                && path.next_hop != address
+            {
+                return self.direct(path.next_hop).0;
+            }
+        }
+        direct
+    }
+
+    fn prefixes(&self) -> BTreeSet<Prefix> {
+        self.paths.keys().map(|(prefix, _)| *prefix).chain(self.own.iter().copied()).collect()
+    }
+
+    /// The paths that are equal to the best, best first: each is held against every other.
+    fn ranked(
+        &self,
+        of: Prefix,
+        ways: impl Fn(IpAddr) -> Option<Ways>,
+    ) -> Vec<(usize, &ModelPath)> {
+        let mut left: Vec<_> = self
+            .paths
+            .iter()
+            .filter(|((prefix, from), path)| *prefix == of && self.accepted(of, *from, path))
+            .filter_map(|((_, from), path)| Some((*from, path, ways(path.next_hop)?.1)))
+            .collect();
+        type One<'a> = (usize, &'a ModelPath, u32);
+        let steps: [fn(&One<'_>, &One<'_>) -> Ordering; 6] = [
+            |a, b| {
+                let pref = |one: &One<'_>| one.1.attributes.local_pref.unwrap_or(100);
+                pref(b).cmp(&pref(a))
+            },
+            |a, b| a.1.attributes.as_path.route_len().cmp(&b.1.attributes.as_path.route_len()),
+            |a, b| a.1.attributes.origin.cmp(&b.1.attributes.origin),
+            |a, b| {
+                let neighbor = |one: &One<'_>| one.1.attributes.as_path.neighbor_as();
+                let med = |one: &One<'_>| one.1.attributes.med.unwrap_or(0);
+                if neighbor(a) == neighbor(b) { med(a).cmp(&med(b)) } else { Ordering::Equal }
+            },
+            |a, b| {
+                let internal = |one: &One<'_>| PEERS[one.0].1 == LOCAL_AS;
+                internal(a).cmp(&internal(b))
+            },
+            |a, b| a.2.cmp(&b.2),
+        ];
+        for step in steps {
+            let before = left.clone();
+            left.retain(|one| before.iter().all(|other| step(one, other) != Ordering::Greater));
+        }
+        left.sort_by_key(|(from, ..)| {
+            let from = peer(PEERS[*from].0, PEERS[*from].1);
+            (from.router_id, from.address)
+        });
+        left.into_iter().map(|(from, path, _)| (from, path)).collect()
+    }
+
+    fn route(&self, of: Prefix) -> Option<Route> {
+        if self.own.contains(&of) {
+            return None;
+        }
+        let equal = self.ranked(of, |hop| self.resolve(hop));
+        let (from, _) = equal.first()?;
+        let mut all = BTreeSet::new();
+        for (_, path) in &equal {
+            let (ways, _) = self.resolve(path.next_hop)?;
+            let more: BTreeSet<_> = all.union(&ways).copied().collect();
+            if more.len() <= MAX_MULTIPATH {
+                all = more;
+            }
+        }
+        let internal = PEERS[*from].1 == LOCAL_AS;
+        let source = if internal { RouteSource::Ibgp } else { RouteSource::Ebgp };
+        Some(Route { next_hops: all.into_iter().collect(), source })
+    }
+
+    /// Who tells the best path; `None` for ourselves.
+    fn best(&self, of: Prefix) -> Option<Option<usize>> {
+        if self.own.contains(&of) {
+            return Some(None);
+        }
+        self.ranked(of, |hop| self.resolve(hop)).first().map(|(from, _)| Some(*from))
+    }
+}
+
+/// Both tables, and what readers of the changes have been told so far.
+struct Pair {
+    rib: Rib,
+    model: Model,
+    ids: Vec<PeerId>,
+    fib: BTreeMap<Prefix, Route>,
+    told: BTreeMap<Prefix, crate::BestPath>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let mut rib = Rib::new(config());
+        let ids = PEERS.iter().map(|(address, number)| rib.add_peer(peer(address, *number)));
+        let ids = ids.collect();
+        let model = Model { import_all: [true; PEERS.len()], ..Model::default() };
+        Self { rib, model, ids, fib: BTreeMap::new(), told: BTreeMap::new() }
+    }
+
+    fn apply(&mut self, operation: &Operation) {
+        let Self { rib, model, ids, .. } = self;
+        match operation {
+            Operation::Announce { peer, prefix: of, next_hop: to, attributes } => {
+                let of = prefix(PREFIXES[*of]);
+                let hops = if of.family() == Family::V4 { NEXT_HOPS_V4 } else { NEXT_HOPS_V6 };
+                let next_hop = address(hops[to % hops.len()]);
+                rib.announce(ids[*peer], attributes, next_hop.into(), &[of]).unwrap();
+                let attributes = PathAttributes::clone(attributes);
+                let path = ModelPath { attributes, next_hop, stale: false };
+                model.paths.insert((of, *peer), path);
+            }
+            Operation::Withdraw { peer, prefix: of } => {
+                let of = prefix(PREFIXES[*of]);
+                rib.withdraw(ids[*peer], &[of]);
+                model.paths.remove(&(of, *peer));
+            }
+            Operation::PeerDown { peer } => {
+                rib.peer_down(ids[*peer]);
+                model.paths.retain(|(_, from), _| from != peer);
+            }
+            Operation::MarkStale { peer, family } => {
+                rib.mark_stale(ids[*peer], *family);
+                model.paths.retain(|(of, from), path| {
+                    let concerned = from == peer && of.family() == *family;
+                    let again = concerned && path.stale;
+                    path.stale |= concerned;
+                    !again
+                });
+            }
+            Operation::SweepStale { peer, family } => {
+                rib.sweep_stale(ids[*peer], *family);
+                model.paths.retain(|(of, from), path| {
+                    !(from == peer && of.family() == *family && path.stale)
+                });
+            }
+            Operation::WithdrawFamily { peer, family } => {
+                rib.withdraw_family(ids[*peer], *family);
+                model.paths.retain(|(of, from), _| from != peer || of.family() != *family);
+            }
+            Operation::Import { peer, all } => {
+                let policy = if *all { Policy::accept_all() } else { only_tens() };
+                rib.set_import_policy(ids[*peer], policy);
+                model.import_all[*peer] = *all;
+            }
+            Operation::Originate(which) => {
+                model.own = which.iter().map(|i| prefix(PREFIXES[*i])).collect();
+                let source = OriginSource::Static;
+                let all: Vec<_> =
+                    model.own.iter().map(|&prefix| Origination { prefix, source }).collect();
+                rib.set_originations(&all);
+            }
+            Operation::Underlay(which) => {
+                let all = underlay_routes();
+                model.underlay = which.iter().map(|i| all[*i]).collect();
+                rib.set_underlay(model.underlay.clone().into());
+            }
+            Operation::Flush => self.flush(),
+        }
+    }
+
+    fn flush(&mut self) {
+        let changes = self.rib.flush();
+        for update in changes.fib {
+            let old = match update.route.clone() {
+                Some(route) => self.fib.insert(update.prefix, route),
+                None => self.fib.remove(&update.prefix),
+            };
+            assert_ne!(old, update.route, "told what was known of {}", update.prefix);
+        }
+        for change in changes.best {
+            let old = match change.new.clone() {
+                Some(path) => self.told.insert(change.prefix, path),
+                None => self.told.remove(&change.prefix),
+            };
+            assert_eq!(old, change.old, "what was told of {} is another", change.prefix);
+            assert_ne!(old, change.new, "told what was known of {}", change.prefix);
+        }
+        self.check();
+    }
+
+    fn check(&self) {
+        let Self { rib, model, .. } = self;
+        for text in PREFIXES {
+            let of = prefix(text);
+            assert_eq!(self.fib.get(&of), model.route(of).as_ref(), "route of {of}");
+            assert_eq!(rib.route(of), self.fib.get(&of), "route of {of}");
+            let best = self.told.get(&of).map(|path| match path.source {
+                crate::PathSource::Local(_) => None,
+                crate::PathSource::Peer { peer, .. } => {
+                    Some(self.ids.iter().position(|id| *id == peer).unwrap())
+                }
+            });
+            assert_eq!(best, model.best(of), "best of {of}");
+            let views = rib.paths_of(of);
+            let best = views.iter().filter(|view| view.reason == Reason::Best).count();
+            assert_eq!(best, usize::from(model.best(of).is_some()), "{of}");
+            assert!(views.iter().all(|view| view.reason != Reason::Undecided), "{of}");
+            for view in views {
+                assert_eq!(
+                    view.reason == Reason::NextHopUnreachable,
+                    !view.reason.is_rejected()
+                        && view.next_hop.is_some_and(|hop| model.resolve(hop.address()).is_none()),
+                    "{view:?}"
+                );
+            }
+        }
+        let paths = model.paths.len() + model.own.len();
+        assert_eq!(rib.counts().paths, paths);
+        assert_eq!(rib.counts().routes, self.fib.len());
+        assert_eq!(rib.counts().prefixes, model.prefixes().len());
+        for (i, &id) in self.ids.iter().enumerate() {
+            let of_peer = model.paths.iter().filter(|((_, from), _)| *from == i);
+            let counts = rib.peer_counts(id);
+            assert_eq!(counts.received as usize, of_peer.clone().count());
+            assert_eq!(
+                counts.stale as usize,
+                of_peer.clone().filter(|(_, path)| path.stale).count()
+            );
+            let accepted =
+                of_peer.filter(|((of, from), path)| model.accepted(*of, *from, path)).count();
+            assert_eq!(counts.accepted as usize, accepted);
+            assert_eq!(rib.adj_rib_in(id).count(), counts.received as usize);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_table_does_what_the_model_does(operations in vec(operation(), 1..60)) {
+        let mut pair = Pair::new();
+        pair.apply(&Operation::Underlay((0..underlay_routes().len()).collect()));
+        for operation in &operations {
+            pair.apply(operation);
+        }
+        pair.flush();
+        // And all of it goes again, leaving nothing behind.
+        for i in 0..PEERS.len() {
+            pair.apply(&Operation::PeerDown { peer: i });
+        }
+        pair.apply(&Operation::Originate(BTreeSet::new()));
+        pair.flush();
+        prop_assert_eq!(pair.rib.counts().next_hops, 0);
+        prop_assert!(pair.fib.is_empty() && pair.told.is_empty());
+    }
+}
