@@ -1,0 +1,418 @@
+//! The classifiers at work: a client outside reaches services of a node, whose backends are a pod
+//! of the node and a host elsewhere.
+//!
+//! ```text
+//! client ── router ── node ── pod      client 198.51.100.9, node 192.0.2.1, pod 10.244.0.5
+//!              └───── other            other 203.0.113.2, with a backend 10.244.1.5
+//! ```
+
+#![expect(clippy::allow_attributes, reason = "the support module is shared by several tests")]
+
+#[allow(dead_code)]
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    io::{ErrorKind, Read, Write},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use ebpf_abi::{
+    Address, BACKEND_LOCAL, Counter, NodeConfig, PROTOCOL_TCP, PROTOCOL_UDP, SCOPE_EXTERNAL,
+};
+use lb_maps::{DataPlane, PodAddresses};
+use support::{Namespace, Services, options, with_bpffs};
+
+const CLIENT: [&str; 2] = ["198.51.100.9", "fd00:c::9"];
+const NODE: [&str; 2] = ["192.0.2.1", "fd00:a::1"];
+const POD: [&str; 2] = ["10.244.0.5", "fd00:244::5"];
+const ELSEWHERE: [&str; 2] = ["10.244.1.5", "fd00:244:1::5"];
+const VIP: [&str; 2] = ["10.100.0.1", "fd00:100::1"];
+const WILDCARD: [&str; 2] = ["0.0.0.0", "::"];
+
+const NAT_PORTS: std::ops::RangeInclusive<u16> = 61000..=61999;
+
+fn at(address: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(address.parse().unwrap(), port)
+}
+
+fn ip(address: &str) -> IpAddr {
+    address.parse().unwrap()
+}
+
+struct Lab {
+    client: Namespace,
+    node: Namespace,
+    pod: Namespace,
+    other: Namespace,
+    _router: Namespace,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let [client, router, node, pod, other] = std::array::from_fn(|_| Namespace::new());
+        let link = |from: &Namespace, name: &str, to: &Namespace, peer: &str| {
+            from.ip(&format!("link add {name} type veth peer name {peer} netns {}", to.path()));
+            for (namespace, name) in [(from, name), (to, peer)] {
+                namespace.sysctl(&format!("net.ipv6.conf.{name}.accept_dad"), "0");
+                namespace.ip(&format!("link set {name} up"));
+            }
+        };
+        for namespace in [&router, &node] {
+            namespace.sysctl("net.ipv4.ip_forward", "1");
+            namespace.sysctl("net.ipv6.conf.all.forwarding", "1");
+        }
+        link(&router, "client", &client, "eth0");
+        link(&router, "node", &node, "up0");
+        link(&router, "other", &other, "eth0");
+        link(&node, "pod0", &pod, "eth0");
+
+        for (name, namespace, device, v4, v6) in [
+            ("client", &client, "eth0", "198.51.100", "fd00:c:"),
+            ("node", &node, "up0", "192.0.2", "fd00:a:"),
+            ("other", &other, "eth0", "203.0.113", "fd00:b:"),
+        ] {
+            let host = match name {
+                "client" => 9,
+                "node" => 1,
+                _ => 2,
+            };
+            router.ip(&format!("address add {v4}.254/24 dev {name}"));
+            router.ip(&format!("address add {v6}:254/64 dev {name} nodad"));
+            namespace.ip(&format!("address add {v4}.{host}/24 dev {device}"));
+            namespace.ip(&format!("address add {v6}:{host}/64 dev {device} nodad"));
+            namespace.ip(&format!("route add default via {v4}.254"));
+            namespace.ip(&format!("route add default via {v6}:254"));
+        }
+        for family in 0..2 {
+            let length = [32, 128][family];
+            let other_node = ["203.0.113.2", "fd00:b::2"][family];
+            for address in [POD[family], VIP[family]] {
+                router.ip(&format!("route add {address}/{length} via {}", NODE[family]));
+            }
+            router.ip(&format!("route add {}/{length} via {other_node}", ELSEWHERE[family]));
+            other.ip(&format!("address add {}/{length} dev lo", ELSEWHERE[family]));
+            node.ip(&format!("route add {}/{length} dev pod0", POD[family]));
+            pod.ip(&format!("address add {}/{length} dev eth0", POD[family]));
+        }
+        // As on a real host: what comes from one of its own addresses is refused.
+        for name in ["all", "up0", "pod0"] {
+            node.sysctl(&format!("net.ipv4.conf.{name}.rp_filter"), "1");
+        }
+        node.ip("address add 169.254.1.1/32 dev pod0 scope link");
+        node.ip("address add fe80::1/64 dev pod0 nodad");
+        pod.ip("route add 169.254.1.1 dev eth0 scope link");
+        pod.ip("route add default via 169.254.1.1 dev eth0");
+        pod.ip("route add default via fe80::1 dev eth0");
+        Self { client, node, pod, other, _router: router }
+    }
+}
+
+/// Runs `body` with the programs attached at the node's uplink and at the pod.
+fn in_lab(body: impl FnOnce(&Lab, &DataPlane, &Path) + Send) {
+    with_bpffs(|pin_dir| {
+        let lab = Lab::new();
+        let data_plane = lab.node.run(|| start(&lab, pin_dir));
+        let services = Services::new(&data_plane);
+        for family in 0..2 {
+            services.node(ip(NODE[family]));
+            services.vip(ip(VIP[family]));
+        }
+        let config = NodeConfig {
+            node_v4: Address::from(ip(NODE[0])),
+            node_v6: Address::from(ip(NODE[1])),
+            nat_port_first: *NAT_PORTS.start(),
+            nat_port_last: *NAT_PORTS.end(),
+            reserved: 0,
+        };
+        data_plane.maps().set_config(&config).unwrap();
+        body(&lab, &data_plane, pin_dir);
+        lab.node.run(|| DataPlane::remove(pin_dir)).unwrap();
+    });
+}
+
+/// What a process does when it starts. Must run in the node's namespace.
+fn start(lab: &Lab, pin_dir: &Path) -> DataPlane {
+    let mut data_plane = DataPlane::load(&options(pin_dir)).unwrap();
+    data_plane.attach_uplink(lab.node.ifindex("up0")).unwrap();
+    let (IpAddr::V4(v4), IpAddr::V6(v6)) = (ip(POD[0]), ip(POD[1])) else { unreachable!() };
+    let pod = PodAddresses { v4: Some(v4), v6: Some(v6) };
+    data_plane.attach_pod(lab.node.ifindex("pod0"), pod).unwrap();
+    data_plane
+}
+
+/// Answers each line of a connection with the server's port and the client's address.
+fn serve_tcp(namespace: &Namespace, address: SocketAddr) {
+    let listener = namespace.run(|| TcpListener::bind(address).unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let peer = stream.peer_addr().unwrap();
+                let mut buffer = vec![0; 1 << 16];
+                while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                    let text = format!("{} {peer}\n", address.port());
+                    // A long question wants its own length back.
+                    let answer = if length > 64 { &buffer[..length] } else { text.as_bytes() };
+                    if stream.write_all(answer).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn serve_udp(namespace: &Namespace, address: SocketAddr) {
+    let socket = namespace.run(|| UdpSocket::bind(address).unwrap());
+    thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((_, client)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(format!("{} {client}\n", address.port()).as_bytes(), client);
+        }
+    });
+}
+
+fn connect(lab: &Lab, service: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = lab.client.run(|| TcpStream::connect_timeout(&service, Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    Ok(stream)
+}
+
+/// The server's port and the client as the server saw it.
+fn ask(stream: &mut TcpStream) -> (u16, SocketAddr) {
+    stream.write_all(b"who").unwrap();
+    let mut buffer = [0; 128];
+    let length = stream.read(&mut buffer).unwrap();
+    answer(&buffer[..length])
+}
+
+fn answer(bytes: &[u8]) -> (u16, SocketAddr) {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let (port, client) = text.trim().split_once(' ').unwrap();
+    (port.parse().unwrap(), client.parse().unwrap())
+}
+
+fn client_udp(lab: &Lab, service: SocketAddr) -> UdpSocket {
+    let local = at(WILDCARD[usize::from(service.is_ipv6())], 0);
+    let socket = lab.client.run(|| UdpSocket::bind(local).unwrap());
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
+}
+
+fn ask_udp(socket: &UdpSocket, service: SocketAddr) -> (u16, SocketAddr) {
+    socket.send_to(b"who", service).unwrap();
+    let mut buffer = [0; 128];
+    let (length, peer) = socket.recv_from(&mut buffer).unwrap();
+    assert_eq!(peer, service, "the answer comes from the service");
+    answer(&buffer[..length])
+}
+
+/// The frontends by which a service is reached from outside: as it is entered, and as it is asked.
+fn frontends(family: usize) -> [(SocketAddr, SocketAddr); 2] {
+    [
+        (at(VIP[family], 80), at(VIP[family], 80)),
+        (at(WILDCARD[family], 30080), at(NODE[family], 30080)),
+    ]
+}
+
+#[test]
+fn a_local_backend_sees_the_client() {
+    in_lab(|lab, data_plane, _| {
+        let mut services = Services::new(data_plane);
+        for family in 0..2 {
+            let backend = at(POD[family], 8080);
+            serve_tcp(&lab.pod, backend);
+            serve_udp(&lab.pod, backend);
+            for (frontend, asked) in frontends(family) {
+                for protocol in [PROTOCOL_TCP, PROTOCOL_UDP] {
+                    let backends = [(backend, BACKEND_LOCAL)];
+                    services.add(frontend, protocol, SCOPE_EXTERNAL, &backends);
+                }
+                let mut stream = connect(lab, asked).unwrap();
+                let client = stream.local_addr().unwrap();
+                assert_eq!(ask(&mut stream), (8080, client), "{asked}");
+                let socket = client_udp(lab, asked);
+                let port = socket.local_addr().unwrap().port();
+                for _ in 0..3 {
+                    assert_eq!(ask_udp(&socket, asked), (8080, at(CLIENT[family], port)));
+                }
+            }
+        }
+        let counters = data_plane.maps().counters.read().unwrap();
+        assert_eq!(counters[&Counter::FlowCreated], 8, "{counters:?}");
+        assert_eq!(counters[&Counter::FlowEstablished], 8, "{counters:?}");
+        assert!(data_plane.maps().flows_embryonic.entries().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_backend_elsewhere_sees_the_node() {
+    in_lab(|lab, data_plane, _| {
+        let mut services = Services::new(data_plane);
+        for family in 0..2 {
+            let backend = at(ELSEWHERE[family], 8080);
+            serve_tcp(&lab.other, backend);
+            serve_udp(&lab.other, backend);
+            for (frontend, asked) in frontends(family) {
+                for protocol in [PROTOCOL_TCP, PROTOCOL_UDP] {
+                    services.add(frontend, protocol, SCOPE_EXTERNAL, &[(backend, 0)]);
+                }
+                let mut stream = connect(lab, asked).unwrap();
+                let (_, seen) = ask(&mut stream);
+                assert_eq!(seen.ip(), ip(NODE[family]), "{asked}");
+                assert!(NAT_PORTS.contains(&seen.port()), "{seen}");
+                let socket = client_udp(lab, asked);
+                for _ in 0..3 {
+                    let (_, seen) = ask_udp(&socket, asked);
+                    assert_eq!(seen.ip(), ip(NODE[family]), "{asked}");
+                    assert!(NAT_PORTS.contains(&seen.port()), "{seen}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn much_data_arrives_whole() {
+    in_lab(|lab, data_plane, _| {
+        let mut services = Services::new(data_plane);
+        for family in 0..2 {
+            let places = [(80, &lab.pod, POD, BACKEND_LOCAL), (81, &lab.other, ELSEWHERE, 0)];
+            for (port, namespace, address, flags) in places {
+                let backend = at(address[family], 8080);
+                serve_tcp(namespace, backend);
+                let vip = at(VIP[family], port);
+                services.add(vip, PROTOCOL_TCP, SCOPE_EXTERNAL, &[(backend, flags)]);
+                let mut stream = connect(lab, vip).unwrap();
+                let sent: Vec<u8> = (0..4_000_000_u32).map(|n| (n / 7) as u8).collect();
+                let mut reader = stream.try_clone().unwrap();
+                let expected = sent.len();
+                let received = thread::spawn(move || {
+                    let mut received = vec![0; expected];
+                    reader.read_exact(&mut received).map(|()| received)
+                });
+                stream.write_all(&sent).unwrap();
+                assert!(received.join().unwrap().unwrap() == sent, "{vip}");
+            }
+        }
+    });
+}
+
+#[test]
+fn flows_spread_over_the_backends() {
+    in_lab(|lab, data_plane, _| {
+        let mut services = Services::new(data_plane);
+        for family in 0..2 {
+            let backends = [
+                (at(POD[family], 8081), BACKEND_LOCAL),
+                (at(POD[family], 8082), BACKEND_LOCAL),
+                (at(ELSEWHERE[family], 8083), 0),
+            ];
+            for (backend, flags) in backends {
+                let place = if flags == BACKEND_LOCAL { &lab.pod } else { &lab.other };
+                serve_tcp(place, backend);
+            }
+            let vip = at(VIP[family], 80);
+            services.add(vip, PROTOCOL_TCP, SCOPE_EXTERNAL, &backends);
+            let mut counts = BTreeMap::<u16, u32>::new();
+            for _ in 0..300 {
+                let (port, _) = ask(&mut connect(lab, vip).unwrap());
+                *counts.entry(port).or_default() += 1;
+            }
+            for port in 8081..=8083 {
+                assert!((60..=141).contains(&counts[&port]), "{vip}: {counts:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn what_no_one_serves_is_refused_at_once() {
+    in_lab(|lab, data_plane, _| {
+        let mut services = Services::new(data_plane);
+        for family in 0..2 {
+            for (frontend, _) in frontends(family) {
+                for protocol in [PROTOCOL_TCP, PROTOCOL_UDP] {
+                    services.add(frontend, protocol, SCOPE_EXTERNAL, &[]);
+                }
+            }
+            let asked = [at(VIP[family], 80), at(NODE[family], 30080), at(VIP[family], 81)];
+            for asked in asked {
+                let error = connect(lab, asked).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{asked} tcp");
+                // An ICMP error reaches a connected socket only.
+                let socket = client_udp(lab, asked);
+                lab.client.run(|| socket.connect(asked).unwrap());
+                socket.send(b"who").unwrap();
+                let error = socket.recv(&mut [0; 16]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{asked} udp");
+            }
+        }
+        let counters = data_plane.maps().counters.read().unwrap();
+        assert_eq!(counters[&Counter::Refused], 12, "{counters:?}");
+    });
+}
+
+#[test]
+fn a_pod_is_reached_and_answers_without_translation() {
+    in_lab(|lab, data_plane, _| {
+        for family in 0..2 {
+            let pod = at(POD[family], 8080);
+            serve_tcp(&lab.pod, pod);
+            let mut stream = connect(lab, pod).unwrap();
+            let client = stream.local_addr().unwrap();
+            assert_eq!(ask(&mut stream), (8080, client));
+        }
+        let counters = data_plane.maps().counters.read().unwrap();
+        assert!(counters.values().all(|count| *count == 0), "{counters:?}");
+    });
+}
+
+#[test]
+fn a_new_process_adopts_flows_and_links() {
+    in_lab(|lab, data_plane, pin_dir| {
+        let mut services = Services::new(data_plane);
+        let mut held = Vec::new();
+        for family in 0..2 {
+            let places = [(80, &lab.pod, POD, BACKEND_LOCAL), (81, &lab.other, ELSEWHERE, 0)];
+            for (port, namespace, address, flags) in places {
+                let backend = at(address[family], 8080);
+                serve_tcp(namespace, backend);
+                let vip = at(VIP[family], port);
+                services.add(vip, PROTOCOL_TCP, SCOPE_EXTERNAL, &[(backend, flags)]);
+                let mut stream = connect(lab, vip).unwrap();
+                let seen = ask(&mut stream);
+                held.push((stream, seen, vip));
+            }
+        }
+        for _ in 0..3 {
+            let adopted = lab.node.run(|| start(lab, pin_dir));
+            for (stream, seen, vip) in &mut held {
+                assert_eq!(ask(stream), *seen, "the connection goes on");
+                ask(&mut connect(lab, *vip).unwrap());
+            }
+            let pods = adopted.attached_pods().unwrap();
+            assert_eq!(pods.into_iter().collect::<Vec<_>>(), [lab.node.ifindex("pod0")]);
+        }
+    });
+}
+
+#[test]
+fn detaching_is_idempotent_and_survives_the_interface() {
+    in_lab(|lab, _, pin_dir| {
+        let veth = lab.node.ifindex("pod0");
+        let mut data_plane = lab.node.run(|| start(lab, pin_dir));
+        lab.node.ip("link delete pod0");
+        lab.node.run(|| {
+            data_plane.detach_pod(veth).unwrap();
+            data_plane.detach_pod(veth).unwrap();
+        });
+        assert!(data_plane.attached_pods().unwrap().is_empty());
+        assert!(data_plane.maps().pods.entries().unwrap().is_empty());
+        assert_eq!(data_plane.attached_uplinks().unwrap().len(), 1);
+    });
+}
