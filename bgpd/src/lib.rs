@@ -1,1 +1,99 @@
-//! bgpd
+//! The speaker's shell: sockets, the clock, and what the node wants to know.
+//!
+//! [`spawn`] starts one task that owns a [`bgp_speaker::Speaker`]; listeners and connections have
+//! tasks of their own, joined to it by bounded channels, so that a slow peer slows nobody else.
+//! What comes in are the latest values of configuration, originations and underlay; what goes out
+//! are routes, merged by prefix.
+
+pub mod config;
+mod connection;
+mod listener;
+mod metrics;
+mod network;
+mod status;
+mod task;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+pub use bgp_speaker::{Config, Stop};
+use tokio::sync::{mpsc, oneshot, watch};
+use viaduct_api::admin::{BgpPath, PeerStatus};
+use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
+
+use crate::task::{Query, Task};
+
+/// Questions that wait for the speaker.
+const MAX_WAITING_QUERIES: usize = 64;
+
+/// What a speaker is joined to.
+pub struct Inputs {
+    pub config: watch::Receiver<Arc<Config>>,
+    /// The whole set of what this node announces.
+    pub originations: watch::Receiver<BTreeSet<Origination>>,
+    /// The whole underlay. Without a route to it no next hop is usable.
+    pub underlay: watch::Receiver<Underlay>,
+    /// What the FIB should hold, and when the first picture of it is complete.
+    pub routes: feed::Writer<Prefix, Option<Route>>,
+}
+
+/// A running speaker. When the last handle is gone it ends as by a crash; use
+/// [`Handle::shutdown`] to part from the peers in order.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    queries: mpsc::Sender<Query>,
+    running: watch::Receiver<()>,
+}
+
+/// The speaker has ended and answers nothing any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the speaker has ended")]
+pub struct Ended;
+
+/// Starts a speaker with the configuration there is. To be called within a tokio runtime.
+pub fn spawn(inputs: Inputs) -> Handle {
+    let (queries, questions) = mpsc::channel(MAX_WAITING_QUERIES);
+    let (alive, running) = watch::channel(());
+    let task = Task::new(inputs, questions);
+    tokio::spawn(async move {
+        task.run().await;
+        drop(alive);
+    });
+    Handle { queries, running }
+}
+
+impl Handle {
+    /// Every configured peer, by address.
+    pub async fn peers(&self) -> Result<Vec<PeerStatus>, Ended> {
+        self.ask(Query::Peers).await
+    }
+
+    /// Every path of every prefix, the best first, with what decided against the others.
+    pub async fn routes(&self) -> Result<Vec<BgpPath>, Ended> {
+        self.ask(Query::Routes).await
+    }
+
+    /// Metrics in the text format of Prometheus.
+    pub async fn metrics(&self) -> Result<String, Ended> {
+        self.ask(Query::Metrics).await
+    }
+
+    /// Parts from all peers and waits until they have been told, a second or so at most.
+    pub async fn shutdown(&self, stop: Stop) {
+        // Where the speaker has ended there is nothing left to be shut down.
+        drop(self.queries.send(Query::Shutdown(stop)).await);
+        self.ended().await;
+    }
+
+    /// Waits until the speaker has ended, whatever the reason.
+    pub async fn ended(&self) {
+        let mut running = self.running.clone();
+        // Nothing is ever sent: the error is the end.
+        while running.changed().await.is_ok() {}
+    }
+
+    async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Ended> {
+        let (sender, answer) = oneshot::channel();
+        self.queries.send(query(sender)).await.or(Err(Ended))?;
+        answer.await.or(Err(Ended))
+    }
+}

@@ -17,11 +17,13 @@ use crate::{
 };
 
 /// IdleHoldTime after a loss without error: next to nothing, so that a restart is found at once.
+/// Where the session was too short to be a good one it is IDLE_HOLD_TIME, but does not grow: a peer
+/// that dies again and again is still wanted back within its restart time.
 const RECONNECT_TIME: Duration = Duration::from_millis(100);
 /// IdleHoldTime doubles from the first of these to the second with every error.
 const IDLE_HOLD_TIME: Duration = Duration::from_secs(1);
 const MAX_IDLE_HOLD_TIME: Duration = Duration::from_secs(60);
-/// A session that has lasted so long was a good one, and its loss no reason to wait.
+/// A session that has lasted so long was a good one.
 const STEADY_TIME: Duration = Duration::from_secs(5);
 
 /// What an event brings with it.
@@ -139,7 +141,7 @@ impl Speaker {
             peer.last_error = Some(text.clone());
         }
         let lasted = self.now.saturating_duration_since(since);
-        let innocent = is_innocent(before, lasted, event, cause.notification.as_ref());
+        let innocent = is_innocent(before, event, cause.notification.as_ref());
         let mut message = cause.message;
         for &effect in effects {
             match effect {
@@ -166,7 +168,7 @@ impl Speaker {
                 }
                 Effect::RestartHoldTimer => self.restart_hold_timer(address),
                 Effect::RestartKeepaliveTimer => self.restart_keepalive_timer(address),
-                Effect::Hold => self.hold(address, innocent),
+                Effect::Hold => self.hold(address, innocent, lasted),
                 Effect::Rest => self.rest(address),
                 Effect::SessionUp => self.session_up(address),
                 Effect::SessionDown => {
@@ -218,13 +220,13 @@ impl Speaker {
     }
 
     /// IdleHoldTimer: short after an innocent loss, else longer each time.
-    fn hold(&mut self, address: IpAddr, innocent: bool) {
+    fn hold(&mut self, address: IpAddr, innocent: bool, lasted: Duration) {
         self.timers.stop(Owner::Peer(address), Timer::ConnectRetry);
         self.cancel_connect(address);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let full = if innocent {
             peer.failures = 0;
-            RECONNECT_TIME
+            if lasted >= STEADY_TIME { RECONNECT_TIME } else { IDLE_HOLD_TIME }
         } else {
             peer.failures = peer.failures.saturating_add(1);
             let doublings = (peer.failures - 1).min(16);
@@ -385,14 +387,9 @@ impl Speaker {
 }
 
 /// Whether a session ended by what happens to good neighbours too, such as a restart or a cable.
-fn is_innocent(
-    before: State,
-    lasted: Duration,
-    event: Event,
-    notification: Option<&Notification>,
-) -> bool {
+fn is_innocent(before: State, event: Event, notification: Option<&Notification>) -> bool {
     let collision =
         notification.is_some_and(|one| one.code == NotificationCode::ConnectionCollisionResolution);
     let lost = matches!(event, Event::TcpConnectionFails | Event::HoldTimerExpires);
-    collision || before == State::Established && lasted >= STEADY_TIME && lost
+    collision || before == State::Established && lost
 }

@@ -48,6 +48,20 @@ fn a_killed_peer_that_comes_back_is_never_missed() {
 }
 
 #[test]
+fn a_peer_that_dies_again_and_again_is_taken_back_each_time() {
+    let mut network = mesh();
+    let updates = network.nodes[&1].fib_updates;
+    for _ in 0..50 {
+        network.kill(2);
+        network.run(Duration::from_millis(300));
+        network.start(2, restarting(2));
+        network.wait("in sync", |network| network.nodes[&2].synced);
+        network.wait("fresh", |network| network.status(1, v4(2)).prefixes_stale == 0);
+    }
+    assert_eq!(network.nodes[&1].fib_updates, updates);
+}
+
+#[test]
 fn a_restarting_speaker_says_nothing_and_decides_nothing_before_it_has_heard_all() {
     let mut network = mesh();
     network.kill(2);

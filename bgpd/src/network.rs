@@ -1,0 +1,156 @@
+//! The sockets of a speaker: does what its actions say.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use bgp_speaker::{Action, ConnId, Connected, Direction};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    sync::mpsc,
+    task::JoinHandle,
+};
+use tracing::{debug, warn};
+
+use crate::{connection::Connection, task::Input};
+
+#[derive(Debug)]
+struct Attempt {
+    number: u64,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Network {
+    inputs: mpsc::Sender<Input>,
+    /// At most two for each peer: the speaker closes what is beyond.
+    connections: BTreeMap<ConnId, Connection>,
+    /// At most one for each peer.
+    attempts: BTreeMap<IpAddr, Attempt>,
+    /// Connections that are saying their last words, each for a second at most.
+    closing: Vec<JoinHandle<()>>,
+    next_number: u64,
+}
+
+impl Network {
+    pub(crate) fn new(inputs: mpsc::Sender<Input>) -> Self {
+        Self {
+            inputs,
+            connections: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            closing: Vec::new(),
+            next_number: 0,
+        }
+    }
+
+    /// Does what the speaker wants. What comes of it arrives as inputs, but for a connection that
+    /// cannot take any more: that is returned, and is gone.
+    pub(crate) fn act(&mut self, action: Action) -> Option<ConnId> {
+        match action {
+            Action::Connect { peer, port, local } => self.connect(peer, port, local),
+            Action::CancelConnect { peer } => self.cancel(peer),
+            Action::Send { conn, bytes } => {
+                let connection = self.connections.get(&conn)?;
+                if !connection.send(&bytes) {
+                    self.connections.remove(&conn);
+                    return Some(conn);
+                }
+            }
+            Action::Close { conn } => {
+                self.closing.retain(|task| !task.is_finished());
+                self.closing.extend(self.connections.remove(&conn).and_then(Connection::close));
+            }
+        }
+        None
+    }
+
+    /// Takes a stream for the speaker; `None` when it has died meanwhile.
+    pub(crate) fn adopt(
+        &mut self,
+        stream: TcpStream,
+        peer: IpAddr,
+        direction: Direction,
+    ) -> Option<Connected> {
+        // Small messages at long intervals: Nagle's algorithm would only hold them back.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "connection lost before its use");
+            return None;
+        }
+        let conn = ConnId(self.number());
+        self.connections.insert(conn, Connection::start(conn, stream, self.inputs.clone()));
+        Some(Connected { conn, peer, direction })
+    }
+
+    /// Whether the attempt is the one that is wanted; forgets it.
+    pub(crate) fn take_attempt(&mut self, peer: IpAddr, number: u64) -> bool {
+        let wanted = self.attempts.get(&peer).is_some_and(|attempt| attempt.number == number);
+        if wanted {
+            self.attempts.remove(&peer);
+        }
+        wanted
+    }
+
+    pub(crate) fn has(&self, conn: ConnId) -> bool {
+        self.connections.contains_key(&conn)
+    }
+
+    pub(crate) fn forget(&mut self, conn: ConnId) {
+        self.connections.remove(&conn);
+    }
+
+    /// Waits until every connection that was closed has said what it had to.
+    pub(crate) async fn drained(&mut self) {
+        for task in self.closing.drain(..) {
+            if let Err(error) = task.await {
+                warn!(%error, "closing a connection");
+            }
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn connect(&mut self, peer: IpAddr, port: u16, local: Option<IpAddr>) {
+        self.cancel(peer);
+        let number = self.number();
+        let inputs = self.inputs.clone();
+        let task = tokio::spawn(async move {
+            let input = match open(SocketAddr::new(peer, port), local).await {
+                Ok(stream) => Input::Connected { peer, attempt: number, stream },
+                Err(error) => {
+                    Input::ConnectFailed { peer, attempt: number, error: error.to_string() }
+                }
+            };
+            // Nobody to be told: the speaker has ended.
+            drop(inputs.send(input).await);
+        });
+        self.attempts.insert(peer, Attempt { number, task });
+    }
+
+    fn cancel(&mut self, peer: IpAddr) {
+        if let Some(attempt) = self.attempts.remove(&peer) {
+            attempt.task.abort();
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for attempt in self.attempts.values() {
+            attempt.task.abort();
+        }
+    }
+}
+
+/// Peers know us by the address in our configuration, so that is where we come from.
+async fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(local) = local {
+        socket.bind(SocketAddr::new(local, 0))?;
+    }
+    socket.connect(peer).await
+}

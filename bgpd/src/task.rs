@@ -1,0 +1,219 @@
+//! The one task that owns the speaker. It waits for everything and for nobody.
+
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use bgp_speaker::{Config, ConnId, Direction, FibEvent, Speaker, Stop};
+use bytes::Bytes;
+use tokio::{
+    net::TcpStream,
+    select,
+    sync::{mpsc, oneshot, watch},
+    time::sleep_until,
+};
+use tracing::{debug, info};
+use viaduct_api::admin::{BgpPath, PeerStatus};
+use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
+
+use crate::{Inputs, listener::Listeners, metrics, network::Network, status};
+
+/// Inputs that wait for the speaker. A connection that finds no room does not read on, so TCP holds
+/// its peer back.
+pub(crate) const MAX_WAITING_INPUTS: usize = 256;
+/// Inputs taken before the speaker is asked what follows: updates of several peers are told once.
+const MAX_BATCH: usize = 64;
+
+/// What the sockets have to say.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Accepted { stream: TcpStream, peer: IpAddr },
+    Connected { peer: IpAddr, attempt: u64, stream: TcpStream },
+    ConnectFailed { peer: IpAddr, attempt: u64, error: String },
+    Bytes { conn: ConnId, bytes: Bytes },
+    Written { conn: ConnId, count: usize },
+    Closed { conn: ConnId, reason: String },
+}
+
+/// What a [`crate::Handle`] asks.
+#[derive(Debug)]
+pub(crate) enum Query {
+    Peers(oneshot::Sender<Vec<PeerStatus>>),
+    Routes(oneshot::Sender<Vec<BgpPath>>),
+    Metrics(oneshot::Sender<String>),
+    Shutdown(Stop),
+}
+
+pub(crate) struct Task {
+    speaker: Speaker,
+    network: Network,
+    listeners: Listeners,
+    inputs: mpsc::Receiver<Input>,
+    queries: mpsc::Receiver<Query>,
+    config: watch::Receiver<Arc<Config>>,
+    originations: watch::Receiver<BTreeSet<Origination>>,
+    underlay: watch::Receiver<Underlay>,
+    routes: feed::Writer<Prefix, Option<Route>>,
+}
+
+impl Task {
+    pub(crate) fn new(outside: Inputs, queries: mpsc::Receiver<Query>) -> Self {
+        let Inputs { mut config, mut originations, mut underlay, routes } = outside;
+        let (sender, inputs) = mpsc::channel(MAX_WAITING_INPUTS);
+        let now = Instant::now();
+        let first = config.borrow_and_update().clone();
+        let mut listeners = Listeners::new(sender.clone(), config.clone());
+        listeners.update(&first);
+        // Every RandomState has keys of its own: a seed without another dependency.
+        let seed = RandomState::new().hash_one(first.router_id);
+        let mut speaker = Speaker::new(first, seed, now);
+        speaker.handle_underlay(&underlay.borrow_and_update(), now);
+        speaker.handle_originations(&originations.borrow_and_update(), now);
+        Self {
+            speaker,
+            network: Network::new(sender),
+            listeners,
+            inputs,
+            queries,
+            config,
+            originations,
+            underlay,
+            routes,
+        }
+    }
+
+    /// Runs until it is shut down, or until every handle is gone: then it ends as if it had
+    /// crashed, and peers keep our routes for the restart time.
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.pump();
+            let deadline = self.speaker.poll_timeout().map(|deadline| deadline.at);
+            select! {
+                Some(input) = self.inputs.recv() => self.take_inputs(input),
+                query = self.queries.recv() => match query {
+                    None => break,
+                    Some(Query::Shutdown(stop)) => {
+                        info!(?stop, "stopping");
+                        self.shutdown(&stop).await;
+                        break;
+                    }
+                    Some(query) => self.answer(query),
+                },
+                () = changed(&mut self.config) => {
+                    let config = self.config.borrow_and_update().clone();
+                    self.listeners.update(&config);
+                    self.speaker.handle_config(config, Instant::now());
+                }
+                () = changed(&mut self.originations) => {
+                    let originations = self.originations.borrow_and_update();
+                    self.speaker.handle_originations(&originations, Instant::now());
+                }
+                () = changed(&mut self.underlay) => {
+                    let underlay = self.underlay.borrow_and_update();
+                    self.speaker.handle_underlay(&underlay, Instant::now());
+                }
+                () = until(deadline) => self.speaker.handle_timeout(Instant::now()),
+            }
+        }
+    }
+
+    fn take_inputs(&mut self, first: Input) {
+        let now = Instant::now();
+        self.take(first, now);
+        for _ in 1..MAX_BATCH {
+            let Ok(input) = self.inputs.try_recv() else { break };
+            self.take(input, now);
+        }
+    }
+
+    fn take(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Accepted { stream, peer } => {
+                if let Some(connected) = self.network.adopt(stream, peer, Direction::Incoming) {
+                    self.speaker.handle_connected(connected, now);
+                }
+            }
+            Input::Connected { peer, attempt, stream } => {
+                if !self.network.take_attempt(peer, attempt) {
+                    return;
+                }
+                match self.network.adopt(stream, peer, Direction::Outgoing) {
+                    Some(connected) => self.speaker.handle_connected(connected, now),
+                    None => self.speaker.handle_connect_failed(peer, "reset", now),
+                }
+            }
+            Input::ConnectFailed { peer, attempt, error } => {
+                if self.network.take_attempt(peer, attempt) {
+                    debug!(%peer, error, "connect failed");
+                    self.speaker.handle_connect_failed(peer, &error, now);
+                }
+            }
+            // What is still read from a connection that is being closed is nobody's.
+            Input::Bytes { conn, bytes } if self.network.has(conn) => {
+                self.speaker.handle_bytes(conn, &bytes, now);
+            }
+            Input::Written { conn, count } if self.network.has(conn) => {
+                self.speaker.handle_written(conn, count, now);
+            }
+            Input::Closed { conn, reason } if self.network.has(conn) => {
+                self.network.forget(conn);
+                self.speaker.handle_closed(conn, &reason, now);
+            }
+            Input::Bytes { .. } | Input::Written { .. } | Input::Closed { .. } => {}
+        }
+    }
+
+    /// Does all that the speaker wants by now.
+    fn pump(&mut self) {
+        while let Some(action) = self.speaker.poll_action() {
+            if let Some(full) = self.network.act(action) {
+                self.speaker.handle_closed(full, "too much waits to be written", Instant::now());
+            }
+        }
+        while let Some(event) = self.speaker.poll_fib() {
+            match event {
+                FibEvent::Update(update) => self.routes.set(update.prefix, update.route),
+                FibEvent::Synced => {
+                    info!("first picture complete");
+                    self.routes.synced();
+                }
+            }
+        }
+    }
+
+    async fn shutdown(&mut self, stop: &Stop) {
+        self.speaker.shutdown(stop, Instant::now());
+        self.pump();
+        self.network.drained().await;
+    }
+
+    /// Whoever has asked and gone needs no answer.
+    fn answer(&self, query: Query) {
+        let now = Instant::now();
+        match query {
+            Query::Peers(answer) => drop(answer.send(status::peers(&self.speaker, now))),
+            Query::Routes(answer) => drop(answer.send(status::routes(&self.speaker))),
+            Query::Metrics(answer) => drop(answer.send(metrics::text(&self.speaker, now))),
+            Query::Shutdown(_) => {}
+        }
+    }
+}
+
+/// Waits for a value that was not seen yet; for ever once nobody can send one.
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        pending().await
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at.into()).await,
+        None => pending().await,
+    }
+}

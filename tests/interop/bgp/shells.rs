@@ -1,0 +1,126 @@
+//! Two shells of ours in one namespace, each at addresses of its own.
+
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bgpd::Stop;
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+
+use crate::{
+    netns::{ip, isolated},
+    node::{Node, PORT, config, v4, v6},
+};
+
+/// Gives the numbers' addresses to loopback and runs the test on one thread, for the namespace is
+/// the thread's.
+fn with_addresses(numbers: &'static [u8], test: impl AsyncFnOnce() + Send + 'static) {
+    isolated(move || {
+        for number in numbers {
+            ip(&format!("addr add 192.0.2.{number}/32 dev lo"));
+            ip(&format!("addr add 2001:db8::{number}/128 dev lo nodad"));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test());
+    });
+}
+
+const OWN: [&[&str]; 2] = [&["10.1.0.0/24", "fd00:1::/64"], &["10.2.0.0/24", "fd00:2::/64"]];
+
+async fn pair(address: fn(u8) -> IpAddr) -> (Node, Node) {
+    let a = Node::start(config(1, 64512, &[(address(2), 64512)]), OWN[0]);
+    let b = Node::start(config(2, 64512, &[(address(1), 64512)]), OWN[1]);
+    a.wait("a knows b's", async |a| a.hops("10.2.0.0/24") == [v4(2)]).await;
+    a.wait("a knows b's", async |a| a.hops("fd00:2::/64") == [v6(2)]).await;
+    b.wait("b knows a's", async |b| b.hops("fd00:1::/64") == [v6(1)]).await;
+    (a, b)
+}
+
+#[test]
+fn one_session_of_either_family_carries_both() {
+    for address in [v4 as fn(u8) -> IpAddr, v6] {
+        with_addresses(&[1, 2], async move || {
+            let (a, b) = pair(address).await;
+            a.wait("both in sync", async |a| a.synced() && b.synced()).await;
+            let peer = a.peer(address(2)).await;
+            assert_eq!((peer.hold_time_secs, peer.prefixes_accepted), (9, 2));
+            let routes = a.handle.routes().await.unwrap();
+            assert_eq!(routes.len(), 4);
+            assert!(routes.iter().all(|path| path.best && path.reason.is_none()));
+            let metrics = a.handle.metrics().await.unwrap();
+            let line = format!("viaduct_bgp_peer_established{{peer=\"{}\"}} 1\n", address(2));
+            assert!(metrics.contains(&line), "{metrics}");
+        });
+    }
+}
+
+#[test]
+fn a_shutdown_is_told_before_it_is_done() {
+    with_addresses(&[1, 2], async || {
+        let (a, b) = pair(v4).await;
+        b.handle.shutdown(Stop::Administrative("moving out".to_owned())).await;
+        assert_eq!(b.handle.peers().await, Err(bgpd::Ended));
+        a.wait("withdrawn", async |a| a.hops("10.2.0.0/24").is_empty()).await;
+        let error = a.peer(v4(2)).await.last_error.unwrap();
+        assert!(error.contains("moving out"), "{error}");
+    });
+}
+
+#[test]
+fn a_restart_is_not_noticed_by_the_fib_of_the_peer() {
+    with_addresses(&[1, 2], async || {
+        let (a, mut b) = pair(v4).await;
+        for _ in 0..3 {
+            b.handle.shutdown(Stop::Restart).await;
+            drop(b);
+            a.wait("stale", async |a| a.peer(v4(2)).await.prefixes_stale == 2).await;
+            let mut again = config(2, 64512, &[(v4(1), 64512)]);
+            again.restarting = true;
+            b = Node::start(again, OWN[1]);
+            b.wait("in sync", async |b| b.synced()).await;
+            a.wait("fresh", async |a| a.peer(v4(2)).await.prefixes_stale == 0).await;
+            assert!(a.established(v4(2)).await);
+        }
+        assert!(a.fib.lock().unwrap().withdrawn.is_empty());
+    });
+}
+
+#[test]
+fn a_reload_adds_a_peer_and_leaves_the_other_alone() {
+    with_addresses(&[1, 2, 3], async || {
+        let (a, b) = pair(v4).await;
+        let wider = config(1, 64512, &[(v4(2), 64512), (v4(3), 64512)]);
+        a.config.send_replace(Arc::new(wider));
+        let c = Node::start(config(3, 64512, &[(v4(1), 64512)]), &["10.3.0.0/24"]);
+        a.wait("a knows c's", async |a| a.hops("10.3.0.0/24") == [v4(3)]).await;
+        b.originate(&["10.2.0.0/24"]);
+        a.wait("withdrawn", async |a| a.hops("fd00:2::/64").is_empty()).await;
+        assert_eq!(a.peer(v4(2)).await.flaps, 0);
+        drop(c);
+    });
+}
+
+/// What a stranger gets is the end of its connection, and not one octet.
+#[test]
+fn a_stranger_is_refused_before_a_word() {
+    with_addresses(&[1], async || {
+        let node = Node::start(config(1, 64512, &[(v4(2), 64512)]), &[]);
+        for address in [v4(1), v6(1)] {
+            let to = SocketAddr::new(address, PORT);
+            // A reset can be quicker than our side of the handshake.
+            let refused = async |_: &Node| match TcpStream::connect(to).await {
+                Ok(mut stream) => {
+                    let end = timeout(Duration::from_secs(5), stream.read(&mut [0; 64])).await;
+                    let end = end.expect("still open");
+                    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+                    true
+                }
+                Err(error) => error.kind() == ErrorKind::ConnectionReset,
+            };
+            node.wait("listening", refused).await;
+        }
+    });
+}
