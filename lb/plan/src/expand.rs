@@ -1,0 +1,275 @@
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use ebpf_abi::{
+    ADDRESS_NODE, ADDRESS_SERVICE, ADDRESS_VIP, Address, SCOPE_EXTERNAL, SCOPE_INTERNAL,
+    SERVICE_DROP_WHEN_EMPTY, ServiceKey,
+};
+
+use crate::{Endpoint, Node, Service, ServiceName, ServicePort, Snapshot, TrafficPolicy};
+
+/// What tells backends apart: the endpoint's address and port. TCP and UDP of one port share it.
+pub type BackendKey = SocketAddr;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FrontendKind {
+    ClusterIp,
+    NodePort,
+    LoadBalancer,
+}
+
+impl FrontendKind {
+    /// The service type of Kubernetes that brings it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClusterIp => "ClusterIP",
+            Self::NodePort => "NodePort",
+            Self::LoadBalancer => "LoadBalancer",
+        }
+    }
+}
+
+/// An address and port of a service, for clients of one scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    pub kind: FrontendKind,
+    pub service: ServiceName,
+    /// The service's port.
+    pub port_name: String,
+    /// That new flows go to; sorted, of the frontend's family, empty where there is none.
+    pub backends: Arc<[BackendKey]>,
+    /// Of [`ebpf_abi::ServiceValue`].
+    pub flags: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BackendState {
+    Active,
+    /// Finishes what it has; new flows only where no active one is left.
+    Terminating,
+    Unready,
+}
+
+impl BackendState {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Terminating => "terminating",
+            Self::Unready => "unready",
+        }
+    }
+
+    pub const fn of(endpoint: &Endpoint) -> Self {
+        match (endpoint.ready, endpoint.terminating) {
+            (true, false) => Self::Active,
+            (_, true) => Self::Terminating,
+            (false, false) => Self::Unready,
+        }
+    }
+}
+
+/// How a backend is to be entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BackendNeed {
+    pub(crate) local: bool,
+    /// In some frontend's list: flows may begin.
+    pub(crate) takes_flows: bool,
+}
+
+/// Two services want one address and port; the first by name has it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{loser} wants the address and port of {winner}")]
+pub struct Conflict {
+    pub key: ServiceKey,
+    pub winner: ServiceName,
+    pub loser: ServiceName,
+}
+
+/// What the maps should hold, without ids and places.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    pub frontends: BTreeMap<ServiceKey, Frontend>,
+    /// Flags `ADDRESS_*`.
+    pub addresses: BTreeMap<Address, u32>,
+    /// VIPs that this node can serve and so may announce: with `externalTrafficPolicy: Cluster`
+    /// there is a backend somewhere, with `Local` a ready one on this node. One that only
+    /// terminates is no reason to draw traffic here from nodes that have a ready one.
+    pub vips: BTreeSet<IpAddr>,
+    pub conflicts: Vec<Conflict>,
+    pub(crate) backends: BTreeMap<BackendKey, BackendNeed>,
+}
+
+/// Works out the frontends of every service for one node.
+///
+/// Clients inside the cluster reach node ports and VIPs whatever `externalTrafficPolicy` says, as
+/// in Kubernetes; `internalTrafficPolicy` rules ClusterIPs.
+pub fn expand(snapshot: &Snapshot, node: &Node) -> Desired {
+    let mut desired = Desired::default();
+    for address in &node.addresses {
+        *desired.addresses.entry((*address).into()).or_default() |= ADDRESS_NODE;
+    }
+    for (name, service) in &snapshot.services {
+        for address in &service.cluster_ips {
+            *desired.addresses.entry((*address).into()).or_default() |= ADDRESS_SERVICE;
+        }
+        for address in &service.vips {
+            let flags = ADDRESS_SERVICE | ADDRESS_VIP;
+            *desired.addresses.entry((*address).into()).or_default() |= flags;
+        }
+        for port in &service.ports {
+            Expansion { name, service, port, node, desired: &mut desired }.expand();
+        }
+    }
+    desired
+}
+
+/// One port of one service.
+struct Expansion<'a> {
+    name: &'a ServiceName,
+    service: &'a Service,
+    port: &'a ServicePort,
+    node: &'a Node,
+    desired: &'a mut Desired,
+}
+
+impl Expansion<'_> {
+    fn expand(mut self) {
+        self.enter_backends();
+        let internal = self.service.internal_traffic_policy;
+        let external = self.service.external_traffic_policy;
+        // The lists of a port are few, and shared by the frontends that use the same.
+        let mut lists = BTreeMap::new();
+        for v4 in [true, false] {
+            for policy in [TrafficPolicy::Cluster, TrafficPolicy::Local] {
+                lists.insert((v4, policy), self.chosen(v4, policy));
+            }
+        }
+        let list = |address: IpAddr, policy| lists[&(address.is_ipv4(), policy)].clone();
+        for address in &self.service.cluster_ips {
+            let backends = list(*address, internal);
+            self.add(
+                FrontendKind::ClusterIp,
+                *address,
+                self.port.port,
+                SCOPE_INTERNAL,
+                backends,
+                0,
+            );
+        }
+        let flags = match external {
+            TrafficPolicy::Cluster => 0,
+            TrafficPolicy::Local => SERVICE_DROP_WHEN_EMPTY,
+        };
+        let families: BTreeSet<IpAddr> =
+            self.service.cluster_ips.iter().map(|address| unspecified(*address)).collect();
+        let node_port = self.port.node_port;
+        let wildcards = families
+            .into_iter()
+            .filter_map(|address| Some((FrontendKind::NodePort, address, node_port?)));
+        let vips = self
+            .service
+            .vips
+            .iter()
+            .map(|address| (FrontendKind::LoadBalancer, *address, self.port.port));
+        let both: Vec<(FrontendKind, IpAddr, u16)> = wildcards.chain(vips).collect();
+        for (kind, address, port) in both {
+            let inside = list(address, TrafficPolicy::Cluster);
+            self.add(kind, address, port, SCOPE_INTERNAL, inside, 0);
+            let outside = list(address, external);
+            if kind == FrontendKind::LoadBalancer && self.can_serve(&outside) {
+                self.desired.vips.insert(address);
+            }
+            self.add(kind, address, port, SCOPE_EXTERNAL, outside, flags);
+        }
+    }
+
+    fn add(
+        &mut self,
+        kind: FrontendKind,
+        address: IpAddr,
+        port: u16,
+        scope: u8,
+        backends: Arc<[BackendKey]>,
+        flags: u32,
+    ) {
+        let protocol = self.port.protocol.number();
+        let key = ServiceKey { address: address.into(), port_be: port.to_be(), protocol, scope };
+        match self.desired.frontends.entry(key) {
+            btree_map::Entry::Occupied(held) => self.desired.conflicts.push(Conflict {
+                key,
+                winner: held.get().service.clone(),
+                loser: self.name.clone(),
+            }),
+            btree_map::Entry::Vacant(vacant) => {
+                for backend in backends.iter() {
+                    if let Some(need) = self.desired.backends.get_mut(backend) {
+                        need.takes_flows = true;
+                    }
+                }
+                let (service, port_name) = (self.name.clone(), self.port.name.clone());
+                vacant.insert(Frontend { kind, service, port_name, backends, flags });
+            }
+        }
+    }
+
+    fn backends(&self) -> impl Iterator<Item = (BackendKey, &Endpoint)> {
+        self.service.endpoints.iter().filter_map(|endpoint| {
+            let port = *endpoint.ports.get(&self.port.name)?;
+            Some((SocketAddr::new(endpoint.address, port), endpoint))
+        })
+    }
+
+    /// Every endpoint is entered, ready or not: its flows go on while it is there.
+    fn enter_backends(&mut self) {
+        let entries: Vec<(BackendKey, bool)> =
+            self.backends().map(|(key, endpoint)| (key, self.is_local(endpoint))).collect();
+        for (key, local) in entries {
+            let need = BackendNeed { local, takes_flows: false };
+            self.desired.backends.entry(key).or_insert(need).local |= local;
+        }
+    }
+
+    /// The active ones, or where there is none those that terminate but still serve.
+    fn chosen(&self, v4: bool, policy: TrafficPolicy) -> Arc<[BackendKey]> {
+        let candidates = || {
+            self.backends().filter(|(key, endpoint)| {
+                key.is_ipv4() == v4 && (policy == TrafficPolicy::Cluster || self.is_local(endpoint))
+            })
+        };
+        let of = |wanted: fn(&Endpoint) -> bool| -> BTreeSet<BackendKey> {
+            candidates().filter(|(_, endpoint)| wanted(endpoint)).map(|(key, _)| key).collect()
+        };
+        let mut chosen = of(|endpoint| BackendState::of(endpoint) == BackendState::Active);
+        if chosen.is_empty() {
+            chosen = of(|endpoint| endpoint.terminating && endpoint.serving);
+        }
+        chosen.into_iter().collect()
+    }
+
+    fn is_local(&self, endpoint: &Endpoint) -> bool {
+        endpoint.node.as_deref() == Some(self.node.name.as_str())
+    }
+
+    fn can_serve(&self, outside: &[BackendKey]) -> bool {
+        let ready = |key: &BackendKey| {
+            self.backends().any(|(other, endpoint)| {
+                other == *key && BackendState::of(endpoint) == BackendState::Active
+            })
+        };
+        match self.service.external_traffic_policy {
+            TrafficPolicy::Cluster => !outside.is_empty(),
+            TrafficPolicy::Local => outside.iter().any(ready),
+        }
+    }
+}
+
+/// The wildcard under which the node ports of a family are entered.
+fn unspecified(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => IpAddr::from([0; 4]),
+        IpAddr::V6(_) => IpAddr::from([0; 16]),
+    }
+}
