@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod captured;
 mod golden;
 mod packing;
 mod properties;
