@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs the Debian or Ubuntu packages that a group of tasks needs and that are missing.
+# usage: xtask/deps.sh run|test|ebpf|vm ...
+set -euo pipefail
+
+# `run`: what a cluster needs. tests: the other makers' daemons and the tools tests look through.
+run=(iproute2 nftables runc conmon util-linux ca-certificates gcc libc6-dev)
+test=(bird2 iputils-ping curl jq procps tcpdump)
+# The BPF object is committed; its toolchain is needed only to rebuild it.
+ebpf=(rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev bpftool)
+vm=(qemu-system-x86 busybox-static cpio gzip)
+
+missing=()
+for group in "$@"; do
+  declare -n packages=$group 2>/dev/null || { echo "deps: no group '$group'" >&2; exit 2; }
+  for package in "${packages[@]}"; do
+    status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing+=("$package")
+  done
+done
+if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
+
+if [ "$(id -u)" -ne 0 ]; then
+  echo "deps: root is needed to install: ${missing[*]}" >&2
+  exit 1
+fi
+echo "deps: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+# A daemon that a package brings must not start on its own; the tests start what they use.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  trap 'rm -f $policy' EXIT
+  printf '#!/bin/sh\nexit 101\n' > $policy
+  chmod +x $policy
+fi
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
