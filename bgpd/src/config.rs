@@ -163,6 +163,7 @@ impl Reader {
             restart_time,
             deferral: restart_time.duration(),
             restarting: node.restarting,
+            incomplete: false,
             peers: BTreeMap::new(),
         };
         Self { config, hold_time, names: BTreeMap::new(), errors }

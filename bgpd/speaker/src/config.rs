@@ -82,6 +82,10 @@ pub struct Config {
     pub deferral: Duration,
     /// The forwarding state of an earlier run is still in the kernel. Read at the start only.
     pub restarting: bool,
+    /// Not all that is to be announced is known yet, such as virtual IPs of services that are still
+    /// being read: the start is not complete before it is, or the deferral time has passed. A
+    /// restarting speaker would otherwise withdraw by its End-of-RIB what it is about to announce.
+    pub incomplete: bool,
     /// By address, which is the peer's identity: at most [`MAX_PEERS`].
     pub peers: BTreeMap<IpAddr, PeerConfig>,
 }

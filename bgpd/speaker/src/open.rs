@@ -124,6 +124,7 @@ mod tests {
             restart_time: RestartTime::try_from(30).unwrap(),
             deferral: std::time::Duration::from_secs(30),
             restarting: false,
+            incomplete: false,
             peers: Default::default(),
         }
     }

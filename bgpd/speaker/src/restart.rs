@@ -44,9 +44,11 @@ impl Speaker {
         if self.startup.complete {
             return;
         }
-        // A restarting speaker without peers has not been told of them yet.
+        // A restarting speaker without peers has not been told of them yet, and without an underlay
+        // no path is usable: to call that a picture would be to purge the kernel.
         let nobody_yet = self.startup.restarting && self.peers.is_empty();
-        if !nobody_yet && self.peers.values().all(has_told_all) {
+        let unready = nobody_yet || self.config.incomplete || !self.routing.has_underlay();
+        if !unready && self.peers.values().all(has_told_all) {
             self.complete_startup("all peers have told all they had");
         }
     }
@@ -177,21 +179,23 @@ fn has_told_all(peer: &Peer) -> bool {
     }
 }
 
-/// Whether routes outlive a session that ends so. `notification_bit`: both sides keep them over a
-/// NOTIFICATION that is no hard reset, and over an expired hold timer (RFC 8538 §4).
+/// Whether routes outlive a session that ends so: where the end itself shows that the peer's kernel
+/// is alive, for it has closed the connection or carried a NOTIFICATION. `notification_bit`: both
+/// sides keep them over a NOTIFICATION that is no hard reset (RFC 8538 §4).
+///
+/// Silence shows nothing of the kind. RFC 8538 would keep routes over an expired hold timer too;
+/// but then packets went to a dead node for the hold time and the restart time after it.
 fn outlives(event: Event, sent_or_received: Option<&Notification>, notification_bit: bool) -> bool {
     let hard = sent_or_received.is_some_and(|one| one.code == NotificationCode::HardReset);
     match event {
         Event::TcpConnectionFails => true,
-        Event::HoldTimerExpires
-        | Event::SendHoldTimerExpires
-        | Event::MessageError
+        Event::MessageError
         | Event::OpenCollisionDump
         | Event::NotifMsg
         | Event::TcpConnected
         | Event::BgpOpen
         | Event::ConnectRetryTimerExpires => notification_bit && !hard,
-        Event::Stop => false,
+        Event::HoldTimerExpires | Event::SendHoldTimerExpires | Event::Stop => false,
         Event::Start
         | Event::StartPassive
         | Event::KeepaliveTimerExpires

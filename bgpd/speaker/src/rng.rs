@@ -17,6 +17,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
+    /// Less than `bound`; for tests, which do not mind that it is not quite even.
+    #[cfg(test)]
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
     /// Between 75 % and 100 % of `duration` (RFC 4271 §10).
     pub(crate) fn jitter(&mut self, duration: std::time::Duration) -> std::time::Duration {
         let share = 768 + (self.next() % 257) as u32;

@@ -45,6 +45,10 @@ impl Routing {
         self.rib.set_underlay(underlay.clone());
     }
 
+    pub(crate) fn has_underlay(&self) -> bool {
+        !self.underlay.is_empty()
+    }
+
     pub(crate) fn set_originations(&mut self, originations: &BTreeSet<Origination>) {
         let all: Vec<_> = originations.iter().copied().collect();
         self.rib.set_originations(&all);

@@ -189,6 +189,7 @@ impl Speaker {
     pub fn handle_underlay(&mut self, underlay: &Underlay, now: Instant) {
         self.now = now;
         self.routing.set_underlay(underlay);
+        self.check_startup();
     }
 
     /// The whole set of what this speaker announces of its own.

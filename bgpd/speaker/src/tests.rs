@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod chaos;
 mod collision;
 mod exchange;
 mod graceful_restart;

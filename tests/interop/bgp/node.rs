@@ -53,6 +53,7 @@ pub(crate) fn config(number: u8, asn: u32, peers: &[(IpAddr, u32)]) -> Config {
         restart_time: RestartTime::try_from(30).unwrap(),
         deferral: Duration::from_secs(30),
         restarting: false,
+        incomplete: false,
         peers: peers.iter().map(peer).collect(),
     }
 }

@@ -15,6 +15,12 @@ fn both_connect_at_once_and_one_connection_stays() {
         assert_eq!(network.state(1, 2), State::Established);
         assert_eq!(network.status(1, v4(2)).flaps, 0);
         assert_eq!(network.status(2, v4(1)).flaps, 0);
+        // RFC 4271 §6.8: the one that the speaker with the higher identifier has opened.
+        let kept = |network: &mut Network, node, peer| {
+            network.speaker(node).peers[&v4(peer)].connection.as_ref().unwrap().direction
+        };
+        assert_eq!(kept(&mut network, 2, 1), Direction::Outgoing);
+        assert_eq!(kept(&mut network, 1, 2), Direction::Incoming);
         assert!(
             network.trace.iter().any(|line| line.contains("Close")),
             "there was no collision to speak of"

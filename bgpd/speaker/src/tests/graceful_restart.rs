@@ -125,16 +125,29 @@ fn an_orderly_restart_is_a_death_without_words() {
 }
 
 #[test]
-fn a_silent_path_keeps_routes_for_the_restart_time() {
-    // RFC 8538: an expired hold timer is a NOTIFICATION like others.
+fn a_silent_peer_is_dead_and_its_routes_leave_with_the_hold_time() {
     let mut network = mesh();
     network.cut(1, 2);
-    network.run(Duration::from_secs(15));
+    network.run(Duration::from_secs(10));
     assert_ne!(network.state(1, 2), State::Established);
-    assert_eq!(network.status(1, v4(2)).prefixes_stale, 2);
+    assert_eq!(network.fib(1), ["10.3.0.0/24", "fd00:3::/64"]);
     network.mend(1, 2);
-    network.wait("back and fresh", |network| network.status(1, v4(2)).prefixes_stale == 0);
-    assert_eq!(network.fib(1).len(), 4);
+    network.wait("back", |network| network.fib(1).len() == 4);
+}
+
+#[test]
+fn two_that_restart_at_once_do_not_wait_for_each_other() {
+    // RFC 4724 §4.1: a peer with the R bit is not waited for.
+    let mut network = mesh();
+    let updates = network.nodes[&3].fib_updates;
+    network.kill(1);
+    network.kill(2);
+    network.start(1, restarting(1));
+    network.start(2, restarting(2));
+    network.run(Duration::from_secs(7));
+    assert!(network.nodes[&1].synced && network.nodes[&2].synced);
+    assert_eq!((network.fib(1).len(), network.fib(2).len()), (4, 4));
+    assert_eq!(network.nodes[&3].fib_updates, updates);
 }
 
 #[test]
@@ -152,5 +165,30 @@ fn a_peer_that_restarts_unseen_takes_over_its_session() {
     assert_eq!(network.status(1, v4(2)).flaps, 1, "long before the hold time");
     network.wait("in sync", |network| network.nodes[&2].synced);
     network.run(Duration::from_secs(1));
+    assert_eq!(network.nodes[&1].fib_updates, updates);
+}
+
+#[test]
+fn a_restart_is_not_over_before_all_is_known_that_is_to_be_told() {
+    let mut network = mesh();
+    let updates = network.nodes[&1].fib_updates;
+    network.kill(2);
+    let mut config = restarting(2);
+    config.incomplete = true;
+    let peers = std::mem::take(&mut config.peers);
+    network.start(2, config.clone());
+    network.originate(2, &[]);
+    network.run(Duration::from_secs(1));
+    assert!(!network.nodes[&2].synced, "its peers are not known yet");
+    config.peers = peers;
+    network.configure(2, config.clone());
+    network.wait_established(1, 2);
+    network.run(Duration::from_secs(1));
+    assert!(!network.nodes[&2].synced);
+    network.originate(2, &["10.2.0.0/24", "fd00:2::/64"]);
+    config.incomplete = false;
+    network.configure(2, config);
+    network.wait("fresh", |network| network.status(1, v4(2)).prefixes_stale == 0);
+    assert!(network.nodes[&2].synced);
     assert_eq!(network.nodes[&1].fib_updates, updates);
 }

@@ -16,7 +16,7 @@ use viaduct_net::{
 
 use crate::{
     Action, Config, ConnId, Connected, Direction, FibEvent, LocalAddresses, PeerConfig, PeerStatus,
-    RestartTime, Speaker, State, Stop,
+    RestartTime, Speaker, State, Stop, rng::Rng,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -46,6 +46,7 @@ pub(super) fn config(node: u8, asn: u32) -> Config {
         restart_time: RestartTime::try_from(30).unwrap(),
         deferral: Duration::from_secs(30),
         restarting: false,
+        incomplete: false,
         peers: BTreeMap::new(),
     }
 }
@@ -87,6 +88,8 @@ pub(super) struct Network {
     cuts: BTreeSet<(u8, u8)>,
     /// Nodes that read nothing.
     pub(super) deaf: BTreeSet<u8>,
+    /// Changes octets on the way, one in a few messages.
+    pub(super) damage: Option<Rng>,
     start: Option<Instant>,
     now: Option<Instant>,
     next: u64,
@@ -243,6 +246,7 @@ impl Network {
         match event {
             Event::ConnectDone { from, to, attempt } => self.connect_done(from, to, attempt),
             Event::Deliver { node, conn, bytes } => {
+                let bytes = self.damaged(bytes);
                 if let Some(node) = self.nodes.get_mut(&node) {
                     node.speaker.handle_bytes(conn, &bytes, now);
                 }
@@ -258,6 +262,19 @@ impl Network {
                 }
             }
         }
+    }
+
+    fn damaged(&mut self, bytes: Bytes) -> Bytes {
+        let Some(rng) = &mut self.damage else { return bytes };
+        if rng.below(4) != 0 {
+            return bytes;
+        }
+        let mut bytes = bytes.to_vec();
+        for _ in 0..=rng.below(3) {
+            let at = rng.below(bytes.len() as u64) as usize;
+            bytes[at] = rng.below(256) as u8;
+        }
+        bytes.into()
     }
 
     fn connect_done(&mut self, from: u8, to: IpAddr, attempt: u64) {

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
+use bgp_wire::HoldTime;
+
 use super::harness::{HOLD_SECS, Network, prefix, v4, with_peers};
-use crate::{Policy, State, Stop, Timer};
+use crate::{Policy, SEND_BUFFER_BYTES, State, Stop, Timer};
 
 fn pair(a_asn: u32, b_asn: u32) -> Network {
     let mut network = Network::default();
@@ -58,8 +60,7 @@ fn silence_ends_a_session_after_the_hold_time() {
     assert_eq!(status.flaps, 1);
     assert_eq!(status.last_error.as_deref(), Some("sent: hold timer expired (4/0)"));
     network.mend(1, 2);
-    network.wait_established(1, 2);
-    assert_eq!(network.fib(1).len(), 2);
+    network.wait("told again", |network| network.fib(1).len() == 2);
 }
 
 #[test]
@@ -124,6 +125,40 @@ fn many_prefixes_pass_though_the_buffer_is_small() {
     network.originate(2, &many);
     network.wait("all told", |network| network.nodes[&1].fib.len() == 20_000);
     assert!(network.nodes[&1].fib.contains_key(&prefix("10.1.1.4/32")));
+}
+
+#[test]
+fn a_peer_that_does_not_read_holds_up_nobody_and_is_cut_off_in_the_end() {
+    let mut network = Network::default();
+    let configs = [
+        with_peers(1, 64512, &[(2, 64512), (3, 64512)]),
+        with_peers(2, 64512, &[(1, 64512)]),
+        with_peers(3, 64512, &[(1, 64512)]),
+    ];
+    for (mut config, node) in configs.into_iter().zip(1..) {
+        // Without a hold time nothing else would notice.
+        config.peers.values_mut().for_each(|peer| peer.hold_time = HoldTime::INFINITE);
+        network.start(node, config);
+    }
+    network.wait("told", |network| network.fib(2).len() == 2 && network.fib(3).len() == 2);
+    network.deaf.insert(2);
+    for round in 0..5 {
+        let many: Vec<_> = (0..16_384)
+            .map(|n| format!("10.{}.{}.{}/32", 100 + round, n >> 6 & 255, n << 2 & 255))
+            .collect();
+        network.originate(1, &many.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    network.run(Duration::from_secs(1));
+    assert_eq!(network.nodes[&3].fib.len(), 16_384, "the other peer knows all");
+    let waiting = network.status(1, v4(2)).unwritten;
+    assert!((SEND_BUFFER_BYTES..SEND_BUFFER_BYTES * 2).contains(&waiting), "{waiting}");
+    network.run(Duration::from_secs(470));
+    assert_eq!(network.state(1, 2), State::Established);
+    network.run(Duration::from_secs(20));
+    let status = network.status(1, v4(2));
+    assert_eq!(status.flaps, 1);
+    network.deaf.clear();
+    network.wait("back with all", |network| network.nodes[&2].fib.len() == 16_384);
 }
 
 #[test]
