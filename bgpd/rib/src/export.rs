@@ -3,6 +3,7 @@
 //! [`crate::BestChange::new`]: told before and not now means to withdraw.
 
 use std::{
+    collections::HashMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
@@ -103,7 +104,7 @@ pub fn permits(
 }
 
 /// What the peer is told of the path: [`permits`], then the next hop and attributes as the peer
-/// must see them.
+/// must see them. For many prefixes use a [`Rewriter`].
 pub fn export(
     local: &LocalSpeaker,
     target: &ExportPeer<'_>,
@@ -112,11 +113,79 @@ pub fn export(
 ) -> Result<Exported, ExportReject> {
     permits(target, prefix, path)?;
     let next_hop = next_hop(local, target, prefix.family(), path).ok_or(ExportReject::NoNextHop)?;
-    let attributes = match target.kind {
+    Ok(Exported { attributes: rewrite(local, target.kind, path), next_hop })
+}
+
+/// Whether [`export`] tells anything, without working out what.
+pub fn is_told(
+    local: &LocalSpeaker,
+    target: &ExportPeer<'_>,
+    prefix: Prefix,
+    path: &BestPath,
+) -> bool {
+    permits(target, prefix, path).is_ok()
+        && next_hop(local, target, prefix.family(), path).is_some()
+}
+
+/// [`export`] that rewrites equal attributes once: the results for equal paths are one allocation,
+/// so prefixes can be grouped into messages by [`Arc::ptr_eq`].
+#[derive(Debug, Default)]
+pub struct Rewriter {
+    asn: Option<Asn>,
+    known: HashMap<RewriteKey, Rewritten>,
+}
+
+/// All that a rewriting depends on.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct RewriteKey {
+    /// Address of the original's allocation.
+    attributes: usize,
+    to_external: bool,
+    originated: bool,
+}
+
+#[derive(Debug)]
+struct Rewritten {
+    /// Held, so that its address is not another's.
+    _original: Arc<PathAttributes>,
+    result: Arc<PathAttributes>,
+}
+
+impl Rewriter {
+    /// Sets of attributes remembered; at the limit all are forgotten.
+    pub const CAPACITY: usize = 4096;
+
+    pub fn export(
+        &mut self,
+        local: &LocalSpeaker,
+        target: &ExportPeer<'_>,
+        prefix: Prefix,
+        path: &BestPath,
+    ) -> Result<Exported, ExportReject> {
+        permits(target, prefix, path)?;
+        let next_hop =
+            next_hop(local, target, prefix.family(), path).ok_or(ExportReject::NoNextHop)?;
+        if self.asn.replace(local.asn) != Some(local.asn) || self.known.len() >= Self::CAPACITY {
+            self.known.clear();
+        }
+        let key = RewriteKey {
+            attributes: Arc::as_ptr(&path.attributes).addr(),
+            to_external: target.kind == PeerKind::External,
+            originated: matches!(path.source, PathSource::Local(_)),
+        };
+        let known = self.known.entry(key).or_insert_with(|| Rewritten {
+            _original: path.attributes.clone(),
+            result: rewrite(local, target.kind, path),
+        });
+        Ok(Exported { attributes: known.result.clone(), next_hop })
+    }
+}
+
+fn rewrite(local: &LocalSpeaker, kind: PeerKind, path: &BestPath) -> Arc<PathAttributes> {
+    match kind {
         PeerKind::Internal => internal_attributes(path),
         PeerKind::External => Arc::new(external_attributes(local, path)),
-    };
-    Ok(Exported { attributes, next_hop })
+    }
 }
 
 fn next_hop(

@@ -22,7 +22,7 @@ mod rib;
 mod slab;
 mod underlay;
 
-pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker};
+pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker, Rewriter};
 pub use peer::{Peer, PeerCounts, PeerId};
 pub use policy::{Action, Policy, PrefixMatch, Rule, Source};
 pub use reason::Reason;

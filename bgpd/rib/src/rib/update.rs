@@ -116,16 +116,21 @@ impl Rib {
         let import = judged
             .or_else(|| import::judge_prefix(&entry.peer, prefix))
             .unwrap_or(Reason::Undecided);
-        if let Some(old) = self.find(prefix, Origin::Peer(peer)) {
+        let limit = entry.peer.max_prefixes;
+        let is_full = entry.counts.received >= limit;
+        let origin = Origin::Peer(peer);
+        let known = self.by_prefix.get(&prefix).copied();
+        if let Some(old) = known.and_then(|destination| self.find_in(destination, origin)) {
             self.replace(old, peer, attributes, next_hop, import);
             return Ok(());
         }
-        let limit = entry.peer.max_prefixes;
-        if entry.counts.received >= limit {
+        if is_full {
             return Err(AnnounceError::PrefixLimit { limit });
         }
-        let destination = self.destination_of(prefix)?;
-        let origin = Origin::Peer(peer);
+        let destination = match known {
+            Some(destination) => destination,
+            None => self.insert_destination(prefix)?,
+        };
         let path = Path::new(attributes.clone(), destination, origin, Some(next_hop), import);
         let path = self.insert_path(path)?;
         self.next_hops.retain(next_hop);
@@ -324,16 +329,24 @@ impl Rib {
     }
 
     fn find(&self, prefix: Prefix, origin: Origin) -> Option<u32> {
-        let &destination = self.by_prefix.get(&prefix)?;
+        self.find_in(*self.by_prefix.get(&prefix)?, origin)
+    }
+
+    fn find_in(&self, destination: u32, origin: Origin) -> Option<u32> {
         let head = self.destination(destination).head;
         let mut paths = self.paths.list(List::Destination, head);
         paths.find(|(_, path)| path.origin == origin).map(|(id, _)| id)
     }
 
     fn destination_of(&mut self, prefix: Prefix) -> Result<u32, AnnounceError> {
-        if let Some(&id) = self.by_prefix.get(&prefix) {
-            return Ok(id);
+        match self.by_prefix.get(&prefix) {
+            Some(&id) => Ok(id),
+            None => self.insert_destination(prefix),
         }
+    }
+
+    /// A prefix that is not in the table yet.
+    fn insert_destination(&mut self, prefix: Prefix) -> Result<u32, AnnounceError> {
         let destination =
             Some(Destination { prefix, head: NIL, dirty: false, fib: None, told: None });
         let id = match self.free_destinations.pop() {

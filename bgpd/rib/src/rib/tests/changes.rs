@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bgp_wire::{Community, Update};
+use bgp_wire::Update;
 use viaduct_net::{Family, OriginSource, Origination, RouteSource};
 
 use super::*;
 use crate::{
-    AnnounceError, ExportPeer, ExportReject, LocalSpeaker, PathSource, PeerCounts, Rule, Source,
-    export,
+    AnnounceError, PathSource, PeerCounts, Rule, Source,
     policy::{Action, PrefixMatch},
 };
 
@@ -256,107 +255,4 @@ fn equal_attributes_are_one() {
     assert!(Arc::ptr_eq(&attributes(first), &attributes(second)));
     let routes = [&changes.fib[0], &changes.fib[1]].map(|update| update.route.clone().unwrap());
     assert!(Arc::ptr_eq(&routes[0].next_hops, &routes[1].next_hops));
-}
-
-fn local() -> LocalSpeaker {
-    LocalSpeaker {
-        asn: asn(LOCAL_AS),
-        address_v4: Some("192.0.2.254".parse().unwrap()),
-        address_v6: Some("2001:db8::fe".parse().unwrap()),
-        link_local: None,
-    }
-}
-
-#[test]
-fn who_is_told_what() {
-    let mut rib = rib();
-    let internal = rib.add_peer(peer("192.0.2.1", LOCAL_AS));
-    let other_internal = rib.add_peer(peer("192.0.2.2", LOCAL_AS));
-    let external = rib.add_peer(peer("192.0.2.3", 65001));
-    let other_external = rib.add_peer(peer("192.0.2.4", 65002));
-    let with = |community| PathAttributes { communities: vec![community], ..path(&[]) };
-    announce(&mut rib, internal, &path(&[]), "192.0.2.1", &["10.1.0.0/16"]);
-    announce(&mut rib, external, &path(&[65001]), "192.0.2.3", &["10.2.0.0/16"]);
-    announce(&mut rib, internal, &with(Community::NO_EXPORT), "192.0.2.1", &["10.4.0.0/16"]);
-    let quiet = PathAttributes { communities: vec![Community::NO_ADVERTISE], ..path(&[65001]) };
-    announce(&mut rib, external, &quiet, "192.0.2.3", &["10.5.0.0/16"]);
-    let block = Origination { prefix: prefix("10.3.0.0/16"), source: OriginSource::Block };
-    rib.set_originations(&[block]);
-    rib.flush();
-
-    let all = Policy::accept_all();
-    let told = |id, policy: &Policy, text: &str| {
-        let kind = rib.peer(id).unwrap().kind;
-        let target = ExportPeer { id, kind, reflector_client: false, next_hop_self: true, policy };
-        let best = rib.best(prefix(text)).unwrap();
-        export::export(&local(), &target, prefix(text), &best)
-    };
-    use ExportReject as Not;
-    let default = Policy::default_for(PeerKind::External);
-    for (id, text, expected) in [
-        (internal, "10.1.0.0/16", Some(Not::Echo)),
-        (other_internal, "10.1.0.0/16", Some(Not::SplitHorizon)),
-        (external, "10.1.0.0/16", None),
-        (internal, "10.2.0.0/16", None),
-        (external, "10.2.0.0/16", Some(Not::Echo)),
-        (other_external, "10.2.0.0/16", None),
-        (internal, "10.3.0.0/16", None),
-        (external, "10.3.0.0/16", None),
-        (external, "10.4.0.0/16", Some(Not::NoExport)),
-        (other_internal, "10.5.0.0/16", Some(Not::NoAdvertise)),
-    ] {
-        assert_eq!(told(id, &all, text).err(), expected, "{id:?} {text}");
-    }
-    assert_eq!(told(external, &default, "10.3.0.0/16").err(), Some(Not::Policy));
-
-    let ours = told(external, &all, "10.3.0.0/16").unwrap();
-    assert_eq!(ours.attributes.as_path.to_string(), "64512");
-    assert_eq!((ours.next_hop, ours.attributes.local_pref), (next_hop("192.0.2.254"), None));
-    let ours = told(internal, &all, "10.3.0.0/16").unwrap();
-    assert_eq!(ours.attributes.as_path.to_string(), "");
-    assert_eq!(ours.attributes.local_pref, Some(100));
-    let theirs = told(internal, &all, "10.2.0.0/16").unwrap();
-    assert_eq!(theirs.next_hop, next_hop("192.0.2.254"));
-    let transit = told(other_external, &all, "10.2.0.0/16").unwrap();
-    assert_eq!(transit.attributes.as_path.to_string(), "64512 65001");
-}
-
-#[test]
-fn what_an_external_peer_must_not_see_is_taken_out() {
-    let mut rib = rib();
-    let internal = rib.add_peer(peer("192.0.2.1", LOCAL_AS));
-    let attributes = PathAttributes {
-        med: Some(5),
-        local_pref: Some(200),
-        originator_id: Some("192.0.2.77".parse().unwrap()),
-        cluster_list: vec!["192.0.2.78".parse().unwrap()],
-        communities: vec![Community::new(1, 2)],
-        extended_communities: vec![
-            bgp_wire::ExtendedCommunity(0x4300_0000_0000_0001),
-            bgp_wire::ExtendedCommunity(0x0002_0000_0000_0001),
-        ],
-        ..path(&[65003])
-    };
-    announce(&mut rib, internal, &attributes, "2001:db8::1", &["2001:db8:1::/48"]);
-    rib.flush();
-    let best = rib.best(prefix("2001:db8:1::/48")).unwrap();
-    let policy = Policy::accept_all();
-    let target = ExportPeer {
-        id: rib.add_peer(peer("192.0.2.3", 65001)),
-        kind: PeerKind::External,
-        reflector_client: false,
-        next_hop_self: false,
-        policy: &policy,
-    };
-    let told = export::export(&local(), &target, prefix("2001:db8:1::/48"), &best).unwrap();
-    let expected = PathAttributes {
-        communities: vec![Community::new(1, 2)],
-        extended_communities: vec![bgp_wire::ExtendedCommunity(0x0002_0000_0000_0001)],
-        ..path(&[LOCAL_AS, 65003])
-    };
-    assert_eq!(*told.attributes, expected);
-    assert_eq!(told.next_hop, next_hop("2001:db8::fe"));
-    let without = LocalSpeaker { address_v6: None, ..local() };
-    let refused = export::export(&without, &target, prefix("2001:db8:1::/48"), &best);
-    assert_eq!(refused, Err(ExportReject::NoNextHop));
 }

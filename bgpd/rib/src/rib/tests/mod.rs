@@ -1,6 +1,7 @@
 //! The table through its public face.
 
 mod changes;
+mod export;
 mod model;
 mod resolution;
 mod restart;
