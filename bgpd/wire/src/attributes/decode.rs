@@ -108,6 +108,14 @@ impl Attributes {
         }
     }
 
+    /// Whether MP_REACH_NLRI announces anything; of a family that was not agreed on it may.
+    pub(crate) fn has_mp_reach_nlri(&self) -> bool {
+        match &self.mp_reach {
+            Some(reach) => !reach.prefixes.is_empty(),
+            None => self.seen.contains(Type::MP_REACH_NLRI),
+        }
+    }
+
     fn read(
         &mut self,
         kind: Type,

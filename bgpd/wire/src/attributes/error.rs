@@ -57,7 +57,7 @@ pub struct AttributeError {
 
 impl AttributeError {
     /// The NOTIFICATION that tells the fault, for a session reset (RFC 4271 §6.3). `attribute` is
-    /// the whole attribute as it came.
+    /// the whole attribute as it came, where it is still at hand.
     pub(crate) fn notification(&self, attribute: &[u8]) -> Notification {
         use AttributeFault as Fault;
         let code = match self.fault {

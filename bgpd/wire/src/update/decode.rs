@@ -2,8 +2,8 @@ use viaduct_net::Family;
 
 use super::{Announcement, BgpNextHop, Update};
 use crate::{
-    Consequence, Notification, NotificationCode, SessionParameters, attributes::Attributes, nlri,
-    reader::Reader,
+    AttributeError, Consequence, Notification, NotificationCode, SessionParameters,
+    attributes::Attributes, nlri, reader::Reader,
 };
 
 impl Update {
@@ -18,6 +18,7 @@ impl Update {
         let mut withdrawn = nlri::decode(withdrawn_field, Family::V4).map_err(network)?;
         let mut classic = nlri::decode(reader.rest(), Family::V4).map_err(network)?;
         let nothing_classic = withdrawn.is_empty() && classic.is_empty();
+        let has_classic_nlri = !classic.is_empty();
         if !session.families.contains(Family::V4) {
             withdrawn.clear();
             classic.clear();
@@ -26,6 +27,9 @@ impl Update {
         let mut attributes = Attributes::decode(attribute_field, session)?;
         if !classic.is_empty() || attributes.mp_reach.is_some() {
             attributes.require_mandatory(!classic.is_empty());
+        }
+        if !has_classic_nlri && !attributes.has_mp_reach_nlri() {
+            refuse_without_nlri(&attributes)?;
         }
         let end_of_rib = end_of_rib(nothing_classic, &attributes);
 
@@ -59,6 +63,16 @@ impl Update {
 fn counted_field<'a>(reader: &mut Reader<'a>) -> Option<&'a [u8]> {
     let len = reader.u16()?;
     reader.take(len.into())
+}
+
+/// RFC 7606 §5.2: attributes that announce nothing and are malformed leave a doubt whether the
+/// prefixes have been found at all, so no fault may be treated as a withdrawal.
+fn refuse_without_nlri(attributes: &Attributes) -> Result<(), Notification> {
+    let severe = |error: &&AttributeError| error.consequence > Consequence::AttributeDiscard;
+    match attributes.malformed.iter().find(severe) {
+        Some(error) => Err(error.notification(&[])),
+        None => Ok(()),
+    }
 }
 
 /// RFC 4724 §2: an empty UPDATE for IPv4 unicast, a lone and empty MP_UNREACH_NLRI for others.

@@ -195,6 +195,39 @@ fn fields_that_cannot_be_located_end_the_session() {
 }
 
 #[test]
+fn malformed_attributes_without_nlri_end_the_session() {
+    // §5.2: the same fault is a withdrawal only where it is known of what.
+    use NotificationCode as Code;
+    let v6 = "80 0f 08 0002 01 20 20010db8";
+    for (attributes, code) in [
+        ("80 04 01 00", Some(Code::OptionalAttributeError)),
+        ("40 01 01 03", Some(Code::InvalidOriginAttribute)),
+        ("40 02 02 02 00", Some(Code::MalformedAsPath)),
+        ("40 03 04 00000000", Some(Code::InvalidNextHopAttribute)),
+        ("c0 01 01 00", Some(Code::AttributeFlagsError)),
+        ("40 01", Some(Code::MalformedAttributeList)),
+        // Of lesser faults and good attributes nothing follows.
+        ("40 06 01 00", None),
+        ("40 01 01 00", None),
+    ] {
+        for attributes in [attributes.to_owned(), format!("{v6} {attributes}")] {
+            for withdrawn in [&[][..], &[8, 10]] {
+                let body = update_body(withdrawn, &hex(&attributes), &[]);
+                let decoded = decode_update(&body, &session(PeerKind::External));
+                let refused = decoded.as_ref().err().map(|refused| refused.code);
+                assert_eq!(refused, code, "{attributes}");
+                assert!(decoded.is_err() || decoded.unwrap().end_of_rib.is_none());
+            }
+        }
+    }
+    // The prefixes of another family are not ours, but they are there.
+    let mut v4_only = session(PeerKind::External);
+    v4_only.families.remove(Family::V6);
+    let body = update_body(&[], &hex(&[MP_REACH, "80 04 01 00"].concat()), &[]);
+    assert!(decode_update(&body, &v4_only).is_ok());
+}
+
+#[test]
 fn prefixes_inside_mp_attributes_are_withdrawn_too() {
     // MED is malformed; MP_REACH names 2001:db8::/32, classic NLRI 10.0.0.0/8.
     let attributes = [MP_REACH, ORIGIN, AS_PATH, NEXT_HOP, "80 04 01 00"].concat();
