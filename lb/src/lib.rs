@@ -1,1 +1,176 @@
-//! lb
+//! The service balancer of a node: it keeps the maps of the eBPF programs what the services and
+//! their endpoints are, and the programs attached where traffic passes.
+//!
+//! It has an OS thread of its own, like the vRouter: map writes are system calls, and many at once
+//! must not hold up the rest of the daemon. When it stops, everything stays at work; the next one
+//! adopts programs, links and maps as they are.
+
+mod attachments;
+mod counters;
+mod daemon;
+mod kernel_maps;
+mod status;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot, watch},
+};
+use tokio_util::sync::CancellationToken;
+use viaduct_api::admin::ServiceStatus;
+use viaduct_net::Prefix;
+
+pub use counters::{CounterValues, UPDATE_BUCKETS};
+pub use ebpf_abi::Counter;
+pub use lb_maps::{AttachError, LoadError, MapError, Sizes};
+pub use lb_plan::{Node, Snapshot};
+
+use counters::Counters;
+use daemon::{Daemon, Query};
+
+/// Questions waiting for an answer; the asker waits when there are more.
+const QUERIES_MAX: usize = 64;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's name, which tells its own endpoints from others, and its addresses: node ports
+    /// are reached by them, and the first of each family is the source of translated flows.
+    pub node: Node,
+    /// Interfaces by which clients outside arrive.
+    pub uplinks: Vec<String>,
+    /// The cgroup2 folder whose processes, and those below, reach services.
+    pub cgroup: PathBuf,
+    /// A folder of a bpf filesystem.
+    pub pin_dir: PathBuf,
+    /// Ports of translated sources: outside `ip_local_port_range` and the node ports.
+    pub nat_ports: RangeInclusive<u16>,
+    pub sizes: Sizes,
+    /// How often maps and links are compared with what they should be.
+    pub audit_interval: Duration,
+}
+
+impl Config {
+    /// With the defaults for what is not a matter of the host.
+    pub fn new(node: Node, uplinks: Vec<String>, cgroup: PathBuf, pin_dir: PathBuf) -> Self {
+        Self {
+            node,
+            uplinks,
+            cgroup,
+            pin_dir,
+            nat_ports: 61000..=65535,
+            sizes: Sizes::default(),
+            audit_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The pods of this node. Replies to clients outside are translated back at their veths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pods {
+    /// Host prefix to the name of the interface on the host; a pod of both families has two.
+    pub interfaces: BTreeMap<Prefix, String>,
+    /// Whether all pods are known; until then none is detached.
+    pub complete: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Map(#[from] MapError),
+    #[error("there is no interface {0}")]
+    Uplink(String),
+    #[error("cannot start the thread of the balancer: {0}")]
+    Thread(io::Error),
+}
+
+/// A running balancer.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    vips: watch::Receiver<BTreeSet<IpAddr>>,
+    queries: mpsc::Sender<Query>,
+    counters: Arc<Counters>,
+    maps: lb_maps::Maps,
+}
+
+/// Loads or adopts the programs and attaches them, in the network and mount namespace of this
+/// thread, then follows the services. Blocks for some hundred milliseconds.
+///
+/// It ends with `shutdown`; the programs go on with what the maps hold.
+pub fn spawn(
+    config: Config,
+    services: watch::Receiver<Arc<Snapshot>>,
+    pods: watch::Receiver<Arc<Pods>>,
+    shutdown: CancellationToken,
+) -> Result<Handle, SpawnError> {
+    let counters = Arc::new(Counters::default());
+    let (query_sender, queries) = mpsc::channel(QUERIES_MAX);
+    let (vips_sender, vips) = watch::channel(BTreeSet::new());
+    let (started, start) = std::sync::mpsc::channel();
+    let shared = counters.clone();
+    // The thread inherits the namespaces of the one that makes it.
+    let body = move || {
+        let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started.send(Err(SpawnError::Thread(error)))),
+        };
+        match Daemon::open(config, vips_sender, shared) {
+            Ok((mut daemon, maps)) => {
+                drop(started.send(Ok(maps)));
+                runtime.block_on(daemon.run(services, pods, queries, shutdown));
+            }
+            Err(error) => drop(started.send(Err(error))),
+        }
+    };
+    thread::Builder::new().name("lb".into()).spawn(body).map_err(SpawnError::Thread)?;
+    let maps = start.recv().map_err(|gone| SpawnError::Thread(io::Error::other(gone)))??;
+    Ok(Handle { vips, queries: query_sender, counters, maps })
+}
+
+impl Handle {
+    /// The VIPs that this node can serve, as the maps stand: empty until all services are known.
+    /// See [`lb_plan::Desired::vips`].
+    pub fn vips(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
+        self.vips.clone()
+    }
+
+    /// Every service with what it leads to, sorted; empty after the end.
+    pub async fn services(&self) -> Vec<ServiceStatus> {
+        self.ask(Query::Services).await
+    }
+
+    /// What keeps the maps from being what they should be, in words.
+    pub async fn problems(&self) -> Vec<String> {
+        self.ask(Query::Problems).await
+    }
+
+    pub fn counters(&self) -> CounterValues {
+        self.counters.values()
+    }
+
+    /// What the programs have counted.
+    pub fn datapath_counters(&self) -> Result<BTreeMap<Counter, u64>, MapError> {
+        self.maps.counters.read()
+    }
+
+    async fn ask<T: Default>(&self, query: fn(oneshot::Sender<T>) -> Query) -> T {
+        let (reply, answer) = oneshot::channel();
+        if self.queries.send(query(reply)).await.is_err() {
+            return T::default();
+        }
+        answer.await.unwrap_or_default()
+    }
+}

@@ -119,6 +119,12 @@ impl Balancer {
         table && list.len() == frontend.backends.len() && value.flags == frontend.flags
     }
 
+    /// Whether the maps, read anew, hold what they should by what was planned. Only meaningful
+    /// while nothing waits to be taken away.
+    pub fn agrees_with(&self, contents: &Contents) -> bool {
+        self.held == *contents
+    }
+
     /// Frontends and backends that the maps hold.
     pub fn sizes(&self) -> (usize, usize) {
         (self.held.services.len(), self.held.backends.len())

@@ -1,0 +1,282 @@
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ebpf_abi::{Address, NodeConfig};
+use lb_maps::{DataPlane, MapError, Options};
+use lb_plan::{Balancer, Desired, Maps as _, Problem, Snapshot, expand};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::{self, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use viaduct_api::admin::ServiceStatus;
+
+use crate::{
+    Config, Pods, SpawnError, attachments::Attachments, counters::Counters,
+    kernel_maps::KernelMaps, status,
+};
+
+/// After a failed write or attachment. At least [`Balancer::grace`], so that nobody reads what a
+/// balancer that has forgotten would write over.
+const RETRY: Duration = Duration::from_secs(1);
+const _: () = assert!(RETRY.as_nanos() >= Balancer::grace().as_nanos());
+
+#[derive(Debug)]
+pub(crate) enum Query {
+    Services(oneshot::Sender<Vec<ServiceStatus>>),
+    Problems(oneshot::Sender<Vec<String>>),
+}
+
+pub(crate) struct Daemon {
+    config: Config,
+    attachments: Attachments,
+    maps: KernelMaps,
+    /// `None` after a failure, until the maps have been read again.
+    balancer: Option<Balancer>,
+    started: Instant,
+    snapshot: Arc<Snapshot>,
+    desired: Desired,
+    problems: Vec<Problem>,
+    pods: Arc<Pods>,
+    vips: watch::Sender<BTreeSet<IpAddr>>,
+    counters: Arc<Counters>,
+    /// When to try again what has failed.
+    retry_maps: Option<Instant>,
+    retry_pods: Option<Instant>,
+}
+
+impl Daemon {
+    pub(crate) fn open(
+        config: Config,
+        vips: watch::Sender<BTreeSet<IpAddr>>,
+        counters: Arc<Counters>,
+    ) -> Result<(Self, lb_maps::Maps), SpawnError> {
+        let options = Options { pin_dir: config.pin_dir.clone(), sizes: config.sizes };
+        let data_plane = DataPlane::load(&options)?;
+        let maps = data_plane.maps();
+        maps.set_config(&node_config(&config))?;
+        let attachments =
+            Attachments::new(data_plane, config.cgroup.clone(), config.uplinks.clone())?;
+        let mut kernel_maps = KernelMaps(maps.clone());
+        let contents = kernel_maps.read()?;
+        let (services, backends) = (contents.services.len(), contents.backends.len());
+        info!(services, backends, "maps adopted");
+        let daemon = Self {
+            config,
+            attachments,
+            maps: kernel_maps,
+            balancer: Some(Balancer::adopt(contents)),
+            started: Instant::now(),
+            snapshot: Arc::default(),
+            desired: Desired::default(),
+            problems: Vec::new(),
+            pods: Arc::default(),
+            vips,
+            counters,
+            retry_maps: None,
+            retry_pods: None,
+        };
+        Ok((daemon, maps))
+    }
+
+    pub(crate) async fn run(
+        &mut self,
+        mut services: watch::Receiver<Arc<Snapshot>>,
+        mut pods: watch::Receiver<Arc<Pods>>,
+        mut queries: mpsc::Receiver<Query>,
+        shutdown: CancellationToken,
+    ) {
+        services.mark_changed();
+        pods.mark_changed();
+        let (mut services_open, mut pods_open, mut queries_open) = (true, true, true);
+        let mut audit = time::interval(self.config.audit_interval);
+        audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is at once, and all has just been read.
+        audit.tick().await;
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                changed = services.changed(), if services_open => match changed {
+                    Ok(()) => self.take_services(services.borrow_and_update().clone()),
+                    Err(_closed) => services_open = false,
+                },
+                changed = pods.changed(), if pods_open => match changed {
+                    Ok(()) => {
+                        self.pods = pods.borrow_and_update().clone();
+                        self.ensure_pods();
+                    }
+                    Err(_closed) => pods_open = false,
+                },
+                query = queries.recv(), if queries_open => match query {
+                    Some(query) => self.answer(query),
+                    None => queries_open = false,
+                },
+                () = sleep_until(deadline), if deadline.is_some() => self.on_deadline(),
+                _ = audit.tick() => self.audit(),
+            }
+        }
+        info!("stopped; services stay as they are");
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let settled = self.snapshot.complete && self.retry_maps.is_none();
+        let expiry = self.balancer.as_ref().and_then(Balancer::poll_timeout);
+        let expiry = expiry.filter(|_| settled).map(|at| self.started + at);
+        [self.retry_maps, self.retry_pods, expiry].into_iter().flatten().min()
+    }
+
+    fn on_deadline(&mut self) {
+        let now = Instant::now();
+        if self.retry_pods.is_some_and(|at| at <= now) {
+            self.ensure_pods();
+        }
+        if self.retry_maps.is_none_or(|at| at <= now) {
+            self.program();
+        }
+    }
+
+    fn take_services(&mut self, snapshot: Arc<Snapshot>) {
+        let seen = Instant::now();
+        if !snapshot.complete {
+            return;
+        }
+        self.desired = expand(&snapshot, &self.config.node);
+        self.snapshot = snapshot;
+        if self.retry_maps.is_some() {
+            return;
+        }
+        if self.program() {
+            let took = seen.elapsed();
+            self.counters.updated(took);
+            debug!(services = self.snapshot.services.len(), ?took, "programmed");
+        }
+    }
+
+    /// Brings the maps to what is desired; whether every write was done.
+    fn program(&mut self) -> bool {
+        self.retry_maps = None;
+        if !self.snapshot.complete {
+            return true;
+        }
+        if let Err(error) = self.try_program() {
+            warn!(error = &error as &dyn std::error::Error, "maps not written");
+            Counters::add(&self.counters.failed, 1);
+            self.balancer = None;
+            self.retry_maps = Some(Instant::now() + RETRY);
+            return false;
+        }
+        // Announced only once it can be served.
+        self.vips.send_if_modified(|vips| {
+            let differs = *vips != self.desired.vips;
+            vips.clone_from(&self.desired.vips);
+            differs
+        });
+        true
+    }
+
+    fn try_program(&mut self) -> Result<(), MapError> {
+        let now = self.now();
+        let balancer = match &mut self.balancer {
+            Some(balancer) => balancer,
+            None => self.balancer.insert(Balancer::adopt(self.maps.read()?)),
+        };
+        let plan = balancer.plan(&self.desired, now);
+        let (frontends, backends) = balancer.sizes();
+        for operation in &plan.operations {
+            self.maps.apply(operation)?;
+            Counters::add(&self.counters.writes, 1);
+        }
+        if plan.problems != self.problems {
+            for problem in &plan.problems {
+                warn!(%problem, "service maps");
+            }
+            self.problems = plan.problems;
+        }
+        Counters::set(&self.counters.frontends, frontends);
+        Counters::set(&self.counters.backends, backends);
+        Ok(())
+    }
+
+    fn ensure_pods(&mut self) {
+        let done = self.attachments.ensure_pods(&self.pods);
+        self.retry_pods = (!done).then(|| Instant::now() + RETRY);
+    }
+
+    /// Looks whether maps and links still are what they were left.
+    fn audit(&mut self) {
+        if let Err(error) = self.attachments.ensure_node() {
+            warn!(error = &error as &dyn std::error::Error, "programs not attached");
+        }
+        self.attachments.forget_pods();
+        self.ensure_pods();
+        // What waits to be taken away is known to this balancer only; the next audit will do.
+        let waits = self.balancer.as_ref().is_none_or(|one| one.poll_timeout().is_some());
+        if waits || !self.snapshot.complete {
+            return;
+        }
+        match self.maps.read() {
+            Ok(contents) => {
+                if self.balancer.as_ref().is_some_and(|balancer| !balancer.agrees_with(&contents)) {
+                    warn!("someone else has written to the service maps");
+                    Counters::add(&self.counters.mended, 1);
+                    self.balancer = Some(Balancer::adopt(contents));
+                    self.program();
+                }
+            }
+            Err(error) => warn!(error = &error as &dyn std::error::Error, "maps not read"),
+        }
+    }
+
+    fn answer(&self, query: Query) {
+        match query {
+            Query::Services(reply) => {
+                let rows = self
+                    .balancer
+                    .as_ref()
+                    .map(|balancer| status::services(&self.snapshot, &self.desired, balancer));
+                drop(reply.send(rows.unwrap_or_default()));
+            }
+            Query::Problems(reply) => {
+                let mut texts: Vec<String> = self.problems.iter().map(Problem::to_string).collect();
+                if self.retry_maps.is_some() {
+                    texts.push("service maps could not be written; retrying".to_owned());
+                }
+                if self.retry_pods.is_some() {
+                    texts.push("pods wait for their interfaces to be attached".to_owned());
+                }
+                drop(reply.send(texts));
+            }
+        }
+    }
+}
+
+fn node_config(config: &Config) -> NodeConfig {
+    let first = |v4: bool| {
+        let mut addresses = config.node.addresses.iter();
+        let found = addresses.find(|address| address.is_ipv4() == v4);
+        found.map(|address| Address::from(*address))
+    };
+    NodeConfig {
+        node_v4: first(true).unwrap_or(Address::UNSPECIFIED_V4),
+        node_v6: first(false).unwrap_or(Address::UNSPECIFIED_V6),
+        nat_port_first: *config.nat_ports.start(),
+        nat_port_last: *config.nat_ports.end(),
+        reserved: 0,
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    if let Some(deadline) = deadline {
+        time::sleep_until(deadline.into()).await;
+    }
+}
