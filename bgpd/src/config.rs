@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
 };
 
 use bgp_speaker::{
@@ -19,6 +20,10 @@ use viaduct_net::{Asn, RouterId};
 
 /// Rules of one policy; the schema of the API says the same.
 pub const MAX_POLICY_RULES: usize = 1000;
+
+/// Even where peers keep nothing for us, the kernel does: sessions have so long to come up before
+/// what they have not told is purged.
+const MIN_DEFERRAL: Duration = Duration::from_secs(10);
 
 /// This node, as far as its speaker is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +166,7 @@ impl Reader {
             addresses: LocalAddresses { v4: node.v4, v6: node.v6 },
             listen_port: spec.listen_port,
             restart_time,
-            deferral: restart_time.duration(),
+            deferral: restart_time.duration().max(MIN_DEFERRAL),
             restarting: node.restarting,
             incomplete: false,
             peers: BTreeMap::new(),

@@ -28,7 +28,9 @@ const MAX_WAITING_QUERIES: usize = 64;
 /// What a speaker is joined to.
 pub struct Inputs {
     pub config: watch::Receiver<Arc<Config>>,
-    /// The whole set of what this node announces.
+    /// The whole set of what this node announces. What is missing from it when a restarting
+    /// speaker's start is complete is withdrawn from the peers, which have kept it until then: see
+    /// [`Config::incomplete`].
     pub originations: watch::Receiver<BTreeSet<Origination>>,
     /// The whole underlay. Without a route to it no next hop is usable.
     pub underlay: watch::Receiver<Underlay>,

@@ -5,6 +5,7 @@ use std::{
     future::pending,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
+    pin::pin,
     sync::Arc,
     time::Instant,
 };
@@ -189,7 +190,14 @@ impl Task {
     async fn shutdown(&mut self, stop: &Stop) {
         self.speaker.shutdown(stop, Instant::now());
         self.pump();
-        self.network.drained().await;
+        let mut drained = pin!(self.network.drained());
+        loop {
+            select! {
+                () = &mut drained => return,
+                // Nobody may have to wait for us before it can say its last words.
+                Some(_) = self.inputs.recv() => {}
+            }
+        }
     }
 
     /// Whoever has asked and gone needs no answer.

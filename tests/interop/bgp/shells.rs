@@ -8,7 +8,11 @@ use std::{
 };
 
 use bgpd::Stop;
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 
 use crate::{
     netns::{ip, isolated},
@@ -122,5 +126,25 @@ fn a_stranger_is_refused_before_a_word() {
             };
             node.wait("listening", refused).await;
         }
+    });
+}
+
+#[test]
+fn what_is_no_bgp_is_told_so_and_closed() {
+    with_addresses(&[1, 2], async || {
+        let node = Node::start(config(1, 64512, &[(v4(2), 64512)]), &[]);
+        let connect = async || {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::new(v4(2), 0))?;
+            socket.connect(SocketAddr::new(v4(1), PORT)).await
+        };
+        node.wait("listening", async |_| connect().await.is_ok()).await;
+        let mut stream = connect().await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: viaduct\r\n\r\n").await.unwrap();
+        let mut said = Vec::new();
+        timeout(Duration::from_secs(5), stream.read_to_end(&mut said)).await.unwrap().unwrap();
+        // OPEN, then NOTIFICATION: connection not synchronized.
+        let last = &said[said.len() - 21..];
+        assert_eq!(last[18..], [3, 1, 1], "{said:?}");
     });
 }
