@@ -1,0 +1,167 @@
+//! Which reconciliations a change calls for.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::{
+    ControllersConfig, block, collect, endpoint_slice,
+    kinds::{Key, Kind, Object, Ref},
+    namespace, node_lifecycle,
+    operation::{Now, Outcome, controller_of},
+    pods, replica_set, scheduling, selector, vip,
+    world::{Change, NODE_LEASES, World},
+};
+
+/// One controller, and the object it is to look at where it looks at one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Task {
+    Schedule,
+    ReplicaSet(Key),
+    EndpointSlices(Key),
+    Node(String),
+    Vips,
+    Blocks,
+    Collect(Ref),
+    Namespace(String),
+}
+
+impl Task {
+    pub(crate) fn controller(&self) -> &'static str {
+        match self {
+            Self::Schedule => "scheduler",
+            Self::ReplicaSet(_) => "replicaset",
+            Self::EndpointSlices(_) => "endpointslice",
+            Self::Node(_) => "node-lifecycle",
+            Self::Vips => "vip",
+            Self::Blocks => "ip-block",
+            Self::Collect(_) => "garbage-collector",
+            Self::Namespace(_) => "namespace",
+        }
+    }
+
+    pub(crate) fn reconcile(&self, world: &World, config: &ControllersConfig, now: Now) -> Outcome {
+        match self {
+            Self::Schedule => scheduling::reconcile(world, now),
+            Self::ReplicaSet(key) => replica_set::reconcile(key, world, now),
+            Self::EndpointSlices(key) => endpoint_slice::reconcile(key, world),
+            Self::Node(name) => node_lifecycle::reconcile(name, world, config, now),
+            Self::Vips => vip::reconcile(world),
+            Self::Blocks => block::reconcile(world),
+            Self::Collect(reference) => collect::reconcile(reference, world),
+            Self::Namespace(name) => namespace::reconcile(name, world),
+        }
+    }
+}
+
+/// Everything there is to look at, for the start.
+pub(crate) fn all(world: &World) -> BTreeSet<Task> {
+    let mut tasks = BTreeSet::from([Task::Schedule, Task::Vips, Task::Blocks]);
+    for kind in Kind::ALL {
+        for key in world.objects.keys(*kind) {
+            let reference = Ref { kind: *kind, key };
+            let new = world.objects.get(reference.kind, &reference.key);
+            tasks.extend(affected(&Change { reference, old: None, new }, world));
+        }
+    }
+    tasks
+}
+
+pub(crate) fn affected(change: &Change, world: &World) -> BTreeSet<Task> {
+    let mut tasks = BTreeSet::new();
+    let key = &change.reference.key;
+    for object in [&change.old, &change.new].into_iter().flatten() {
+        match object {
+            Object::Pod(pod) => of_pod(key, pod, world, &mut tasks),
+            Object::Node(_) => {
+                tasks.extend([Task::Schedule, Task::Blocks, Task::Node(key.name.clone())]);
+            }
+            Object::Lease(_) if key.namespace == NODE_LEASES => {
+                tasks.insert(Task::Node(key.name.clone()));
+            }
+            Object::ReplicaSet(_) => {
+                tasks.insert(Task::ReplicaSet(key.clone()));
+            }
+            Object::Service(_) => {
+                tasks.extend([Task::EndpointSlices(key.clone()), Task::Vips]);
+            }
+            Object::EndpointSlice(slice) => {
+                let labels = slice.metadata.labels.as_ref();
+                let service = labels.and_then(|all| all.get(endpoint_slice::SERVICE_NAME));
+                let key = service.map(|name| Key::new(key.namespace.clone(), name.clone()));
+                tasks.extend(key.map(Task::EndpointSlices));
+            }
+            Object::IPPool(_) | Object::IPBlock(_) => {
+                tasks.insert(Task::Blocks);
+            }
+            Object::VIPPool(_) => {
+                tasks.insert(Task::Vips);
+            }
+            Object::Namespace(_) => {
+                tasks.insert(Task::Namespace(key.name.clone()));
+            }
+            Object::Lease(_)
+            | Object::ConfigMap(_)
+            | Object::Secret(_)
+            | Object::ServiceAccount(_) => {}
+        }
+    }
+    of_owners(change, world, &mut tasks);
+    let namespace = world.objects.namespaces.get(&Key::new("", key.namespace.clone()));
+    let emptying = namespace.is_some_and(|n| n.metadata.deletion_timestamp.is_some());
+    if emptying && change.new.is_none() {
+        tasks.insert(Task::Namespace(key.namespace.clone()));
+    }
+    tasks
+}
+
+fn of_pod(key: &Key, pod: &Pod, world: &World, tasks: &mut BTreeSet<Task>) {
+    tasks.extend([Task::Schedule, Task::Blocks]);
+    tasks.extend(pods::node_of(pod).map(|node| Task::Node(node.to_owned())));
+    let labels = pod.metadata.labels.as_ref();
+    let in_namespace = Key::new(key.namespace.clone(), "");
+    let sets = world.objects.replica_sets.range(in_namespace.clone()..);
+    for (set_key, set) in sets.take_while(|(other, _)| other.namespace == key.namespace) {
+        let mine = match controller_of(&pod.metadata) {
+            Some(owner) => set.metadata.uid.as_ref() == Some(&owner.uid),
+            None => selector::matches(&set.spec.selector, labels),
+        };
+        if mine {
+            tasks.insert(Task::ReplicaSet(set_key.clone()));
+        }
+    }
+    let services = world.objects.services.range(in_namespace..);
+    for (service, object) in services.take_while(|(other, _)| other.namespace == key.namespace) {
+        let selector = object.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        if selector.is_some_and(|selector| selector::matches_all(selector, labels)) {
+            tasks.insert(Task::EndpointSlices(service.clone()));
+        }
+    }
+}
+
+fn of_owners(change: &Change, world: &World, tasks: &mut BTreeSet<Task>) {
+    match &change.new {
+        Some(object) => {
+            let metadata = object.metadata();
+            let lost = |uid: &str| world.by_uid(uid).is_none();
+            let orphaned = metadata.owner_references.iter().flatten().any(|o| lost(&o.uid));
+            let held = metadata.finalizers.as_ref().is_some_and(|all| !all.is_empty());
+            if orphaned || held && metadata.deletion_timestamp.is_some() {
+                tasks.insert(Task::Collect(change.reference.clone()));
+            }
+        }
+        None => {
+            let uid = change.old.as_ref().map(Object::uid).unwrap_or_default();
+            tasks.extend(world.dependents(uid).cloned().map(Task::Collect));
+        }
+    }
+    // An owner that waits for its dependents.
+    let old = change.old.as_ref().map(Object::metadata);
+    for owner in old.iter().flat_map(|metadata| metadata.owner_references.iter().flatten()) {
+        let Some(reference) = world.by_uid(&owner.uid) else { continue };
+        let owner = world.objects.get(reference.kind, &reference.key);
+        if owner.is_some_and(|owner| owner.metadata().deletion_timestamp.is_some()) {
+            tasks.insert(Task::Collect(reference.clone()));
+        }
+    }
+}
