@@ -41,6 +41,9 @@ pub(crate) struct Path {
     pub(crate) stale: bool,
 }
 
+/// A full table has a million of these for each peer.
+const _: () = assert!(size_of::<Option<Path>>() <= 56);
+
 impl Path {
     pub(crate) const fn new(
         attributes: Arc<PathAttributes>,

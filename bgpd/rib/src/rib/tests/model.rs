@@ -51,13 +51,39 @@ const NEXT_HOPS_V6: &[&str] =
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Announce { peer: usize, prefix: usize, next_hop: usize, attributes: Box<PathAttributes> },
-    Withdraw { peer: usize, prefix: usize },
-    PeerDown { peer: usize },
-    MarkStale { peer: usize, family: Family },
-    SweepStale { peer: usize, family: Family },
-    WithdrawFamily { peer: usize, family: Family },
-    Import { peer: usize, all: bool },
+    Announce {
+        peer: usize,
+        prefix: usize,
+        next_hop: usize,
+        attributes: Box<PathAttributes>,
+    },
+    Withdraw {
+        peer: usize,
+        prefix: usize,
+    },
+    PeerDown {
+        peer: usize,
+    },
+    /// The peer is taken out of the configuration and put back.
+    Replace {
+        peer: usize,
+    },
+    MarkStale {
+        peer: usize,
+        family: Family,
+    },
+    SweepStale {
+        peer: usize,
+        family: Family,
+    },
+    WithdrawFamily {
+        peer: usize,
+        family: Family,
+    },
+    Import {
+        peer: usize,
+        all: bool,
+    },
     Originate(BTreeSet<usize>),
     Underlay(BTreeSet<usize>),
     Flush,
@@ -104,6 +130,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         ),
         5 => (peer(), prefix()).prop_map(|(peer, prefix)| Operation::Withdraw { peer, prefix }),
         1 => peer().prop_map(|peer| Operation::PeerDown { peer }),
+        1 => peer().prop_map(|peer| Operation::Replace { peer }),
         1 => (peer(), family()).prop_map(|(peer, family)| Operation::MarkStale { peer, family }),
         1 => (peer(), family()).prop_map(|(peer, family)| Operation::SweepStale { peer, family }),
         1 => (peer(), family())
@@ -317,6 +344,12 @@ impl Pair {
                 rib.peer_down(ids[*peer]);
                 model.paths.retain(|(_, from), _| from != peer);
             }
+            Operation::Replace { peer: i } => {
+                rib.remove_peer(ids[*i]);
+                ids[*i] = rib.add_peer(peer(PEERS[*i].0, PEERS[*i].1));
+                model.paths.retain(|(_, from), _| from != i);
+                model.import_all[*i] = true;
+            }
             Operation::MarkStale { peer, family } => {
                 rib.mark_stale(ids[*peer], *family);
                 model.paths.retain(|(of, from), path| {
@@ -424,7 +457,8 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    // PROPTEST_CASES in the environment asks for more.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(512)))]
 
     #[test]
     fn the_table_does_what_the_model_does(operations in vec(operation(), 1..60)) {
