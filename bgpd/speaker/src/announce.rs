@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 use viaduct_net::{Family, Prefix};
 
 use crate::{
+    Config,
     drive::Cause,
     fsm::Event,
     peer::{Peer, Slot},
@@ -123,7 +124,7 @@ impl Speaker {
         for change in self.routing.settle() {
             for (&address, peer) in &mut self.peers {
                 if peer.is_established() {
-                    pend(&self.config, &self.routing, address, peer, &change);
+                    pend(&self.config, &mut self.routing, address, peer, &change);
                     self.ready.insert(address);
                 }
             }
@@ -145,11 +146,20 @@ impl Speaker {
         if !peer.is_established() {
             return;
         }
-        let best_paths = self.routing.rib.best_paths();
-        for (prefix, path) in best_paths.filter(|(prefix, _)| families(prefix.family())) {
-            let told = exported(&self.config, &self.routing, address, peer, prefix, &path);
-            peer.out.pend(prefix, told.is_some());
-        }
+        let local = local_speaker(&self.config);
+        let told: Vec<_> = {
+            let Some(target) = target(&self.routing, address, peer) else { return };
+            let known = self.routing.rib.best_paths();
+            let known = known.filter(|(prefix, _)| families(prefix.family()));
+            known
+                .map(|(prefix, path)| {
+                    let told =
+                        carries(peer, prefix) && export::is_told(&local, &target, prefix, &path);
+                    (prefix, told)
+                })
+                .collect()
+        };
+        told.into_iter().for_each(|(prefix, told)| peer.out.pend(prefix, told));
         self.ready.insert(address);
     }
 
@@ -169,7 +179,7 @@ impl Speaker {
                 families.iter().for_each(|family| encode_end_of_rib(family, &mut bytes));
                 families.iter().count()
             } else {
-                let batch = next_batch(&self.config, &self.routing, address, peer, &parameters);
+                let batch = next_batch(&self.config, &mut self.routing, address, peer);
                 encode(&parameters, &mut peer.out, batch, &mut bytes)
             };
             peer.counters.updates_sent += count as u64;
@@ -185,8 +195,8 @@ impl Speaker {
 }
 
 fn pend(
-    config: &crate::Config,
-    routing: &Routing,
+    config: &Config,
+    routing: &mut Routing,
     address: IpAddr,
     peer: &mut Peer,
     change: &BestChange,
@@ -194,7 +204,7 @@ fn pend(
     if peer.out.pending.contains_key(&change.prefix) {
         return;
     }
-    let told = |path: &Option<BestPath>| {
+    let mut told = |path: &Option<BestPath>| {
         exported(config, routing, address, peer, change.prefix, path.as_ref()?)
     };
     let (old, new) = (told(&change.old), told(&change.new));
@@ -205,41 +215,38 @@ fn pend(
 
 /// What a peer is told of a prefix with this best path, if anything.
 fn exported(
-    config: &crate::Config,
-    routing: &Routing,
+    config: &Config,
+    routing: &mut Routing,
     address: IpAddr,
     peer: &Peer,
     prefix: Prefix,
     path: &BestPath,
 ) -> Option<Exported> {
-    let parameters = &peer.agreed()?.parameters;
-    if !parameters.families.contains(prefix.family()) {
-        return None;
-    }
-    let target = ExportPeer {
+    let target = target(routing, address, peer).filter(|_| carries(peer, prefix))?;
+    routing.rewriter.export(&local_speaker(config), &target, prefix, path).ok()
+}
+
+/// Whether the session is about the family of a prefix.
+fn carries(peer: &Peer, prefix: Prefix) -> bool {
+    peer.agreed().is_some_and(|agreed| agreed.parameters.families.contains(prefix.family()))
+}
+
+fn target<'a>(routing: &Routing, address: IpAddr, peer: &'a Peer) -> Option<ExportPeer<'a>> {
+    Some(ExportPeer {
         id: routing.id(address)?,
-        kind: parameters.peer_kind,
+        kind: peer.agreed()?.parameters.peer_kind,
         reflector_client: false,
         next_hop_self: peer.config.next_hop_self,
         policy: &peer.config.export,
-    };
-    export::export(&local_speaker(config), &target, prefix, path).ok()
+    })
 }
 
-fn next_batch(
-    config: &crate::Config,
-    routing: &Routing,
-    address: IpAddr,
-    peer: &mut Peer,
-    parameters: &SessionParameters,
-) -> Batch {
+fn next_batch(config: &Config, routing: &mut Routing, address: IpAddr, peer: &mut Peer) -> Batch {
     let mut batch = Batch::default();
     for _ in 0..BATCH {
         let Some((prefix, told)) = peer.out.pending.pop_first() else { break };
         let best = routing.rib.best(prefix);
-        let news = best
-            .filter(|_| parameters.families.contains(prefix.family()))
-            .and_then(|path| exported(config, routing, address, peer, prefix, &path));
+        let news = best.and_then(|path| exported(config, routing, address, peer, prefix, &path));
         match news {
             Some(exported) => batch.announce(prefix, told, exported),
             None if told => batch.withdrawn.push(prefix),

@@ -102,6 +102,8 @@ pub struct PeerConfig {
     pub import: Policy,
     /// What the peer is told.
     pub export: Policy,
+    /// Prefixes of both families that the peer may tell; one more ends the session (RFC 4486 §4).
+    pub max_prefixes: u32,
     /// Whether routes from outside are passed on to an internal peer with ourselves as next hop. To
     /// an external peer all are.
     pub next_hop_self: bool,
@@ -122,6 +124,7 @@ impl PeerConfig {
             families: Families::BOTH,
             import: policy.clone(),
             export: policy,
+            max_prefixes: bgp_rib::Peer::DEFAULT_MAX_PREFIXES,
             next_hop_self: true,
             shutdown: false,
         }

@@ -140,7 +140,10 @@ impl Speaker {
         if let Some(text) = &cause.text {
             peer.last_error = Some(text.clone());
         }
-        let lasted = self.now.saturating_duration_since(since);
+        let lasted = match before {
+            State::Established => self.now.saturating_duration_since(since),
+            _ => Duration::ZERO,
+        };
         let innocent = is_innocent(before, event, cause.notification.as_ref());
         let mut message = cause.message;
         for &effect in effects {
@@ -219,13 +222,16 @@ impl Speaker {
         }
     }
 
-    /// IdleHoldTimer: short after an innocent loss, else longer each time.
+    /// IdleHoldTimer: short after an innocent loss, else longer each time. `lasted` is how long the
+    /// session was Established.
     fn hold(&mut self, address: IpAddr, innocent: bool, lasted: Duration) {
         self.timers.stop(Owner::Peer(address), Timer::ConnectRetry);
         self.cancel_connect(address);
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        let full = if innocent {
+        if innocent || lasted >= STEADY_TIME {
             peer.failures = 0;
+        }
+        let full = if innocent {
             if lasted >= STEADY_TIME { RECONNECT_TIME } else { IDLE_HOLD_TIME }
         } else {
             peer.failures = peer.failures.saturating_add(1);

@@ -5,7 +5,9 @@ use std::{
     net::IpAddr,
 };
 
-use bgp_rib::{BestChange, LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig};
+use bgp_rib::{
+    BestChange, LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig, export::Rewriter,
+};
 use bgp_wire::Update;
 use viaduct_net::{Family, IfIndex, Origination, Underlay};
 
@@ -18,6 +20,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Routing {
     pub(crate) rib: Rib,
+    /// What peers are told of equal paths is one allocation, for all peers of a kind.
+    pub(crate) rewriter: Rewriter,
     /// Peers that have had a session.
     ids: BTreeMap<IpAddr, PeerId>,
     underlay: Underlay,
@@ -30,6 +34,7 @@ impl Routing {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             rib: Rib::new(rib_config(config)),
+            rewriter: Rewriter::default(),
             ids: BTreeMap::new(),
             underlay: Underlay::from([]),
             fib: VecDeque::new(),
@@ -65,7 +70,7 @@ impl Routing {
             reflector_client: false,
             import: config.import.clone(),
             enforce_first_as: true,
-            max_prefixes: Peer::DEFAULT_MAX_PREFIXES,
+            max_prefixes: config.max_prefixes,
         };
         self.ids.insert(address, self.rib.add_peer(peer));
     }

@@ -16,6 +16,11 @@ fn mesh_config(node: u8, restarting: bool) -> Config {
     config
 }
 
+/// REPEAT times as many in a soak test.
+fn seeds(in_ci: u64) -> u64 {
+    in_ci * std::env::var("REPEAT").map_or(1, |text| text.parse::<u64>().unwrap())
+}
+
 /// One thing that can happen, chosen by the dice.
 fn happen(network: &mut Network, rng: &mut Rng) {
     let node = 1 + rng.below(NODES.into()) as u8;
@@ -56,7 +61,7 @@ fn happen(network: &mut Network, rng: &mut Rng) {
 
 #[test]
 fn speakers_agree_after_any_disturbance() {
-    for seed in 0..100 {
+    for seed in 0..seeds(40) {
         let mut rng = Rng::new(seed);
         let mut network = Network::default();
         for node in 1..=NODES {
@@ -103,7 +108,7 @@ fn check(network: &mut Network, seed: u64) {
 /// Octets of a peer, damaged: the speaker may end the session but not itself.
 #[test]
 fn damaged_octets_end_a_session_and_nothing_else() {
-    for seed in 0..200 {
+    for seed in 0..seeds(100) {
         let mut rng = Rng::new(seed);
         let mut network = Network::default();
         network.start(1, mesh_config(1, false));

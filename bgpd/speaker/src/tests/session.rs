@@ -162,6 +162,26 @@ fn a_peer_that_does_not_read_holds_up_nobody_and_is_cut_off_in_the_end() {
 }
 
 #[test]
+fn a_peer_that_tells_too_much_is_parted_from_for_longer_each_time() {
+    let mut network = Network::default();
+    let mut modest = with_peers(1, 64512, &[(2, 64512)]);
+    modest.peers.get_mut(&v4(2)).unwrap().max_prefixes = 2;
+    network.start(1, modest);
+    network.start(2, with_peers(2, 64512, &[(1, 64512)]));
+    network.wait("told", |network| network.fib(1).len() == 2);
+    network.originate(2, &["10.2.0.0/24", "10.2.1.0/24", "10.2.2.0/24"]);
+    network.run(Duration::from_millis(10));
+    assert!(network.fib(1).is_empty(), "not kept as by a restart");
+    let error = network.status(2, v4(1)).last_error.unwrap();
+    assert!(error.contains("maximum number of prefixes reached (6/1)"), "{error}");
+    network.run(Duration::from_secs(600));
+    let flaps = network.status(1, v4(2)).flaps;
+    assert!((3..25).contains(&flaps), "{flaps}");
+    network.originate(2, &["10.2.0.0/24"]);
+    network.wait("told again", |network| network.fib(1) == ["10.2.0.0/24"]);
+}
+
+#[test]
 fn the_border_passes_what_policy_says_with_its_as_in_front() {
     let mut network = Network::default();
     let mut inside = with_peers(1, 64512, &[(2, 65000)]);
