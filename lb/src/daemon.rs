@@ -66,6 +66,7 @@ impl Daemon {
         let contents = kernel_maps.read()?;
         let (services, backends) = (contents.services.len(), contents.backends.len());
         info!(services, backends, "maps adopted");
+        vips.send_replace(contents.vips());
         let daemon = Self {
             config,
             attachments,

@@ -141,8 +141,8 @@ pub fn spawn(
 }
 
 impl Handle {
-    /// The VIPs that this node can serve, as the maps stand: empty until all services are known.
-    /// See [`lb_plan::Desired::vips`].
+    /// The VIPs that this node can serve, as the maps stand; see [`lb_plan::Desired::vips`]. Until
+    /// all services are known, those that the adopted maps serve.
     pub fn vips(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
         self.vips.clone()
     }

@@ -187,6 +187,7 @@ fn services_outlive_the_daemon_and_its_successor_writes_nothing() {
     assert_eq!(askers(CLUSTER_IPS[0], 80, 30).len(), 3);
 
     let successor = Running::start(&host, &["lo"]);
+    assert_eq!(successor.handle.vips().borrow().len(), 2, "what was announced stays so");
     assert_eq!(askers(CLUSTER_IPS[1], 80, 30).len(), 3, "before the services are known");
     successor.set(snapshot(all_ready()));
     assert_eq!(successor.handle.counters().writes, 0);

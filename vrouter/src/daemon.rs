@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 use viaduct_net::{IfIndex, NextHop, Prefix, Route, Underlay, feed};
 use vrouter_kernel::{Change, Monitor, Netlink};
-use vrouter_plan::{Desired, Kernel, Operation, Outcome, RouteRow, Snapshot, converge, rows};
+use vrouter_plan::{Desired, Kernel, Operation, Outcome, RouteRow, Snapshot, converge, lose, rows};
 
 use crate::{
     Config, LocalState, SpawnError,
@@ -161,6 +161,7 @@ impl Daemon {
             Query::Routes(reply) => drop(reply.send(rows(&self.desired, &self.picture))),
             Query::Lost(neighbour) => {
                 if self.desired.lost.len() < LOST_MAX && self.desired.lost.insert(neighbour) {
+                    self.lose(neighbour);
                     info!(address = %neighbour.address, interface = %neighbour.interface, "lost");
                     self.settle();
                 }
@@ -171,6 +172,23 @@ impl Daemon {
                     self.settle();
                 }
             }
+        }
+    }
+
+    /// What matters first, however many routes there are; the rest follows.
+    fn lose(&mut self, neighbour: NextHop) {
+        let Some(operation) = lose(neighbour, &self.picture) else { return };
+        match self.kernel.apply(std::slice::from_ref(&operation)).pop() {
+            Some(Ok(())) => {
+                self.picture.apply(&operation);
+                count(&self.counters.applied, 1);
+            }
+            Some(Err(error)) => {
+                warn!(?operation, %error, "refused");
+                count(&self.counters.failed, 1);
+                self.look_later();
+            }
+            None => {}
         }
     }
 

@@ -82,8 +82,9 @@ impl Node {
     fn settled(&self, running: &Running, routes: usize) {
         wait_for("all routes to be installed", || {
             let rows = self.rows(running);
-            let done = rows.iter().all(|row| row.wanted && row.installed) && rows.len() == routes;
-            done.then_some(()).ok_or(format!("{rows:?}"))
+            let wrong = rows.iter().find(|row| !row.wanted || !row.installed);
+            let done = wrong.is_none() && rows.len() == routes;
+            done.then_some(()).ok_or_else(|| format!("{} routes, {wrong:?}", rows.len()))
         });
     }
 
@@ -429,4 +430,38 @@ fn masquerade_is_one_table_that_follows_its_input() {
         let shown = list();
         if shown.contains("viaduct") { Err(shown) } else { Ok(()) }
     });
+}
+
+#[test]
+fn thousands_of_routes_go_in_and_out() {
+    const COUNT: u32 = 5000;
+    let node = Node::new();
+    let running = node.start();
+    let both = [node.hop("192.0.0.2", "up0"), node.hop("192.0.1.2", "up1")];
+    let both_v6 = [node.hop("2001:db8::2", "up0"), node.hop("2001:db8:1::2", "up1")];
+    let all = || (0..COUNT).map(|number| (number >> 8, number & 0xff));
+    for (high, low) in all() {
+        running.set(&format!("10.{high}.{low}.0/24"), &both);
+        running.set(&format!("fd00:{high:x}:{low:x}::/48"), &both_v6);
+    }
+    running.routes.synced();
+    node.settled(&running, 2 * COUNT as usize);
+    for family in ["-4", "-6"] {
+        let shown = node.ip(&format!("{family} route show proto 86"));
+        assert_eq!(shown.matches("nhid").count(), COUNT as usize);
+    }
+    assert_eq!(node.ip("nexthop show").lines().count(), 6, "they share their nexthops");
+    // A flood of notifications is no more than one reason to look.
+    node.ip("-4 route flush proto 86");
+    node.settled(&running, 2 * COUNT as usize);
+    wait_for("every route to be counted as mended", || {
+        let counters = running.handle.counters();
+        (counters.mended >= u64::from(COUNT)).then_some(()).ok_or(format!("{counters:?}"))
+    });
+    for (high, low) in all() {
+        running.routes.set(prefix(&format!("10.{high}.{low}.0/24")), None);
+        running.routes.set(prefix(&format!("fd00:{high:x}:{low:x}::/48")), None);
+    }
+    node.settled(&running, 0);
+    assert_eq!(running.handle.counters().failed, 0);
 }

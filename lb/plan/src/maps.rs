@@ -1,6 +1,10 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
-use ebpf_abi::{Address, BackendValue, ServiceKey, ServiceValue};
+use ebpf_abi::{ADDRESS_VIP, Address, BackendValue, SCOPE_EXTERNAL, ServiceKey, ServiceValue};
 
 /// The most entries that the maps take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,21 @@ pub trait Maps {
 }
 
 impl Contents {
+    /// The VIPs that these maps serve to clients outside: what an earlier daemon may have
+    /// announced, and its successor must not take back before it knows better.
+    pub fn vips(&self) -> BTreeSet<IpAddr> {
+        let is_vip = |address: &Address| {
+            self.addresses.get(address).is_some_and(|flags| flags & ADDRESS_VIP != 0)
+        };
+        self.services
+            .iter()
+            .filter(|(key, value)| key.scope == SCOPE_EXTERNAL && value.length > 0)
+            .map(|(key, _)| key.address)
+            .filter(is_vip)
+            .map(IpAddr::from)
+            .collect()
+    }
+
     /// Does to this picture what the operation does to the maps.
     pub(crate) fn apply(&mut self, operation: &Operation) {
         match operation {

@@ -219,6 +219,7 @@ fn a_restart_writes_nothing() {
     let desired = desired(&[endpoint("10.244.0.1", "node-1"), endpoint("10.244.1.1", "node-2")]);
     lab.settle(&desired);
     assert!(lab.balancer.agrees_with(&lab.maps.read().unwrap()));
+    assert_eq!(lab.maps.read().unwrap().vips(), BTreeSet::from([ip("198.51.100.1")]));
     lab.restart();
     assert_eq!(lab.plan(&desired), Plan::default());
     assert_eq!(lab.balancer.poll_timeout(), None);

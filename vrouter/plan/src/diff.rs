@@ -57,6 +57,21 @@ pub fn sweep(desired: &Desired, observed: &Snapshot) -> Vec<Operation> {
     deletes
 }
 
+/// The one operation by which a lost neighbour leaves every group, found without working out the
+/// whole difference; `None` where it is a group's only member or a route leads over it alone, and
+/// something else has to take its place first.
+pub fn lose(neighbour: NextHop, observed: &Snapshot) -> Option<Operation> {
+    let is_it = |(_, nexthop): &(&NexthopId, &Nexthop)| **nexthop == Nexthop::Via(neighbour);
+    let (id, _) = observed.nexthops.iter().find(is_it)?;
+    let spares = |nexthop: &Nexthop| match nexthop {
+        Nexthop::Group(members) => members.len() > 1 || !members.contains(id),
+        Nexthop::Via(_) | Nexthop::Unknown | Nexthop::Foreign => true,
+    };
+    let alone = || observed.routes.values().any(|via| nexthop_of(via) == Some(*id));
+    let deletable = observed.nexthops.values().all(spares) && !alone();
+    deletable.then_some(Operation::DeleteNexthop { id: *id })
+}
+
 fn nexthop_of(via: &Via) -> Option<NexthopId> {
     match via {
         Via::Nexthop(id) => Some(*id),

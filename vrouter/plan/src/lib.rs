@@ -23,7 +23,7 @@ mod targets;
 
 pub use converge::{Kernel, OperationError, Outcome, converge};
 pub use desired::Desired;
-pub use diff::{Plan, plan, sweep};
+pub use diff::{Plan, lose, plan, sweep};
 pub use model::{Link, NEXTHOP_IDS, Nexthop, NexthopId, Operation, RouteKey, Snapshot, Via};
 pub use rows::{RouteRow, rows};
 pub use targets::Waiting;

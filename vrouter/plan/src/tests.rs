@@ -9,7 +9,7 @@ use crate::{
     Desired, Kernel, NEXTHOP_IDS, Nexthop, NexthopId, Operation, RouteKey, Snapshot, Via, Waiting,
     converge,
     fake::{FakeKernel, resolved},
-    plan, rows,
+    lose, plan, rows,
 };
 
 mod properties;
@@ -92,6 +92,8 @@ fn a_lost_neighbour_is_one_deleted_object() {
     let lost = kernel.state.nexthops.iter().find(|(_, one)| **one == Nexthop::Via(a));
     let id = *lost.unwrap().0;
     desired.lost.insert(a);
+    assert_eq!(lose(a, &kernel.state), Some(Operation::DeleteNexthop { id }));
+    assert_eq!(lose(b, &kernel.state), None, "a group has no other member");
     assert_eq!(settle(&mut kernel, &desired), [Operation::DeleteNexthop { id }]);
     assert_eq!(resolved(&kernel.state)[&prefix("10.0.0.128/26")], "192.0.2.2%2,192.0.2.3%1");
     // When the speaker says the same by its routes, nothing is left to do.

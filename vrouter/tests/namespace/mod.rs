@@ -92,13 +92,13 @@ impl Drop for Monitor {
     }
 }
 
-/// Tries until it succeeds; fails the test with the last error after 20 seconds.
+/// Tries until it succeeds; fails the test with the last error after a minute.
 pub(crate) fn wait_for(what: &str, mut attempt: impl FnMut() -> Result<(), String>) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match attempt() {
             Ok(()) => return,
-            Err(error) if Instant::now() > deadline => panic!("no {what} within 20 s: {error}"),
+            Err(error) if Instant::now() > deadline => panic!("no {what} within 60 s: {error}"),
             Err(_) => thread::sleep(Duration::from_millis(5)),
         }
     }
