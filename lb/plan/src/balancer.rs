@@ -51,6 +51,8 @@ pub struct Balancer {
     next_id: u32,
     /// Ids of a list of backends, in the order of the list, to the offset of its table.
     built: HashMap<Arc<[u32]>, u32>,
+    /// The distinct ids of each table, sorted.
+    members: BTreeMap<u32, Arc<[u32]>>,
     /// The tables that an earlier process left, by what is in them.
     adopted: HashMap<Arc<[u32]>, u32>,
     /// No longer named, to be forgotten at this time.
@@ -67,7 +69,9 @@ impl Balancer {
         }
         let beyond = contents.backends.keys().next_back().map_or(1, |last| last.wrapping_add(1));
         let adopted = contents.tables.iter().map(|(offset, ids)| (ids.clone(), *offset)).collect();
+        let members = contents.tables.iter().map(|(offset, ids)| (*offset, distinct(ids)));
         Self {
+            members: members.collect(),
             next_id: contents.next_backend.max(beyond),
             ids,
             built: HashMap::new(),
@@ -96,8 +100,9 @@ impl Balancer {
         work.enter_backends(desired);
         work.put_services(desired);
         work.put_addresses(desired);
-        work.drain_backends(desired);
-        work.retire(desired);
+        let named = work.named_backends();
+        work.drain_backends(desired, &named);
+        work.retire(desired, &named);
         let mut plan = work.plan;
         plan.problems.extend(desired.conflicts.iter().cloned().map(Problem::Conflict));
         plan
@@ -174,6 +179,7 @@ impl Work<'_> {
         for offset in over(&self.balancer.retired_tables) {
             self.balancer.retired_tables.remove(&offset);
             self.balancer.held.tables.remove(&offset);
+            self.balancer.members.remove(&offset);
             self.balancer.built.retain(|_, other| *other != offset);
             self.balancer.adopted.retain(|_, other| *other != offset);
         }
@@ -290,6 +296,7 @@ impl Work<'_> {
             }
             if let Some(offset) = self.arena.allocate(length) {
                 self.balancer.built.insert(list.clone(), offset);
+                self.balancer.members.insert(offset, distinct(&ids));
                 self.push(Operation::WriteTable { offset, ids });
                 return Some((offset, length));
             }
@@ -313,8 +320,7 @@ impl Work<'_> {
     }
 
     /// Tells the programs of backends that no new flow may begin at, once no table names them.
-    fn drain_backends(&mut self, desired: &Desired) {
-        let named = self.named_backends();
+    fn drain_backends(&mut self, desired: &Desired, named: &BTreeSet<u32>) {
         let drained = self.balancer.held.backends.iter().filter_map(|(id, value)| {
             let key = key_of(value);
             let need = desired.backends.get(&key).filter(|need| need.takes_flows);
@@ -332,21 +338,19 @@ impl Work<'_> {
     }
 
     fn named_backends(&self) -> BTreeSet<u32> {
-        let held = &self.balancer.held;
         let tables = self.balancer.named_tables();
-        let ids = tables.iter().filter_map(|offset| held.tables.get(offset));
+        let ids = tables.iter().filter_map(|offset| self.balancer.members.get(offset));
         ids.flat_map(|ids| ids.iter().copied()).collect()
     }
 
     /// Sets a time for what nothing names, and takes it back where something does again.
-    fn retire(&mut self, desired: &Desired) {
+    fn retire(&mut self, desired: &Desired, named: &BTreeSet<u32>) {
         let at = self.now + GRACE;
         let tables = self.balancer.named_tables();
         self.balancer.retired_tables.retain(|offset, _| !tables.contains(offset));
         for offset in self.balancer.held.tables.keys().filter(|offset| !tables.contains(offset)) {
             self.balancer.retired_tables.entry(*offset).or_insert(at);
         }
-        let named = self.named_backends();
         let needed = |id: &u32, value: &BackendValue| {
             let key = key_of(value);
             let is_its_id = self.balancer.ids.get(&key) == Some(id);
@@ -365,6 +369,10 @@ impl Work<'_> {
             self.balancer.retired_backends.entry(id).or_insert(at);
         }
     }
+}
+
+fn distinct(ids: &[u32]) -> Arc<[u32]> {
+    ids.iter().copied().collect::<BTreeSet<u32>>().into_iter().collect()
 }
 
 fn value_of(key: BackendKey, need: BackendNeed) -> BackendValue {
