@@ -32,7 +32,8 @@ pub(crate) struct StatusError {
     /// `NotFound`, `Conflict` and so on; the word clients switch on.
     pub reason: &'static str,
     pub message: String,
-    pub details: Option<Details>,
+    /// Boxed, so that a `Result` with it stays small.
+    pub details: Option<Box<Details>>,
 }
 
 /// What the failure is about.
@@ -61,12 +62,12 @@ impl StatusError {
     }
 
     fn about(mut self, kind: &Kind, name: &str) -> Self {
-        self.details = Some(Details {
+        self.details = Some(Box::new(Details {
             name: name.to_owned(),
             group: kind.group.to_owned(),
             kind: kind.plural.to_owned(),
             ..Details::default()
-        });
+        }));
         self
     }
 
@@ -80,7 +81,7 @@ impl StatusError {
     pub(crate) fn unknown_path() -> Self {
         let mut error =
             Self::new(404, "NotFound", "the server could not find the requested resource");
-        error.details = Some(Details::default());
+        error.details = Some(Box::new(Details::default()));
         error
     }
 
@@ -110,13 +111,13 @@ impl StatusError {
         };
         let message = format!("{} \"{name}\" is invalid: {all}", kind.group_kind());
         let mut error = Self::new(422, "Invalid", message);
-        error.details = Some(Details {
+        error.details = Some(Box::new(Details {
             name: name.to_owned(),
             group: kind.group.to_owned(),
             kind: kind.kind.to_owned(),
             causes: errors.iter().map(FieldError::cause).collect(),
             ..Details::default()
-        });
+        }));
         error
     }
 
@@ -142,7 +143,8 @@ impl StatusError {
     pub(crate) fn invalid_patch(patch: &str, why: &str) -> Self {
         let error = FieldError::invalid("patch", patch.into(), why);
         let mut status = Self::new(422, "Invalid", format!(" \"\" is invalid: {error}"));
-        status.details = Some(Details { causes: vec![error.cause()], ..Details::default() });
+        status.details =
+            Some(Box::new(Details { causes: vec![error.cause()], ..Details::default() }));
         status
     }
 
@@ -174,7 +176,7 @@ impl StatusError {
             "Forbidden",
             format!("forbidden: User \"{user}\" cannot {verb} path \"{path}\""),
         );
-        error.details = Some(Details::default());
+        error.details = Some(Box::new(Details::default()));
         error
     }
 
@@ -188,11 +190,11 @@ impl StatusError {
         let message =
             format!("{verb} is not supported on resources of kind \"{}\"", kind.group_resource());
         let mut error = Self::new(405, "MethodNotAllowed", message);
-        error.details = Some(Details {
+        error.details = Some(Box::new(Details {
             group: kind.group.to_owned(),
             kind: kind.plural.to_owned(),
             ..Details::default()
-        });
+        }));
         error
     }
 
@@ -239,7 +241,7 @@ impl StatusError {
     /// 429, with the seconds after which to try again.
     pub(crate) fn too_many_requests(message: impl Into<String>, retry_after_secs: u32) -> Self {
         let mut error = Self::new(429, "TooManyRequests", message);
-        error.details = Some(Details { retry_after_secs, ..Details::default() });
+        error.details = Some(Box::new(Details { retry_after_secs, ..Details::default() }));
         error
     }
 
@@ -247,10 +249,10 @@ impl StatusError {
     pub(crate) fn internal(what: impl fmt::Display) -> Self {
         let what = what.to_string();
         let mut error = Self::new(500, "InternalError", format!("Internal error occurred: {what}"));
-        error.details = Some(Details {
+        error.details = Some(Box::new(Details {
             causes: vec![Cause { reason: String::new(), message: what, field: String::new() }],
             ..Details::default()
-        });
+        }));
         error
     }
 

@@ -26,7 +26,7 @@ use crate::{
     },
     http::{
         Response,
-        body::{Body, BoxError},
+        body::{Body, BoxError, full},
         respond,
     },
     object,
@@ -112,10 +112,14 @@ pub(crate) async fn watch(call: Call) -> Result<Response, StatusError> {
     };
     let watch = match call.registry().store().watch(prefix, after).await {
         Ok(watch) => watch,
-        // Clients expect this as an event: an error of the request they would only try again.
-        Err(error @ StoreError::Compacted { .. }) => {
-            let line = line("ERROR", registry::status(&error, call.kind, "").to_value());
-            let body = crate::http::body::full(line);
+        // Clients expect this as an event: an error of the request they would only try again. A
+        // revision that is yet to come is from the history of another store.
+        Err(
+            StoreError::Compacted { requested, oldest: known }
+            | StoreError::Future { requested, current: known },
+        ) => {
+            let error = StatusError::too_old_resource_version(requested, known);
+            let body = full(line("ERROR", error.to_value()));
             return Ok(respond::with_type(StatusCode::OK, respond::JSON, body));
         }
         Err(error) => return Err(registry::status(&error, call.kind, "")),

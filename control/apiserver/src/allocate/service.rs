@@ -130,14 +130,14 @@ impl Allocator {
         }
         match self.families(spec) {
             Ok(families) => errors.extend(self.complete_addresses(spec, &families, &owner)),
-            Err(error) => errors.push(error),
+            Err(error) => errors.push(*error),
         }
         errors.extend(self.complete_ports(spec, &owner));
         errors
     }
 
     /// Settles `ipFamilyPolicy` and `ipFamilies`, and makes `clusterIP` and `clusterIPs` agree.
-    fn families(&self, spec: &mut Map<String, Value>) -> Result<Vec<Family>, FieldError> {
+    fn families(&self, spec: &mut Map<String, Value>) -> Result<Vec<Family>, Box<FieldError>> {
         let at = |field: &str| spec.get(field).cloned().unwrap_or_default();
         let mut requested = texts(&at("clusterIPs"));
         if let Some(first) = at("clusterIP").as_str().filter(|ip| !ip.is_empty())
@@ -151,7 +151,8 @@ impl Allocator {
             let family = family_of_name(name).filter(|family| self.range(*family).is_some());
             families.push(family.ok_or_else(|| {
                 let field = format!("spec.ipFamilies[{index}]");
-                FieldError::invalid(field, name.as_str().into(), "not configured on this cluster")
+                let why = "not configured on this cluster";
+                Box::new(FieldError::invalid(field, name.as_str().into(), why))
             })?);
         }
         let is_dual = self.ranges.len() > 1;
@@ -167,7 +168,8 @@ impl Allocator {
             _ => "SingleStack".to_owned(),
         };
         let invalid_policy = |why: &str| {
-            Err(FieldError::invalid("spec.ipFamilyPolicy", policy.as_str().into(), why))
+            let value = policy.as_str().into();
+            Err(Box::new(FieldError::invalid("spec.ipFamilyPolicy", value, why)))
         };
         if policy == "RequireDualStack" && !is_dual {
             return invalid_policy("this cluster is not configured for dual-stack services");
@@ -214,7 +216,7 @@ impl Allocator {
             match given.get(index) {
                 Some(text) => {
                     if let Err(error) = self.check_address(text, index, *family, owner) {
-                        return Some(error);
+                        return Some(*error);
                     }
                 }
                 None => match range.free(|address| self.addresses.contains_key(&address)) {
@@ -242,20 +244,20 @@ impl Allocator {
         index: usize,
         family: Family,
         owner: &str,
-    ) -> Result<(), FieldError> {
+    ) -> Result<(), Box<FieldError>> {
         let field = format!("spec.clusterIPs[{index}]");
         let address: IpAddr = text.parse().map_err(|_e: std::net::AddrParseError| {
             let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            FieldError::invalid(field.clone(), text.into(), why)
+            Box::new(FieldError::invalid(field.clone(), text.into(), why))
         })?;
         if Family::of(address) != family {
             let name = family_name(family);
             let why = format!("expected an {name} value as indicated by `ipFamilies[{index}]`");
-            return Err(FieldError::invalid(field, text.into(), &why));
+            return Err(Box::new(FieldError::invalid(field, text.into(), &why)));
         }
         let failed = |why: String| {
             let why = format!("failed to allocate IP {address}: {why}");
-            Err(FieldError::invalid("spec.clusterIPs", json!([text]), &why))
+            Err(Box::new(FieldError::invalid("spec.clusterIPs", json!([text]), &why)))
         };
         if self.addresses.get(&address).is_some_and(|other| other == owner) {
             return Ok(());

@@ -146,11 +146,11 @@ fn verb_of(
         !path.namespace.is_empty()
     };
     let subresource = path.subresource.as_str();
-    // Eviction is served, but not by the kubelet's kinds.
-    let unknown = !subresource.is_empty()
-        && !kind.has_subresource(subresource)
-        && !(kind.plural == "pods" && subresource == "eviction");
-    if misplaced || unknown {
+    // Discovery leaves eviction out, as clients would take it for more than a deletion.
+    let known = subresource.is_empty()
+        || kind.has_subresource(subresource)
+        || kind.plural == "pods" && subresource == "eviction";
+    if misplaced || !known {
         return Err(StatusError::unknown_path());
     }
     let verb = match *method {

@@ -7,7 +7,7 @@ use crate::{
     api::Api,
     discovery::discovery,
     http::{Response, respond},
-    openapi::openapi,
+    openapi::{openapi, openapi_v2},
     status_error::StatusError,
 };
 
@@ -77,6 +77,7 @@ fn described(path: &str, headers: &hyper::HeaderMap) -> Option<Result<Response, 
     let document = match discovery(path, &super::accept(headers)) {
         Some(Ok(document)) => document,
         Some(Err(error)) => return Some(Err(error)),
+        None if path == "/openapi/v2" => openapi_v2(text(header::ACCEPT)),
         None => openapi(path)?,
     };
     let Some(etag) = document.etag.and_then(|etag| HeaderValue::from_str(&etag).ok()) else {

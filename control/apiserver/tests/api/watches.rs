@@ -1,10 +1,6 @@
 //! Watches over HTTP, and by the client library that everything else uses.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{CONFIG_MAPS, Server, config_map, version};
+use crate::common::{CONFIG_MAPS, Server, config_map, version};
 use serde_json::{Value, json};
 
 async fn label(server: &Server, name: &str, labels: Value) {
@@ -155,5 +151,68 @@ async fn the_client_library_lists_watches_and_writes() {
         let missing = maps.get_opt(name).await.unwrap();
         assert!(missing.is_none());
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_too_far_behind_must_list_anew() {
+    use control_store::{EmbeddedStore, Options};
+    use std::sync::Arc;
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let options = Options { history_events: 10, ..Options::default() };
+    let store = EmbeddedStore::open(folder.path().join("small"), options).unwrap();
+    let server = Server::start_in(folder, |config| config.store = Arc::new(store)).await;
+    for n in 0..3 {
+        server.post(CONFIG_MAPS, &config_map(&format!("c{n}"), "")).await.expect(201);
+    }
+    let page = server.get(&format!("{CONFIG_MAPS}?limit=1")).await.expect(200);
+    let token = page["metadata"]["continue"].as_str().unwrap();
+    for n in 0..20 {
+        let patch = json!({"data": {"key": n.to_string()}});
+        server.patch(&format!("{CONFIG_MAPS}/c0"), &patch).await.expect(200);
+    }
+    // From a time that is forgotten, and from one that this store has not seen.
+    for revision in ["1", "999999"] {
+        let path = format!("{CONFIG_MAPS}?watch=1&resourceVersion={revision}");
+        let mut watch = server.watch(&path).await;
+        let error = watch.next().await.unwrap();
+        assert_eq!(error["type"], "ERROR");
+        assert_eq!(
+            (&error["object"]["code"], &error["object"]["reason"]),
+            (&json!(410), &json!("Expired")),
+            "{revision}"
+        );
+        assert_eq!(watch.next().await, None);
+    }
+    let late = server.get(&format!("{CONFIG_MAPS}?limit=1&continue={token}")).await;
+    assert!(late.message().starts_with("The provided continue parameter is too old"));
+    late.expect(410);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_costs_no_memory_and_is_told() {
+    use control_store::{EmbeddedStore, Options};
+    use std::sync::Arc;
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let options = Options { history_events: 40, ..Options::default() };
+    let store = EmbeddedStore::open(folder.path().join("small"), options).unwrap();
+    let server = Server::start_in(folder, |config| config.store = Arc::new(store)).await;
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?watch=1")).await;
+    // More than the sockets between us can hold.
+    let large = "x".repeat(400_000);
+    for n in 0..60 {
+        let object = config_map(&format!("c{n}"), &large);
+        server.post(CONFIG_MAPS, &object).await.expect(201);
+    }
+    let mut seen = 0;
+    let last = loop {
+        match watch.next().await {
+            Some(event) if event["type"] == "ADDED" => seen += 1,
+            other => break other.unwrap(),
+        }
+    };
+    assert!(seen < 60);
+    assert_eq!((&last["type"], &last["object"]["code"]), (&json!("ERROR"), &json!(410)));
     server.stop().await;
 }

@@ -1,10 +1,6 @@
 //! Create, read, update and delete over HTTP, with Kubernetes' errors.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
-use common::{CONFIG_MAPS, PODS, SERVICES, Server, config_map, pod, version};
+use crate::common::{CONFIG_MAPS, PODS, SERVICES, Server, config_map, pod, version};
 use hyper::Method;
 use serde_json::{Value, json};
 

@@ -12,38 +12,38 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub folder: Arc<tempfile::TempDir>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) folder: Arc<tempfile::TempDir>,
     shutdown: CancellationToken,
     task: JoinHandle<Result<(), ServeError>>,
 }
 
-pub struct Answer {
-    pub code: u16,
-    pub headers: hyper::HeaderMap,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) headers: hyper::HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Answer {
     #[track_caller]
-    pub fn expect(self, code: u16) -> Value {
+    pub(crate) fn expect(self, code: u16) -> Value {
         assert_eq!(self.code, code, "{:#}", self.body);
         self.body
     }
 
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         self.body["message"].as_str().unwrap_or_default()
     }
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), |_| {}).await
     }
 
     /// With the store of a server that was here before.
-    pub async fn start_in(
+    pub(crate) async fn start_in(
         folder: Arc<tempfile::TempDir>,
         configure: impl FnOnce(&mut ServerConfig),
     ) -> Self {
@@ -67,20 +67,20 @@ impl Server {
     }
 
     /// Ends the server; its store stays in the folder.
-    pub async fn stop(self) -> Arc<tempfile::TempDir> {
+    pub(crate) async fn stop(self) -> Arc<tempfile::TempDir> {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
         self.folder
     }
 
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         sender.send_request(request).await.unwrap()
     }
 
-    pub async fn request(
+    pub(crate) async fn request(
         &self,
         method: Method,
         path: &str,
@@ -102,28 +102,28 @@ impl Server {
         Answer { code: parts.status.as_u16(), headers: parts.headers, body }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path, "", "").await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.request(Method::POST, path, "application/json", body.to_string()).await
     }
 
-    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
         self.request(Method::PUT, path, "application/json", body.to_string()).await
     }
 
-    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
         let merge = "application/merge-patch+json";
         self.request(Method::PATCH, path, merge, body.to_string()).await
     }
 
-    pub async fn delete(&self, path: &str, options: &Value) -> Answer {
+    pub(crate) async fn delete(&self, path: &str, options: &Value) -> Answer {
         self.request(Method::DELETE, path, "application/json", options.to_string()).await
     }
 
-    pub async fn watch(&self, path: &str) -> Watch {
+    pub(crate) async fn watch(&self, path: &str) -> Watch {
         let request = Request::get(path)
             .header(header::HOST, "localhost")
             .body(Full::new(Bytes::new()))
@@ -134,14 +134,14 @@ impl Server {
     }
 }
 
-pub struct Watch {
+pub(crate) struct Watch {
     body: Incoming,
     rest: Vec<u8>,
 }
 
 impl Watch {
     /// The next event; `None` when the server has ended the watch.
-    pub async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
@@ -153,18 +153,18 @@ impl Watch {
     }
 
     /// Type and name of the next event.
-    pub async fn brief(&mut self) -> String {
+    pub(crate) async fn brief(&mut self) -> String {
         let event = self.next().await.unwrap();
         let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-").to_owned();
         format!("{} {name}", event["type"].as_str().unwrap())
     }
 }
 
-pub const PODS: &str = "/api/v1/namespaces/default/pods";
-pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
-pub const SERVICES: &str = "/api/v1/namespaces/default/services";
+pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
+pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub(crate) const SERVICES: &str = "/api/v1/namespaces/default/services";
 
-pub fn pod(name: &str) -> Value {
+pub(crate) fn pod(name: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -173,10 +173,10 @@ pub fn pod(name: &str) -> Value {
     })
 }
 
-pub fn config_map(name: &str, data: &str) -> Value {
+pub(crate) fn config_map(name: &str, data: &str) -> Value {
     json!({ "metadata": { "name": name }, "data": { "key": data } })
 }
 
-pub fn version(object: &Value) -> &str {
+pub(crate) fn version(object: &Value) -> &str {
     object["metadata"]["resourceVersion"].as_str().unwrap()
 }

@@ -1,15 +1,11 @@
 //! The real kubectl, from `KUBECTL` or PATH, against a server on a loopback socket.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
 };
 
-use common::Server;
+use crate::common::Server;
 
 struct Kubectl {
     server: String,

@@ -1,0 +1,9 @@
+//! The API server over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+mod kubectl;
+mod objects;
+mod secure;
+mod watches;

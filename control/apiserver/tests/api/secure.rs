@@ -1,0 +1,389 @@
+//! Who may do what: certificates on the secure port, root on the plain one, and the kubelet's logs
+//! behind both.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, client::conn::http1, header, service::service_fn};
+use hyper_util::rt::TokioIo;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+    server::WebPkiClientVerifier,
+};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::common::{PODS, Server, config_map, pod};
+
+/// A certificate authority and what it signs.
+struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+impl Ca {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    fn sign(&self, user: &str, groups: &[&str]) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = ["127.0.0.1", "::1"]
+            .map(|address| SanType::IpAddress(address.parse().unwrap()))
+            .to_vec();
+        params.distinguished_name.push(DnType::CommonName, user);
+        for group in groups {
+            params.distinguished_name.push(DnType::OrganizationName, *group);
+        }
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (vec![certificate.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+    }
+
+    fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        Arc::new(roots)
+    }
+
+    fn server(&self) -> Arc<rustls::ServerConfig> {
+        let (chain, key) = self.sign("server", &[]);
+        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), provider())
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .unwrap();
+        Arc::new(config)
+    }
+
+    fn client(&self, identity: Option<Identity>) -> Arc<rustls::ClientConfig> {
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(self.roots());
+        Arc::new(match identity {
+            Some((chain, key)) => config.with_client_auth_cert(chain, key).unwrap(),
+            None => config.with_no_client_auth(),
+        })
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// A client of the secure port with a certificate of its own.
+struct Client {
+    address: SocketAddr,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Client {
+    async fn request(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = ServerName::IpAddress(self.address.ip().into());
+        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let content_type = match method {
+            Method::PATCH => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, content_type)
+            .body(Full::new(Bytes::from(body)))
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into());
+        (code, body)
+    }
+
+    async fn code(&self, method: Method, path: &str, body: &Value) -> u16 {
+        self.request(method, path, body).await.0
+    }
+}
+
+/// A server with both ports, both families on the secure one being a matter of the listener.
+async fn start(ca: &Ca, listen: &str) -> (Server, SocketAddr) {
+    let listener = std::net::TcpListener::bind(listen).unwrap();
+    let address = listener.local_addr().unwrap();
+    let tls = ca.server();
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let server = Server::start_in(folder, |config| {
+        config.secure = Some((listener, tls));
+        config.advertised = vec![address];
+    });
+    (server.await, address)
+}
+
+#[tokio::test]
+async fn without_a_certificate_there_is_health_and_version_only() {
+    let ca = Ca::new();
+    for listen in ["127.0.0.1:0", "[::1]:0"] {
+        let (server, address) = start(&ca, listen).await;
+        let nobody = Client { address, tls: ca.client(None) };
+        for (path, expected) in [
+            ("/healthz", 200),
+            ("/livez", 200),
+            ("/readyz", 200),
+            ("/version", 200),
+            ("/api", 401),
+            ("/apis", 401),
+            ("/openapi/v3", 401),
+            ("/metrics", 401),
+            ("/api/v1/pods", 401),
+            ("/api/v1/namespaces/default/secrets/x", 401),
+            ("/nonsense", 401),
+        ] {
+            let (code, body) = nobody.request(Method::GET, path, &Value::Null).await;
+            assert_eq!(code, expected, "{path}: {body}");
+        }
+        let (code, body) = nobody.request(Method::POST, PODS, &pod("p")).await;
+        assert_eq!((code, &body["reason"]), (401, &json!("Unauthorized")));
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused() {
+    let ca = Ca::new();
+    let (server, address) = start(&ca, "127.0.0.1:0").await;
+    let foreign = Ca::new().sign("me", &["system:masters"]);
+    let stream = TcpStream::connect(address).await.unwrap();
+    let connector = TlsConnector::from(ca.client(Some(foreign)));
+    let name = ServerName::IpAddress(address.ip().into());
+    // In TLS 1.3 the client learns of it with what it reads first.
+    if let Ok(stream) = connector.connect(name, stream).await {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("/healthz").body(Full::new(Bytes::new())).unwrap();
+        assert!(sender.send_request(request).await.is_err());
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_is_let_to_what_is_its_own() {
+    let ca = Ca::new();
+    let (server, address) = start(&ca, "127.0.0.1:0").await;
+    let client = |user: &str, groups: &[&str]| Client {
+        address,
+        tls: ca.client(Some(ca.sign(user, groups))),
+    };
+    let node = client("system:node:n1", &["system:nodes"]);
+    let node_object = |name: &str| json!({"metadata": {"name": name}});
+    let nodes = "/api/v1/nodes";
+    assert_eq!(node.code(Method::POST, nodes, &node_object("n2")).await, 403);
+    assert_eq!(node.code(Method::POST, nodes, &node_object("n1")).await, 201);
+    server.post(nodes, &node_object("n2")).await.expect(201);
+    let status = json!({"status": {"addresses": []}});
+    assert_eq!(node.code(Method::PATCH, "/api/v1/nodes/n1/status", &status).await, 200);
+    let (code, body) = node.request(Method::PATCH, "/api/v1/nodes/n2/status", &status).await;
+    assert_eq!(code, 403);
+    assert_eq!(
+        body["message"],
+        "nodes \"n2\" is forbidden: User \"system:node:n1\" cannot patch resource \
+         \"nodes/status\" in API group \"\" at the cluster scope"
+    );
+
+    let lease = |name: &str| json!({"metadata": {"name": name}, "spec": {"holderIdentity": name}});
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    assert_eq!(node.code(Method::POST, leases, &lease("n1")).await, 201);
+    assert_eq!(node.code(Method::POST, leases, &lease("n2")).await, 403);
+    assert_eq!(node.code(Method::PATCH, &format!("{leases}/n1"), &lease("n1")).await, 200);
+
+    for (name, on) in [("mine", "n1"), ("other", "n2")] {
+        let mut pod = pod(name);
+        pod["spec"]["volumes"] =
+            json!([{"name": "v", "secret": {"secretName": format!("secret-{name}")}}]);
+        server.post(PODS, &pod).await.expect(201);
+        let binding = json!({"target": {"name": on}});
+        server.post(&format!("{PODS}/{name}/binding"), &binding).await.expect(201);
+        let secret = json!({"metadata": {"name": format!("secret-{name}")}});
+        server.post("/api/v1/namespaces/default/secrets", &secret).await.expect(201);
+    }
+    let running = json!({"status": {"phase": "Running"}});
+    let secrets = "/api/v1/namespaces/default/secrets";
+    for (name, expected) in [("mine", 200), ("other", 403)] {
+        let path = format!("{PODS}/{name}/status");
+        assert_eq!(node.code(Method::PATCH, &path, &running).await, expected, "{name}");
+        let path = format!("{secrets}/secret-{name}");
+        assert_eq!(node.code(Method::GET, &path, &Value::Null).await, expected, "{name}");
+        let path = format!("{secrets}?fieldSelector=metadata.name%3Dsecret-{name}");
+        assert_eq!(node.code(Method::GET, &path, &Value::Null).await, expected, "{name}");
+    }
+    assert_eq!(node.code(Method::GET, secrets, &Value::Null).await, 403);
+    assert_eq!(node.code(Method::PATCH, &format!("{PODS}/mine"), &running).await, 403);
+    let now = json!({"gracePeriodSeconds": 0});
+    assert_eq!(node.code(Method::DELETE, &format!("{PODS}/other"), &now).await, 403);
+    assert_eq!(node.code(Method::DELETE, &format!("{PODS}/mine"), &now).await, 200);
+    assert_eq!(node.code(Method::GET, "/api/v1/pods?limit=1", &Value::Null).await, 200);
+    assert_eq!(node.code(Method::GET, "/metrics", &Value::Null).await, 403);
+
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let question = json!({"spec": {"resourceAttributes": {"verb": "delete", "resource": "nodes"}}});
+    for (who, expected) in [(&node, false), (&client("me", &["system:masters"]), true)] {
+        let (code, answer) = who.request(Method::POST, path, &question).await;
+        assert_eq!((code, &answer["status"]["allowed"]), (201, &json!(expected)));
+    }
+    let controllers = client("viaduct:controller", &["viaduct:controllers"]);
+    let maps = "/api/v1/namespaces/default/configmaps";
+    assert_eq!(controllers.code(Method::POST, maps, &config_map("c", "")).await, 201);
+    let somebody = client("somebody", &["a group"]);
+    assert_eq!(somebody.code(Method::GET, maps, &Value::Null).await, 403);
+
+    // What every cluster has.
+    let service = server.get("/api/v1/namespaces/default/services/kubernetes").await.expect(200);
+    assert_eq!(service["spec"]["clusterIPs"], json!(["10.96.0.1", "fd00:96::1"]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_plain_port_is_for_root_alone() {
+    use std::{os::unix::process::CommandExt, process::Command};
+    assert!(nix::unistd::geteuid().is_root(), "this test needs root to become somebody else");
+    let server = Server::start().await;
+    let url = format!("/dev/tcp/{}/{}", server.address.ip(), server.address.port());
+    // Bash speaks enough HTTP; it needs no program that may be missing.
+    let script = format!(
+        "exec 3<>{url}; printf 'GET /api/v1/pods HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3; \
+         exec 3<>{url}; printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3"
+    );
+    for (uid, expected) in [(0, ["200", "200"]), (65534, ["403", "200"])] {
+        let mut command = Command::new("bash");
+        command.args(["-c", &script]).uid(uid).current_dir("/");
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let codes: Vec<&str> = text.lines().filter_map(|line| line.split(' ').nth(1)).collect();
+        assert_eq!(codes, expected, "uid {uid}: {text}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_client_library_comes_in_by_certificate() {
+    use futures::StreamExt;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::{
+        Api, Client, Config,
+        api::PostParams,
+        config::AuthInfo,
+        runtime::{WatchStreamExt, watcher},
+    };
+    let ca = Ca::new();
+    let (server, address) = start(&ca, "[::1]:0").await;
+    let (chain, key) = ca.sign("viaduct:controller", &["viaduct:controllers"]);
+    let mut config = Config::new(format!("https://{address}").parse().unwrap());
+    config.root_cert = Some(vec![ca.certificate.to_vec()]);
+    let base64 = |pem: String| {
+        use base64::Engine;
+        Some(base64::engine::general_purpose::STANDARD.encode(pem))
+    };
+    config.auth_info = AuthInfo {
+        client_certificate_data: base64(pem("CERTIFICATE", &chain[0])),
+        client_key_data: base64(pem("PRIVATE KEY", key.secret_der())).map(Into::into),
+        ..AuthInfo::default()
+    };
+    let client = Client::try_from(config).unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(client, "default");
+    // Many watches at once are many streams of one connection.
+    let mut watches: Vec<_> = (0..20)
+        .map(|_| {
+            let settings = watcher::Config::default();
+            Box::pin(watcher(maps.clone(), settings).touched_objects())
+        })
+        .collect();
+    let object: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "c"}})).unwrap();
+    maps.create(&PostParams::default(), &object).await.unwrap();
+    for watch in &mut watches {
+        let seen = watch.next().await.unwrap().unwrap();
+        assert_eq!(seen.metadata.name.as_deref(), Some("c"));
+    }
+    server.stop().await;
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+/// A kubelet that answers every log with the path it was asked for.
+async fn kubelet(ca: &Ca) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = TlsAcceptor::from(ca.server());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let stream = acceptor.accept(stream).await.unwrap();
+            let service = service_fn(|request: Request<hyper::body::Incoming>| async move {
+                let path = request.uri().to_string();
+                let gone = path.contains("previous");
+                let mut response = hyper::Response::new(Full::new(Bytes::from(path)));
+                if gone {
+                    *response.status_mut() = hyper::StatusCode::BAD_REQUEST;
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn logs_come_from_the_kubelet_of_the_node() {
+    let ca = Ca::new();
+    let kubelet = kubelet(&ca).await;
+    let tls = ca.client(Some(ca.sign("apiserver", &["system:masters"])));
+    let server = Server::start_in(Arc::new(tempfile::tempdir().unwrap()), |config| {
+        config.kubelet_tls = Some(tls);
+    })
+    .await;
+    server.post(PODS, &pod("p")).await.expect(201);
+    let log = format!("{PODS}/p/log");
+    let early = server.get(&log).await;
+    assert_eq!(early.message(), "pod p does not have a host assigned");
+    early.expect(400);
+    server.post("/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await.expect(201);
+    let status = json!({"status": {
+        "addresses": [{"type": "InternalIP", "address": kubelet.ip()}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet.port()}},
+    }});
+    server.patch("/api/v1/nodes/n1/status", &status).await.expect(200);
+    server.post(&format!("{PODS}/p/binding"), &json!({"target": {"name": "n1"}})).await.expect(201);
+
+    let text = server.get(&format!("{log}?follow=true&tailLines=5&evil=1")).await.expect(200);
+    assert_eq!(text, "/containerLogs/default/p/c?follow=true&tailLines=5");
+    let missing = server.get(&format!("{log}?previous=true")).await;
+    assert_eq!(missing.body["reason"], "BadRequest");
+    server.get(&format!("{log}?container=x")).await.expect(400);
+    server.stop().await;
+}
