@@ -348,11 +348,12 @@ fn field_term(kind: &Kind, selector: &str, term: &str) -> Result<Term, StatusErr
         )));
     };
     if !kind.selects_by(field) {
-        return Err(StatusError::bad_request(format!(
-            "Unable to find \"{}\" that match label selector \"\", field selector \"{selector}\": \
-             field label not supported: {field}",
-            kind.gvr_text()
-        )));
+        let why = if kind.is_custom() {
+            format!("field label \"{field}\" not supported for {}", kind.kind)
+        } else {
+            format!("field label not supported: {field}")
+        };
+        return Err(StatusError::bad_request(why));
     }
     Ok(Term { field: field.to_owned(), value: unescape(value), equal: sign != "!=" })
 }

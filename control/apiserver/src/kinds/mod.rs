@@ -61,7 +61,7 @@ impl Eq for Kind {}
 
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.gvr_text())
+        write!(f, "{}/{}, Resource={}", self.group, self.version, self.plural)
     }
 }
 
@@ -120,11 +120,6 @@ impl Kind {
     /// The kind of its lists: `PodList`.
     pub(crate) fn list_kind(&self) -> String {
         format!("{}List", self.kind)
-    }
-
-    /// `/v1, Resource=pods`, as Kubernetes writes a resource in errors.
-    pub(crate) fn gvr_text(&self) -> String {
-        format!("{}/{}, Resource={}", self.group, self.version, self.plural)
     }
 
     pub(crate) fn has_subresource(&self, name: &str) -> bool {

@@ -74,6 +74,15 @@ fn prepare_update(new: &mut Value, old: &Value) {
     let kind = new["spec"]["type"].as_str().unwrap_or_default().to_owned();
     let before = &old["spec"];
     let Some(spec) = new.get_mut("spec") else { return };
+    // A client that knows only one address means the first of both.
+    if spec["clusterIP"] != before["clusterIP"] && spec["clusterIPs"] == before["clusterIPs"] {
+        match spec["clusterIP"].as_str().map(str::to_owned) {
+            Some(ip) if !ip.is_empty() && spec["clusterIPs"].is_array() => {
+                spec["clusterIPs"][0] = ip.into();
+            }
+            _ => remove(spec, "clusterIPs"),
+        }
+    }
     if before["type"] != kind.as_str() && !matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         for field in ["externalTrafficPolicy", "healthCheckNodePort"] {
             if spec[field] == before[field] {

@@ -26,6 +26,21 @@ pub(crate) fn openapi(path: &str) -> Option<Document> {
     DOCUMENTS.get(path.trim_end_matches('/')).cloned()
 }
 
+/// The old form, which clients ask for where they do not find a kind in the new one. It describes
+/// nothing, so that they go on to say that the kind is unknown.
+pub(crate) fn openapi_v2(accept: &str) -> Document {
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    // The fields `swagger` (1) and `info` (2) of openapi.v2.Document, the latter with `title` (1)
+    // and `version` (2).
+    const EMPTY: &[u8] = b"\x0a\x032.0\x12\x0d\x0a\x07Viaduct\x12\x02v1";
+    if accept.contains("proto-openapi.spec.v2") {
+        return Document { content_type: PROTOBUF, body: Bytes::from_static(EMPTY), etag: None };
+    }
+    let empty = json!({"swagger": "2.0", "info": {"title": "Viaduct", "version": "v1"}, "paths": {},
+        "definitions": {}});
+    Document { content_type: JSON, body: Bytes::from(empty.to_string()), etag: None }
+}
+
 static DOCUMENTS: LazyLock<BTreeMap<String, Document>> = LazyLock::new(|| {
     let definitions = definitions_json();
     let mut documents = BTreeMap::new();

@@ -58,17 +58,13 @@ pub(crate) fn service_update(new: &Value, old: &Value, errors: &mut Errors) {
     if text(is, "type") == "ExternalName" || text(was, "type") == "ExternalName" {
         return;
     }
-    let before = text(was, "clusterIP");
-    if !before.is_empty() && text(is, "clusterIP") != before {
-        let field = path.child("clusterIP");
-        errors.invalid(&field, text(is, "clusterIP"), "field is immutable");
-    }
     // Only the first family and address are fixed: a second may come and go.
     for field in ["clusterIPs", "ipFamilies"] {
         let (first, first_before) = (&is[field][0], &was[field][0]);
         if first_before.is_string() && first != first_before {
             let at = path.child(field);
-            errors.invalid(&at.index(0), first.clone(), "may not change once set");
+            let value = is[field].clone();
+            errors.invalid(&at.index(0), value, "may not change once set");
         }
     }
 }
@@ -349,7 +345,7 @@ mod tests {
         let found = kind.validate_update(&service("10.0.0.2"), &service("10.0.0.1"));
         assert_eq!(
             found[0].to_string(),
-            "spec.clusterIP: Invalid value: \"10.0.0.2\": field is immutable"
+            "spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: may not change once set"
         );
     }
 }
