@@ -208,8 +208,8 @@ impl Daemon {
 
     fn look_later(&mut self) {
         let at = Instant::now() + self.retry;
+        // What the kernel tells in the meantime is looked at without waiting: it may be the cure.
         self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
-        self.rest_until = self.rest_until.max(at);
         self.retry = (self.retry * 2).min(RETRY_MAX);
     }
 

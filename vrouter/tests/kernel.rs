@@ -319,6 +319,23 @@ fn a_pod_gets_its_route_when_its_interface_comes() {
 }
 
 #[test]
+fn a_refused_route_is_there_as_soon_as_it_can_be() {
+    let node = Node::new();
+    let running = node.start();
+    running.set("10.1.0.0/26", &[node.hop("192.0.7.2", "up0")]);
+    running.set("10.2.0.0/26", &[node.hop("192.0.0.2", "up0")]);
+    running.routes.synced();
+    // The kernel knows no way to the neighbour.
+    wait_for("some refusals", || {
+        let counters = running.handle.counters();
+        (counters.failed > 8).then_some(()).ok_or(format!("{counters:?}"))
+    });
+    assert!(node.ip("-4 route show 10.2.0.0/26").contains("nhid"), "the other is not held up");
+    node.ip("address add 192.0.7.1/24 dev up0");
+    node.settled(&running, 2);
+}
+
+#[test]
 fn a_lost_neighbour_leaves_its_groups() {
     let node = Node::new();
     let running = node.start();
