@@ -1,0 +1,131 @@
+//! What the core decided, done.
+
+use k8s_openapi::jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::{
+    Flow, Worker,
+    api::{ApiError, PodEvent},
+};
+use crate::{
+    core::{Action, KillReason, Killing},
+    runtime::{Signal, exits, rootfs},
+};
+
+impl Worker {
+    pub(super) async fn perform(&mut self, action: &Action) -> Flow {
+        match action {
+            Action::CreateSandbox => self.create_sandbox().await,
+            Action::RemoveSandbox => return self.remove_sandbox().await,
+            Action::Start { container } => self.start(container).await,
+            Action::Terminate { container, deadline, reason } => {
+                self.terminate(container, *deadline, reason).await;
+            }
+            Action::Kill { container } => self.kill(container).await,
+            Action::ConfirmDeletion => return self.confirm_deletion().await,
+            Action::Erase => return self.erase(),
+            Action::NoteStopping(stopping) => {
+                self.observed.stopping = Some(*stopping);
+                self.save();
+            }
+            Action::NoteOutcome(outcome) => {
+                info!(pod = self.uid, succeeded = outcome.succeeded, "ended");
+                self.observed.outcome = Some(outcome.clone());
+                self.save();
+            }
+        }
+        Flow::Continue
+    }
+
+    async fn terminate(&mut self, container: &str, deadline: Timestamp, reason: &KillReason) {
+        let Some(record) = self.observed.containers.get_mut(container) else { return };
+        let Some(id) = record.running_id().map(str::to_owned) else { return };
+        record.killing = Some(Killing { deadline, forced: false });
+        let message = match reason {
+            KillReason::PodStopped => format!("Stopping container {container}"),
+            KillReason::DeadlineExceeded => {
+                format!("Stopping container {container}: the pod's active deadline is over")
+            }
+            KillReason::Unhealthy(why) => {
+                format!("Container {container} failed liveness probe, will be restarted: {why}")
+            }
+        };
+        self.save();
+        let container = Some(container.to_owned());
+        self.event(PodEvent { warning: false, reason: "Killing", message, container });
+        self.signal(&id, Signal::Term).await;
+    }
+
+    async fn kill(&mut self, container: &str) {
+        let Some(record) = self.observed.containers.get_mut(container) else { return };
+        let Some(id) = record.running_id().map(str::to_owned) else { return };
+        let deadline = record.killing.map_or_else(Timestamp::now, |k| k.deadline);
+        record.killing = Some(Killing { deadline, forced: true });
+        self.save();
+        self.signal(&id, Signal::Kill).await;
+    }
+
+    async fn signal(&self, id: &str, signal: Signal) {
+        if let Err(error) = self.node.runtime.kill(id, signal).await {
+            // After SIGTERM comes SIGKILL, and after that the resync finds out.
+            warn!(pod = self.uid, id, ?signal, %error, "signal");
+        }
+    }
+
+    async fn confirm_deletion(&mut self) -> Flow {
+        // The last word on the containers, for whoever watches the pod go.
+        self.report().await;
+        match self.node.api.confirm_deletion(&self.pod).await {
+            Ok(()) | Err(ApiError::Gone) => Flow::Continue,
+            Err(error) => {
+                warn!(pod = self.uid, %error, "deletion not confirmed");
+                Flow::Hold
+            }
+        }
+    }
+
+    fn erase(&mut self) -> Flow {
+        self.probes.stop();
+        let done = crate::volumes::release(&self.dir(), &self.pod)
+            .and_then(|()| {
+                self.node.hierarchies.remove(&self.node.pod_cgroup(&self.uid)).map_err(
+                    crate::runtime::RuntimeError::io(format!("cgroup of pod {}", self.uid)),
+                )
+            })
+            .and_then(|()| {
+                crate::disk::remove(&self.dir())
+                    .map_err(crate::runtime::RuntimeError::io(self.dir().display().to_string()))
+            });
+        match done {
+            Ok(()) => {
+                info!(pod = self.uid, "removed");
+                Flow::Finished
+            }
+            Err(error) => {
+                warn!(pod = self.uid, %error, "pod not removed");
+                Flow::Hold
+            }
+        }
+    }
+
+    /// Takes away what a container that has ended leaves behind, but for its log.
+    pub(super) async fn clean_container(&self, name: &str, id: &str) {
+        self.node.exits.forget(id);
+        let done = self.node.runtime.delete(id).await;
+        let restarts = self.observed.containers.get(name).map_or(0, |r| r.restarts);
+        let bundle = self.bundle(name, restarts);
+        let done = done.and_then(|()| rootfs::unmount_rootfs(&bundle)).and_then(|()| {
+            crate::disk::remove(&bundle)
+                .map_err(crate::runtime::RuntimeError::io(bundle.display().to_string()))
+        });
+        match done {
+            // Only now: until then it is the trace by which a later process cleans up.
+            Ok(()) => {
+                if let Err(error) = exits::forget(&self.node.runtime, id) {
+                    warn!(pod = self.uid, id, %error, "exit code not removed");
+                }
+            }
+            Err(error) => warn!(pod = self.uid, id, %error, "container not cleaned up"),
+        }
+    }
+}
