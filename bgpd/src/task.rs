@@ -118,15 +118,23 @@ impl Task {
                     let underlay = self.underlay.borrow_and_update();
                     self.speaker.handle_underlay(&underlay, Instant::now());
                 }
-                () = until(deadline) => self.speaker.handle_timeout(Instant::now()),
+                () = until(deadline) => {
+                    // Where we are late ourselves, what has come in time must count.
+                    self.take_waiting(MAX_WAITING_INPUTS);
+                    self.speaker.handle_timeout(Instant::now());
+                }
             }
         }
     }
 
     fn take_inputs(&mut self, first: Input) {
+        self.take(first, Instant::now());
+        self.take_waiting(MAX_BATCH);
+    }
+
+    fn take_waiting(&mut self, limit: usize) {
         let now = Instant::now();
-        self.take(first, now);
-        for _ in 1..MAX_BATCH {
+        for _ in 0..limit {
             let Ok(input) = self.inputs.try_recv() else { break };
             self.take(input, now);
         }

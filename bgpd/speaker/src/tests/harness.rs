@@ -86,6 +86,8 @@ pub(super) struct Network {
     wires: BTreeMap<(u8, ConnId), (u8, ConnId)>,
     /// Between these nothing gets through, and nobody is told.
     cuts: BTreeSet<(u8, u8)>,
+    /// What was sent over a cut: TCP sends it again once there is a way.
+    held: Vec<(u8, ConnId, Bytes)>,
     /// Nodes that read nothing.
     pub(super) deaf: BTreeSet<u8>,
     /// Changes octets on the way, one in a few messages.
@@ -148,6 +150,10 @@ impl Network {
     pub(super) fn mend(&mut self, a: u8, b: u8) {
         self.cuts.remove(&(a, b));
         self.cuts.remove(&(b, a));
+        // In the order in which it was sent; what still has no way is held again.
+        for (number, conn, bytes) in std::mem::take(&mut self.held) {
+            self.act(number, Action::Send { conn, bytes });
+        }
     }
 
     pub(super) fn speaker(&mut self, number: u8) -> &mut Speaker {
@@ -361,7 +367,10 @@ impl Network {
             }
             Action::Send { conn, bytes } => {
                 let Some(&(node, other)) = self.wires.get(&(number, conn)) else { return };
-                if self.cuts.contains(&(number, node)) || self.deaf.contains(&node) {
+                if self.cuts.contains(&(number, node)) {
+                    return self.held.push((number, conn, bytes));
+                }
+                if self.deaf.contains(&node) {
                     return;
                 }
                 let count = bytes.len();
