@@ -1,12 +1,13 @@
 //! The watches, one for each kind.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use futures::StreamExt;
 use kube::{
     Api, Client, Resource,
     runtime::{
         WatchStreamExt,
+        utils::Backoff,
         watcher::{self, watcher},
     },
 };
@@ -49,6 +50,31 @@ pub(super) fn follow_all(client: &Client, events: &mpsc::Sender<Event>, tasks: &
     );
 }
 
+/// Soon at first: the server that is started with us is there in a moment.
+#[derive(Debug)]
+struct Retry(Duration);
+
+impl Retry {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(5);
+}
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let delay = self.0;
+        self.0 = (delay * 2).min(Self::LONGEST);
+        Some(delay)
+    }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        self.0 = Self::FIRST;
+    }
+}
+
 async fn follow<K>(
     api: Api<K>,
     kind: Kind,
@@ -58,7 +84,7 @@ async fn follow<K>(
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut listing = Vec::new();
-    let mut stream = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut stream = watcher(api, watcher::Config::default()).backoff(Retry(Retry::FIRST)).boxed();
     while let Some(event) = stream.next().await {
         let event = match event {
             Ok(watcher::Event::Init) => {
