@@ -14,6 +14,7 @@ use crate::{
     Config, LocalState, SpawnError,
     counters::{Counters, count},
     nat,
+    problems::Problems,
 };
 
 /// The time from one look to the next is at least this many times what the last one took, so that
@@ -29,6 +30,7 @@ const LOST_MAX: usize = 4096;
 #[derive(Debug)]
 pub(crate) enum Query {
     Routes(oneshot::Sender<Vec<RouteRow>>),
+    Problems(oneshot::Sender<Vec<String>>),
     Lost(NextHop),
     Back(NextHop),
 }
@@ -48,6 +50,7 @@ pub(crate) struct Daemon {
     /// Before this no look is taken.
     rest_until: Instant,
     retry: Duration,
+    problems: Problems,
 }
 
 impl Daemon {
@@ -74,6 +77,7 @@ impl Daemon {
             look_at: None,
             rest_until: Instant::now(),
             retry: RETRY_MIN,
+            problems: Problems::default(),
         };
         daemon.take_local();
         Ok((daemon, receiver))
@@ -85,7 +89,9 @@ impl Daemon {
         mut queries: mpsc::Receiver<Query>,
         shutdown: CancellationToken,
     ) {
-        tokio::spawn(nat::keep(self.local_from_start(), self.audit_interval));
+        let (nat_problem, nat) = watch::channel(None);
+        self.problems.masquerade = Some(nat);
+        tokio::spawn(nat::keep(self.local_from_start(), self.audit_interval, nat_problem));
         let mut audit = time::interval(self.audit_interval);
         audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut routes_open, mut local_open, mut queries_open) = (true, true, true);
@@ -159,6 +165,7 @@ impl Daemon {
     fn answer(&mut self, query: Query) {
         match query {
             Query::Routes(reply) => drop(reply.send(rows(&self.desired, &self.picture))),
+            Query::Problems(reply) => drop(reply.send(self.problems.texts())),
             Query::Lost(neighbour) => {
                 if self.desired.lost.len() < LOST_MAX && self.desired.lost.insert(neighbour) {
                     self.lose(neighbour);
@@ -220,6 +227,7 @@ impl Daemon {
         count(&self.counters.resyncs, 1);
         match self.kernel.snapshot() {
             Ok(snapshot) => {
+                self.problems.look = None;
                 let before = std::mem::replace(&mut self.picture, snapshot);
                 self.publish_underlay();
                 let outcome = self.settle();
@@ -231,6 +239,7 @@ impl Daemon {
             }
             Err(error) => {
                 error!(%error, "cannot look at the kernel");
+                self.problems.look = Some(error.to_string());
                 self.look_later();
             }
         }
@@ -251,6 +260,7 @@ impl Daemon {
             warn!(refused = outcome.failed.len(), retry = ?self.retry, "operations refused");
             self.look_later();
         }
+        self.problems.take(&outcome);
         if !outcome.applied.is_empty() {
             debug!(operations = outcome.applied.len(), waiting = outcome.waiting.len(), "applied");
         }

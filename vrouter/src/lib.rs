@@ -8,6 +8,7 @@
 mod counters;
 mod daemon;
 mod nat;
+mod problems;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -130,11 +131,12 @@ impl Handle {
 
     /// Every route of ours that is wanted or in the kernel, as last seen; empty after the end.
     pub async fn routes(&self) -> Vec<RouteRow> {
-        let (reply, answer) = oneshot::channel();
-        if self.queries.send(Query::Routes(reply)).await.is_err() {
-            return Vec::new();
-        }
-        answer.await.unwrap_or_default()
+        self.ask(Query::Routes).await
+    }
+
+    /// What keeps the kernel from being what it should be, in words; empty after the end.
+    pub async fn problems(&self) -> Vec<String> {
+        self.ask(Query::Problems).await
     }
 
     /// A neighbour has been lost, as BFD tells before BGP does: at once it leaves every group that
@@ -149,5 +151,13 @@ impl Handle {
 
     pub fn counters(&self) -> CounterValues {
         self.counters.values()
+    }
+
+    async fn ask<T: Default>(&self, query: fn(oneshot::Sender<T>) -> Query) -> T {
+        let (reply, answer) = oneshot::channel();
+        if self.queries.send(query(reply)).await.is_err() {
+            return T::default();
+        }
+        answer.await.unwrap_or_default()
     }
 }

@@ -9,7 +9,13 @@ use crate::LocalState;
 /// Keeps the masquerade table what it should be: put in force when it changes, and again at every
 /// audit, since a firewall that is reloaded may flush what is not its own. The replacement is
 /// atomic and does not disturb a connection.
-pub(crate) async fn keep(mut local: watch::Receiver<Arc<LocalState>>, audit_interval: Duration) {
+///
+/// `problem` says why it is not in force.
+pub(crate) async fn keep(
+    mut local: watch::Receiver<Arc<LocalState>>,
+    audit_interval: Duration,
+    problem: watch::Sender<Option<String>>,
+) {
     let mut in_force: Option<Masquerade> = None;
     let mut audit = time::interval(audit_interval);
     audit.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
@@ -34,8 +40,12 @@ pub(crate) async fn keep(mut local: watch::Receiver<Arc<LocalState>>, audit_inte
                     info!(pods = ?state.masquerade.pod_cidrs, "masquerade in force");
                 }
                 in_force = Some(state.masquerade.clone());
+                problem.send_replace(None);
             }
-            Err(error) => warn!(%error, "masquerade not in force"),
+            Err(error) => {
+                warn!(%error, "masquerade not in force");
+                problem.send_replace(Some(error.to_string()));
+            }
         }
     }
 }

@@ -331,8 +331,18 @@ fn a_refused_route_is_there_as_soon_as_it_can_be() {
         (counters.failed > 8).then_some(()).ok_or(format!("{counters:?}"))
     });
     assert!(node.ip("-4 route show 10.2.0.0/26").contains("nhid"), "the other is not held up");
+    let problems = || node.runtime.block_on(running.handle.problems());
+    assert!(problems().iter().any(|text| text.contains("192.0.7.2")), "{:?}", problems());
     node.ip("address add 192.0.7.1/24 dev up0");
     node.settled(&running, 2);
+    assert_eq!(problems(), [] as [&str; 0]);
+    node.ip("link set up1p down");
+    running.set("10.3.0.0/26", &[node.hop("192.0.1.2", "up1")]);
+    wait_for("the waiting route to be told of", || {
+        let problems = problems();
+        let told = problems.iter().any(|text| text.contains("10.3.0.0/26"));
+        told.then_some(()).ok_or(format!("{problems:?}"))
+    });
 }
 
 #[test]
