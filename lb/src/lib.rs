@@ -166,6 +166,12 @@ impl Handle {
         self.maps.counters.read()
     }
 
+    /// Waits for the end of the balancer: after `shutdown`, or because its thread has panicked, which
+    /// the process should not outlive.
+    pub async fn ended(&self) {
+        self.queries.closed().await;
+    }
+
     async fn ask<T: Default>(&self, query: fn(oneshot::Sender<T>) -> Query) -> T {
         let (reply, answer) = oneshot::channel();
         if self.queries.send(query(reply)).await.is_err() {

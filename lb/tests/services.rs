@@ -126,10 +126,8 @@ impl Running {
 
     fn stop(self) {
         self.shutdown.cancel();
-        wait_for("the balancer to end", || {
-            let rows = self.runtime.block_on(self.handle.services());
-            rows.is_empty().then_some(()).ok_or(format!("{rows:?}"))
-        });
+        self.runtime.block_on(self.handle.ended());
+        assert!(self.runtime.block_on(self.handle.services()).is_empty());
     }
 }
 

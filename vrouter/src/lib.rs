@@ -153,6 +153,12 @@ impl Handle {
         self.counters.values()
     }
 
+    /// Waits for the end of the vRouter: after `shutdown`, or because its thread has panicked, which
+    /// the process should not outlive.
+    pub async fn ended(&self) {
+        self.queries.closed().await;
+    }
+
     async fn ask<T: Default>(&self, query: fn(oneshot::Sender<T>) -> Query) -> T {
         let (reply, answer) = oneshot::channel();
         if self.queries.send(query(reply)).await.is_err() {

@@ -119,10 +119,8 @@ impl Node {
 
     fn stop(&self, running: Running) {
         running.shutdown.cancel();
-        wait_for("the vRouter to end", || {
-            let rows = self.rows(&running);
-            rows.is_empty().then_some(()).ok_or(format!("{} routes", rows.len()))
-        });
+        self.runtime.block_on(running.handle.ended());
+        assert!(self.rows(&running).is_empty());
     }
 }
 
