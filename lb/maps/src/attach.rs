@@ -3,14 +3,10 @@ use std::{
     fs::{self, File},
     io,
     net::{Ipv4Addr, Ipv6Addr},
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::MetadataExt,
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
-use aya::programs::{ProgramError, SchedClassifier};
 use ebpf_abi::PodValue;
 use tracing::info;
 use viaduct_net::IfIndex;
@@ -22,8 +18,24 @@ use crate::{
     sys,
 };
 
-const POD_LINK: &str = "pod_";
-const UPLINK_LINK: &str = "uplink_";
+/// A kind of interface, with the program that is attached there.
+#[derive(Clone, Copy)]
+struct Kind {
+    program: &'static str,
+    /// The beginning of the names of its links.
+    prefix: &'static str,
+    clsact: clsact::Place,
+}
+
+const POD: Kind = Kind { program: POD_PROGRAM, prefix: "pod_", clsact: clsact::Place::Pod };
+const UPLINK: Kind =
+    Kind { program: UPLINK_PROGRAM, prefix: "uplink_", clsact: clsact::Place::Uplink };
+
+impl Kind {
+    fn path(&self, pins: &Pins, ifindex: IfIndex) -> PathBuf {
+        pins.links.join(format!("{}{ifindex}", self.prefix))
+    }
+}
 
 /// The addresses of a pod, as its replies carry them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +48,7 @@ pub struct PodAddresses {
 #[derive(Debug)]
 pub struct DataPlane {
     pins: Pins,
-    loaded: Loaded,
+    pub(crate) loaded: Loaded,
     /// Whether the kernel has TCX; learned at the first interface.
     tcx: Option<bool>,
 }
@@ -57,11 +69,6 @@ impl DataPlane {
     /// The names of the loaded programs.
     pub fn programs(&self) -> impl Iterator<Item = &'static str> {
         self.loaded.programs.keys().copied()
-    }
-
-    /// A loaded program, for a test run.
-    pub fn program(&self, name: &str) -> Option<BorrowedFd<'_>> {
-        self.loaded.programs.get(name).map(AsFd::as_fd)
     }
 
     /// Attaches the socket programs to a folder of cgroup2 and with it to every process below,
@@ -96,12 +103,12 @@ impl DataPlane {
     /// Attaches to the ingress of an interface by which clients outside arrive. Idempotent.
     /// The interface is looked up in the network namespace of the calling thread.
     pub fn attach_uplink(&mut self, uplink: IfIndex) -> Result<(), AttachError> {
-        self.attach_interface(UPLINK_PROGRAM, UPLINK_LINK, uplink)
+        self.attach_interface(UPLINK, uplink)
     }
 
     /// Idempotent; an interface that is gone is detached.
     pub fn detach_uplink(&mut self, uplink: IfIndex) -> Result<(), AttachError> {
-        detach_interface(&self.pins, UPLINK_PROGRAM, UPLINK_LINK, uplink)
+        detach_interface(&self.pins, UPLINK, uplink)
     }
 
     /// Attaches to the host side of a pod's veth, and says whose replies are translated there.
@@ -113,12 +120,12 @@ impl DataPlane {
         };
         // The addresses first: without them the program lets all pass untranslated.
         self.loaded.maps.pods.upsert(&veth.0, &value)?;
-        self.attach_interface(POD_PROGRAM, POD_LINK, veth)
+        self.attach_interface(POD, veth)
     }
 
     /// Idempotent; an interface that is gone is detached.
     pub fn detach_pod(&mut self, veth: IfIndex) -> Result<(), AttachError> {
-        detach_interface(&self.pins, POD_PROGRAM, POD_LINK, veth)?;
+        detach_interface(&self.pins, POD, veth)?;
         self.loaded.maps.pods.delete(&veth.0)?;
         Ok(())
     }
@@ -126,21 +133,21 @@ impl DataPlane {
     /// The veths to which a pod program is attached, also by an earlier process. Those that no
     /// longer exist are among them until they are detached.
     pub fn attached_pods(&self) -> Result<BTreeSet<IfIndex>, AttachError> {
-        attached(&self.pins, POD_LINK)
+        attached(&self.pins, POD)
     }
 
     /// The same for uplinks.
     pub fn attached_uplinks(&self) -> Result<BTreeSet<IfIndex>, AttachError> {
-        attached(&self.pins, UPLINK_LINK)
+        attached(&self.pins, UPLINK)
     }
 
     /// Removes every pin of this ABI version under `pin_dir`, and with the pins programs and
     /// maps. Services end. Nothing pinned is no error.
     pub fn remove(pin_dir: &Path) -> Result<(), AttachError> {
         let pins = Pins::new(pin_dir);
-        for (program, prefix) in [(POD_PROGRAM, POD_LINK), (UPLINK_PROGRAM, UPLINK_LINK)] {
-            for ifindex in attached(&pins, prefix)? {
-                detach_interface(&pins, program, prefix, ifindex)?;
+        for kind in [POD, UPLINK] {
+            for ifindex in attached(&pins, kind)? {
+                detach_interface(&pins, kind, ifindex)?;
             }
         }
         for (program, _) in CGROUP_PROGRAMS {
@@ -158,13 +165,9 @@ impl DataPlane {
         unpin(pins.version)
     }
 
-    fn attach_interface(
-        &mut self,
-        program: &'static str,
-        prefix: &str,
-        ifindex: IfIndex,
-    ) -> Result<(), AttachError> {
-        let path = self.pins.links.join(format!("{prefix}{ifindex}"));
+    fn attach_interface(&mut self, kind: Kind, ifindex: IfIndex) -> Result<(), AttachError> {
+        let program = kind.program;
+        let path = kind.path(&self.pins, ifindex);
         if self.tcx != Some(false) && !path.is_dir() {
             let fd = self.loaded.programs[program].as_fd();
             let target = Target::Interface(ifindex.0);
@@ -183,14 +186,8 @@ impl DataPlane {
             }
         }
         let error = |source| AttachError::Program { program, source: Box::new(source) };
-        let classifier: &mut SchedClassifier = self
-            .loaded
-            .object
-            .program_mut(program)
-            .ok_or_else(|| error(ProgramError::NotLoaded))?
-            .try_into()
-            .map_err(error)?;
-        clsact::ensure(classifier, ifindex).map_err(error)?;
+        let classifier = self.classifier(program).map_err(error)?;
+        clsact::ensure(classifier, kind.clsact, ifindex).map_err(error)?;
         // The folder says what a link would: that we are attached there.
         match fs::create_dir(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -201,28 +198,25 @@ impl DataPlane {
     }
 }
 
-fn detach_interface(
-    pins: &Pins,
-    program: &'static str,
-    prefix: &str,
-    ifindex: IfIndex,
-) -> Result<(), AttachError> {
-    let path = pins.links.join(format!("{prefix}{ifindex}"));
-    if path.is_dir() {
-        clsact::remove(ifindex)
+fn detach_interface(pins: &Pins, kind: Kind, ifindex: IfIndex) -> Result<(), AttachError> {
+    let program = kind.program;
+    let path = kind.path(pins, ifindex);
+    let removed = if path.is_dir() {
+        clsact::remove(kind.clsact, ifindex)
             .map_err(|source| AttachError::Program { program, source: Box::new(source) })?;
-    }
-    let removed = if path.is_dir() { object::unpin(&path) } else { link::remove(&path) };
+        object::unpin(&path)
+    } else {
+        link::remove(&path)
+    };
     removed.map_err(|source| AttachError::Link { program, path, source })
 }
 
-fn attached(pins: &Pins, prefix: &str) -> Result<BTreeSet<IfIndex>, AttachError> {
-    let names = list(&pins.links)?;
+fn attached(pins: &Pins, kind: Kind) -> Result<BTreeSet<IfIndex>, AttachError> {
     let ifindex = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?;
-        name.strip_prefix(prefix)?.parse().ok().map(IfIndex)
+        name.strip_prefix(kind.prefix)?.parse().ok().map(IfIndex)
     };
-    Ok(names.iter().filter_map(ifindex).collect())
+    Ok(list(&pins.links)?.iter().filter_map(ifindex).collect())
 }
 
 /// What is in a folder; nothing where there is no folder.

@@ -12,10 +12,27 @@ use viaduct_net::IfIndex;
 
 /// `VD`, read as a number: unlikely to be another's.
 const PRIORITY: u16 = 0x5644;
-const HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// Which of our filters it is; an interface may have one of each.
+#[derive(Clone, Copy, Debug)]
+#[repr(u16)]
+pub(crate) enum Place {
+    Uplink = 1,
+    Pod = 2,
+}
+
+impl Place {
+    fn handle(self) -> TcHandle {
+        TcHandle::new(0, self as u16)
+    }
+}
 
 /// Puts the program on the interface's ingress, in place of an earlier one of ours.
-pub(crate) fn ensure(program: &mut SchedClassifier, ifindex: IfIndex) -> Result<(), ProgramError> {
+pub(crate) fn ensure(
+    program: &mut SchedClassifier,
+    place: Place,
+    ifindex: IfIndex,
+) -> Result<(), ProgramError> {
     let name = interface_name(ifindex)?;
     match tc::qdisc_add_clsact(&name) {
         // Another's clsact serves us as well.
@@ -23,13 +40,13 @@ pub(crate) fn ensure(program: &mut SchedClassifier, ifindex: IfIndex) -> Result<
         Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => {}
         Err(error) => return Err(error.into()),
     }
-    let options = NlOptions { priority: PRIORITY, handle: HANDLE, ..Default::default() };
+    let options = NlOptions { priority: PRIORITY, handle: place.handle(), ..Default::default() };
     let options = TcAttachOptions::Netlink(options);
     let attached = match program.attach_with_options(&name, TcAttachType::Ingress, options) {
         Err(ProgramError::TcError(TcError::NetlinkError(error)))
             if error.raw_os_error() == Some(libc::EEXIST) =>
         {
-            program.attach_to_link(filter(&name)?)?
+            program.attach_to_link(filter(&name, place)?)?
         }
         result => result?,
     };
@@ -39,25 +56,26 @@ pub(crate) fn ensure(program: &mut SchedClassifier, ifindex: IfIndex) -> Result<
 }
 
 /// Deletes our filter; the qdisc may serve others and stays.
-pub(crate) fn remove(ifindex: IfIndex) -> Result<(), ProgramError> {
+pub(crate) fn remove(place: Place, ifindex: IfIndex) -> Result<(), ProgramError> {
     let name = match interface_name(ifindex) {
         Ok(name) => name,
         // The interface is gone, and its filters with it.
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(()),
         Err(error) => return Err(ProgramError::IOError(error)),
     };
-    match filter(&name)?.detach() {
-        Err(ProgramError::TcError(TcError::NetlinkError(error)))
-            if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) =>
-        {
+    match filter(&name, place)?.detach() {
+        Err(
+            ProgramError::NetlinkError(error) | ProgramError::TcError(TcError::NetlinkError(error)),
+        ) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => {
+            // The filter is gone, or the qdisc was deleted with it.
             Ok(())
         }
         result => result,
     }
 }
 
-fn filter(name: &str) -> Result<SchedClassifierLink, ProgramError> {
-    SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, HANDLE, None)
+fn filter(name: &str, place: Place) -> Result<SchedClassifierLink, ProgramError> {
+    SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, place.handle(), None)
         .map_err(ProgramError::IOError)
 }
 

@@ -22,9 +22,11 @@ mod maps;
 mod object;
 mod sys;
 mod table;
+mod test_run;
 
 pub use attach::{DataPlane, PodAddresses};
 pub use error::{AttachError, LoadError, MapError};
 pub use maps::{Maps, Sizes};
 pub use object::{Options, probe};
 pub use table::{Arena, Counters, Table};
+pub use test_run::{Interface, TestRun};

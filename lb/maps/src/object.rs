@@ -24,7 +24,8 @@ const BPF_FS: FsType = FsType(0xcafe_4a11);
 /// Where and how large the data plane is.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A folder of a bpf filesystem; made if missing. Pins go to `v<ABI_VERSION>/` in it.
+    /// A folder of a bpf filesystem, made if missing; such a filesystem takes no dots in names.
+    /// Pins go to `v<ABI_VERSION>/` in it.
     pub pin_dir: PathBuf,
     pub sizes: Sizes,
 }

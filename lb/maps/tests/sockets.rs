@@ -1,8 +1,8 @@
 //! The socket programs at work: processes of a cgroup talk to services that no route leads to.
 
-#![expect(clippy::allow_attributes, reason = "the support module is shared by several tests")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[allow(dead_code)]
+#[expect(dead_code, reason = "shared by several tests, of which each needs a part")]
 mod support;
 
 use std::{

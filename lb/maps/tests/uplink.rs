@@ -6,9 +6,9 @@
 //!              └───── other            other 203.0.113.2, with a backend 10.244.1.5
 //! ```
 
-#![expect(clippy::allow_attributes, reason = "the support module is shared by several tests")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[allow(dead_code)]
+#[expect(dead_code, reason = "shared by several tests, of which each needs a part")]
 mod support;
 
 use std::{
@@ -360,8 +360,8 @@ fn what_no_one_serves_is_refused_at_once() {
 #[test]
 fn a_pod_is_reached_and_answers_without_translation() {
     in_lab(|lab, data_plane, _| {
-        for family in 0..2 {
-            let pod = at(POD[family], 8080);
+        for address in POD {
+            let pod = at(address, 8080);
             serve_tcp(&lab.pod, pod);
             let mut stream = connect(lab, pod).unwrap();
             let client = stream.local_addr().unwrap();
