@@ -38,6 +38,10 @@ impl Target {
             .take(MAX_PARTS)
             .map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned())
             .collect();
+        // No name has a slash in it; one that came in disguise would reach into other keys.
+        if parts.iter().any(|part| part.contains('/')) {
+            return None;
+        }
         let mut parts = match parts.last() {
             Some(last) if last.is_empty() => &parts[..parts.len() - 1],
             _ => &parts[..],
@@ -122,6 +126,7 @@ mod tests {
             "/version",
             "/openapi/v3/api/v1",
             "/api/v1/nodes/a/b/c",
+            "/api/v1/namespaces/a%2Fb/pods",
             "api/v1/pods",
         ] {
             assert_eq!(Target::of(path), Target::Path, "{path}");
