@@ -25,6 +25,7 @@ enum Command {
     ObjGet = 7,
     ProgGetFdById = 13,
     ObjGetInfoByFd = 15,
+    MapLookupBatch = 24,
     MapUpdateBatch = 26,
     LinkCreate = 28,
     LinkUpdate = 29,
@@ -248,6 +249,31 @@ pub(crate) fn map_update_batch(
         ..Default::default()
     };
     bpf(Command::MapUpdateBatch, &mut attr).map(drop)
+}
+
+/// Reads the values of an array from `offset` on, until `values` is full or the array ends; how
+/// many there were.
+pub(crate) fn array_lookup_batch(
+    map: BorrowedFd<'_>,
+    offset: u32,
+    values: &mut [u32],
+) -> io::Result<usize> {
+    let mut keys = vec![0_u32; values.len()];
+    // The kernel begins behind the key it is given.
+    let before = offset.wrapping_sub(1);
+    let mut last = 0_u32;
+    let mut attr = BatchAttr {
+        in_batch: if offset == 0 { 0 } else { (&raw const before) as u64 },
+        out_batch: (&raw mut last) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: u32::try_from(values.len()).map_err(io::Error::other)?,
+        map_fd: raw(map),
+        ..Default::default()
+    };
+    // "Not there" is how it says that it has come to the end.
+    found(bpf(Command::MapLookupBatch, &mut attr))?;
+    Ok(attr.count as usize)
 }
 
 fn found(result: io::Result<i64>) -> io::Result<bool> {

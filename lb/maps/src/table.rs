@@ -122,7 +122,15 @@ impl Arena {
     /// The entries from `offset`, at most `length` and none beyond the end.
     pub fn read(&self, offset: u32, length: u32) -> Result<Vec<u32>, MapError> {
         let end = offset.saturating_add(length).min(self.capacity());
-        (offset..end).map(|index| Ok(self.0.lookup(&index)?.unwrap_or_default())).collect()
+        let mut ids = vec![0; end.saturating_sub(offset) as usize];
+        let mut next = offset;
+        for part in ids.chunks_mut(Self::BATCH_ENTRIES) {
+            let read = sys::array_lookup_batch(self.0.fd.as_fd(), next, part)
+                .map_err(|error| self.0.error(error))?;
+            debug_assert_eq!(read, part.len(), "an array has all of its entries");
+            next += part.len() as u32;
+        }
+        Ok(ids)
     }
 
     /// Writes `ids` from `offset` on.

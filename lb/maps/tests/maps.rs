@@ -1,0 +1,71 @@
+//! The maps as the user side uses them, in the kernel.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "shared by several tests, of which each needs a part")]
+mod support;
+
+use ebpf_abi::{ABI_VERSION, BackendValue, Counter, NodeConfig};
+use lb_maps::{DataPlane, MapError, Sizes};
+use support::{options, with_bpffs};
+
+#[test]
+fn the_arena_is_read_as_it_was_written() {
+    with_bpffs(|pin_dir| {
+        let mut options = options(pin_dir);
+        options.sizes = Sizes { maglev: 10_000, ..options.sizes };
+        let arena = DataPlane::load(&options).unwrap().maps().maglev;
+        assert_eq!(arena.capacity(), 10_000);
+        // More than one batch, and not at its beginning.
+        let ids: Vec<u32> = (1..=9_000).collect();
+        arena.write(7, &ids).unwrap();
+        assert_eq!(arena.read(7, 9_000).unwrap(), ids);
+        assert_eq!(arena.read(0, 9).unwrap(), [0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(arena.read(9_005, 4).unwrap(), [8_999, 9_000, 0, 0]);
+        // Up to the end, and not beyond.
+        arena.write(9_999, &[5]).unwrap();
+        assert_eq!(arena.read(9_998, 100).unwrap(), [0, 5]);
+        assert!(arena.read(10_000, 1).unwrap().is_empty());
+        assert!(matches!(arena.write(9_999, &[1, 2]), Err(MapError::Full { .. })));
+        assert_eq!(arena.read(9_999, 1).unwrap(), [5], "nothing of it was written");
+    });
+}
+
+#[test]
+fn a_full_map_says_so() {
+    with_bpffs(|pin_dir| {
+        let mut options = options(pin_dir);
+        options.sizes = Sizes { backends: 3, ..options.sizes };
+        let backends = DataPlane::load(&options).unwrap().maps().backends;
+        let value = BackendValue::default();
+        for id in 1..=3 {
+            backends.upsert(&id, &value).unwrap();
+        }
+        let error = backends.upsert(&4, &value).unwrap_err();
+        assert!(matches!(error, MapError::Full { map: "BACKENDS", max_entries: 3 }), "{error}");
+        assert!(backends.delete(&2).unwrap());
+        assert!(!backends.delete(&2).unwrap());
+        backends.upsert(&4, &value).unwrap();
+        assert_eq!(backends.entries().unwrap().into_keys().collect::<Vec<_>>(), [1, 3, 4]);
+    });
+}
+
+#[test]
+fn everything_is_pinned_under_the_version_and_removed_with_it() {
+    with_bpffs(|pin_dir| {
+        let data_plane = DataPlane::load(&options(pin_dir)).unwrap();
+        let config = NodeConfig { nat_port_first: 61000, ..NodeConfig::default() };
+        data_plane.maps().set_config(&config).unwrap();
+        drop(data_plane);
+        let version = pin_dir.join(format!("v{ABI_VERSION}"));
+        assert!(version.join("maps/SERVICES").exists());
+
+        let adopted = DataPlane::load(&options(pin_dir)).unwrap();
+        assert_eq!(adopted.maps().config().unwrap(), config);
+        let counters = adopted.maps().counters.read().unwrap();
+        assert_eq!(counters.len(), Counter::ALL.len());
+        DataPlane::remove(pin_dir).unwrap();
+        assert!(!version.exists());
+        DataPlane::remove(pin_dir).unwrap();
+    });
+}
