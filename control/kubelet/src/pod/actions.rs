@@ -1,6 +1,8 @@
 //! What the core decided, done.
 
-use k8s_openapi::jiff::Timestamp;
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::{api::core::v1::LifecycleHandler, jiff::Timestamp};
 use tracing::{info, warn};
 
 use super::{
@@ -37,23 +39,47 @@ impl Worker {
         Flow::Continue
     }
 
-    async fn terminate(&mut self, container: &str, deadline: Timestamp, reason: &KillReason) {
-        let Some(record) = self.observed.containers.get_mut(container) else { return };
+    async fn terminate(&mut self, name: &str, deadline: Timestamp, reason: &KillReason) {
+        let Some(record) = self.observed.containers.get_mut(name) else { return };
         let Some(id) = record.running_id().map(str::to_owned) else { return };
         record.killing = Some(Killing { deadline, forced: false });
         let message = match reason {
-            KillReason::PodStopped => format!("Stopping container {container}"),
+            KillReason::PodStopped => format!("Stopping container {name}"),
             KillReason::DeadlineExceeded => {
-                format!("Stopping container {container}: the pod's active deadline is over")
+                format!("Stopping container {name}: the pod's active deadline is over")
             }
             KillReason::Unhealthy(why) => {
-                format!("Container {container} failed liveness probe, will be restarted: {why}")
+                format!("Container {name} failed liveness probe, will be restarted: {why}")
             }
         };
         self.save();
-        let container = Some(container.to_owned());
+        let container = Some(name.to_owned());
         self.event(PodEvent { warning: false, reason: "Killing", message, container });
-        self.signal(&id, Signal::Term).await;
+        match self.pre_stop(name) {
+            None => self.signal(&id, Signal::Term).await,
+            Some(hook) => self.signal_after(hook, id, deadline),
+        }
+    }
+
+    fn pre_stop(&self, name: &str) -> Option<LifecycleHandler> {
+        let container = super::probing::container(&self.pod, name)?;
+        container.lifecycle.as_ref()?.pre_stop.clone()
+    }
+
+    /// The hook's time is part of the grace: SIGKILL comes at the deadline either way.
+    fn signal_after(&self, hook: LifecycleHandler, id: String, deadline: Timestamp) {
+        let left = deadline.duration_since(Timestamp::now()).try_into().unwrap_or(Duration::ZERO);
+        let node = Arc::clone(&self.node);
+        let address = super::probing::address(&self.pod, &self.observed, &node);
+        tokio::spawn(async move {
+            let work = super::hook::run(&node, &hook, &id, address, left);
+            if let Ok(Err(message)) = tokio::time::timeout(left, work).await {
+                warn!(id, message, "preStop hook");
+            }
+            if let Err(error) = node.runtime.kill(&id, Signal::Term).await {
+                warn!(id, %error, "signal");
+            }
+        });
     }
 
     async fn kill(&mut self, container: &str) {

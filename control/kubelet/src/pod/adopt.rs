@@ -111,6 +111,11 @@ impl Worker {
     }
 
     async fn find_end(&mut self, name: &str, id: &str) {
+        let starting = self
+            .observed
+            .containers
+            .get(name)
+            .is_some_and(|r| matches!(r.state, ContainerState::Starting { .. }));
         let restarts = self.observed.containers.get(name).map_or(0, |r| r.restarts);
         let conmon = self.bundle(name, restarts).join("conmon.pid");
         let deadline = tokio::time::Instant::now() + EXIT_CODE_WAIT;
@@ -121,16 +126,15 @@ impl Worker {
                 Err(error) => warn!(pod = self.uid, id, %error, "exit code"),
                 Ok(None) => {}
             }
+            // A conmon that was begun right before our predecessor's end may be creating it still.
+            if starting && matches!(self.node.runtime.inspect(id).await, Ok(Inspection::Created)) {
+                break;
+            }
             if tokio::time::Instant::now() > deadline || !is_alive(&conmon) {
                 break;
             }
             tokio::time::sleep(EXIT_CODE_POLL).await;
         }
-        let starting = self
-            .observed
-            .containers
-            .get(name)
-            .is_some_and(|r| matches!(r.state, ContainerState::Starting { .. }));
         if starting {
             return self.start_over(name, id).await;
         }

@@ -8,6 +8,7 @@ pub(crate) mod adopt;
 pub(crate) mod api;
 pub(crate) mod context;
 mod files;
+mod hook;
 mod identity;
 mod probing;
 mod report;

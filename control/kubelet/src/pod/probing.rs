@@ -157,7 +157,7 @@ impl Probes {
 }
 
 /// Where the pod is reached from the node.
-fn address(pod: &Pod, observed: &Observed, node: &NodeContext) -> Option<IpAddr> {
+pub(super) fn address(pod: &Pod, observed: &Observed, node: &NodeContext) -> Option<IpAddr> {
     if pod.spec.as_ref().and_then(|s| s.host_network) == Some(true) {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         return Some(node.config.node_addresses.first().copied().unwrap_or(loopback));
@@ -242,70 +242,84 @@ impl Task {
     }
 
     fn target(&self, host: Option<&str>, port: &IntOrString) -> Result<SocketAddr, String> {
-        let address = match host.filter(|h| !h.is_empty()) {
-            Some(host) => host.parse().map_err(|e| format!("host {host}: {e}"))?,
-            None => self.address.ok_or("the pod has no address")?,
-        };
-        let number = match port {
-            IntOrString::Int(number) => u16::try_from(*number).ok(),
-            IntOrString::String(name) => name.parse().ok().or_else(|| {
-                let ports = self.container.ports.iter().flatten();
-                let mut named = ports.filter(|p| p.name.as_deref() == Some(name));
-                named.next().and_then(|p| u16::try_from(p.container_port).ok())
-            }),
-        };
-        let number = number.ok_or_else(|| format!("the container has no port {port:?}"))?;
-        Ok(SocketAddr::new(address, number))
+        target(host, port, self.address, &self.container)
     }
 
-    /// Any status from 200 to 399 is a success; redirections are not followed.
     async fn http(&self, action: &HTTPGetAction) -> Result<(), String> {
-        if action.scheme.as_deref().is_some_and(|s| s != "HTTP") {
-            return Err("probes by HTTPS are not supported".to_owned());
-        }
         let target = self.target(action.host.as_deref(), &action.port)?;
-        let failed = |error: &dyn std::fmt::Display| format!("GET http://{target}: {error}");
-        let stream = TcpStream::connect(target).await.map_err(|e| failed(&e))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| failed(&e))?;
-        let path = action.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
-        let mut request = http::Request::get(path).header("User-Agent", "viaduct-probe");
-        let mut host = target.to_string();
-        for header in action.http_headers.iter().flatten() {
-            if header.name.eq_ignore_ascii_case("host") {
-                host.clone_from(&header.value);
-            } else {
-                request = request.header(&header.name, &header.value);
-            }
+        http_get(action, target).await
+    }
+}
+
+/// The address and port that an action means.
+pub(super) fn target(
+    host: Option<&str>,
+    port: &IntOrString,
+    of_pod: Option<IpAddr>,
+    container: &Container,
+) -> Result<SocketAddr, String> {
+    let address = match host.filter(|h| !h.is_empty()) {
+        Some(host) => host.parse().map_err(|e| format!("host {host}: {e}"))?,
+        None => of_pod.ok_or("the pod has no address")?,
+    };
+    let number = match port {
+        IntOrString::Int(number) => u16::try_from(*number).ok(),
+        IntOrString::String(name) => name.parse().ok().or_else(|| {
+            let ports = container.ports.iter().flatten();
+            let mut named = ports.filter(|p| p.name.as_deref() == Some(name));
+            named.next().and_then(|p| u16::try_from(p.container_port).ok())
+        }),
+    };
+    let number = number.ok_or_else(|| format!("the container has no port {port:?}"))?;
+    Ok(SocketAddr::new(address, number))
+}
+
+/// Any status from 200 to 399 is a success; redirections are not followed.
+pub(super) async fn http_get(action: &HTTPGetAction, target: SocketAddr) -> Result<(), String> {
+    if action.scheme.as_deref().is_some_and(|s| s != "HTTP") {
+        return Err("probes by HTTPS are not supported".to_owned());
+    }
+    let failed = |error: &dyn std::fmt::Display| format!("GET http://{target}: {error}");
+    let stream = TcpStream::connect(target).await.map_err(|e| failed(&e))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| failed(&e))?;
+    let path = action.path.as_deref().filter(|p| !p.is_empty()).unwrap_or("/");
+    let mut request = http::Request::get(path).header("User-Agent", "viaduct-probe");
+    let mut host = target.to_string();
+    for header in action.http_headers.iter().flatten() {
+        if header.name.eq_ignore_ascii_case("host") {
+            host.clone_from(&header.value);
+        } else {
+            request = request.header(&header.name, &header.value);
         }
-        let request = request
-            .header(http::header::HOST, host)
-            .header(http::header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
-            .map_err(|e| failed(&e))?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(|e| failed(&e))?;
-            let status = response.status();
-            if status.is_success() || status.is_redirection() {
-                return Ok(());
-            }
-            let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
-            let body = body.map(|b| b.to_bytes()).unwrap_or_default();
-            let text = String::from_utf8_lossy(&body);
-            Err(format!("HTTP probe failed with statuscode: {} {}", status.as_u16(), text.trim()))
-        };
-        tokio::pin!(exchange);
-        tokio::pin!(connection);
-        tokio::select! {
-            biased;
-            done = &mut exchange => done,
-            ended = &mut connection => match ended {
-                // The answer may have been the last thing on the connection.
-                Ok(()) => exchange.await,
-                Err(error) => Err(failed(&error)),
-            },
+    }
+    let request = request
+        .header(http::header::HOST, host)
+        .header(http::header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| failed(&e))?;
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|e| failed(&e))?;
+        let status = response.status();
+        if status.is_success() || status.is_redirection() {
+            return Ok(());
         }
+        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
+        let body = body.map(|b| b.to_bytes()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&body);
+        Err(format!("HTTP probe failed with statuscode: {} {}", status.as_u16(), text.trim()))
+    };
+    tokio::pin!(exchange);
+    tokio::pin!(connection);
+    tokio::select! {
+        biased;
+        done = &mut exchange => done,
+        ended = &mut connection => match ended {
+            // The answer may have been the last thing on the connection.
+            Ok(()) => exchange.await,
+            Err(error) => Err(failed(&error)),
+        },
     }
 }
 

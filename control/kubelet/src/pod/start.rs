@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use k8s_openapi::{
-    api::core::v1::{Container, PodSpec},
+    api::core::v1::{Container, Pod, PodSpec},
     jiff::{SignedDuration, Timestamp},
 };
 use tracing::{info, warn};
@@ -124,6 +124,9 @@ impl Worker {
         id: &str,
         restarts: u32,
     ) -> Result<Image, Failure> {
+        if let Some(what) = unsupported(&self.pod, container) {
+            return Err(Failure::config(format!("{what} is not supported by this kubelet")));
+        }
         let image = self.image(container)?;
         if !volumes::referenced(&self.pod).0.is_empty()
             || !volumes::referenced(&self.pod).1.is_empty()
@@ -144,7 +147,8 @@ impl Worker {
         self.node.exits.register(id, &self.exited);
         // Closed only when the process ends.
         let _permit = self.node.starts.acquire().await.map_err(Failure::create)?;
-        let launch = Launch { id: id.to_owned(), bundle, log };
+        let terminal = container.tty == Some(true);
+        let launch = Launch { id: id.to_owned(), bundle, log, terminal };
         self.node.runtime.create(&launch).await.map_err(Failure::create)?;
         self.node.runtime.start(id).await.map_err(Failure::run)?;
         Ok(image)
@@ -325,6 +329,26 @@ impl Worker {
         let restarts = self.observed.containers.get(name)?.restarts;
         crate::http::logs::tail_text(&self.log(name, restarts), TERMINATION_MESSAGE_BYTES_MAX).ok()
     }
+}
+
+/// A field that would change what the pod means, and that nothing here heeds.
+fn unsupported(pod: &Pod, container: &Container) -> Option<&'static str> {
+    let spec = pod.spec.as_ref()?;
+    let init = spec.init_containers.iter().flatten();
+    let lifecycle = container.lifecycle.as_ref();
+    [
+        (spec.host_pid == Some(true), "hostPID"),
+        (spec.host_ipc == Some(true), "hostIPC"),
+        (spec.host_users == Some(false), "hostUsers: false"),
+        (spec.share_process_namespace == Some(true), "shareProcessNamespace"),
+        (spec.runtime_class_name.is_some(), "runtimeClassName"),
+        (init.into_iter().any(|c| c.restart_policy.is_some()), "an init container that restarts"),
+        (lifecycle.is_some_and(|l| l.post_start.is_some()), "lifecycle.postStart"),
+        (lifecycle.is_some_and(|l| l.stop_signal.is_some()), "lifecycle.stopSignal"),
+        (container.volume_devices.is_some(), "volumeDevices"),
+    ]
+    .into_iter()
+    .find_map(|(asked, what)| asked.then_some(what))
 }
 
 fn bind(source: std::path::PathBuf, destination: String, read_only: bool) -> Mount {

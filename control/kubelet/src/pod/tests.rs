@@ -75,22 +75,24 @@ impl PodApi for Recorder {
     }
 }
 
-/// The example program, linked statically; built once for all tests.
+/// The example program, linked statically; built once for all tests, beside them.
 fn echo() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
-        const TARGET: &str = concat!(env!("CARGO_PKG_NAME"), "-echo");
-        let out = std::env::temp_dir().join(format!("{TARGET}-{}", std::process::id()));
+        let dir = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+        let fresh = dir.join(format!("kubelet-unit-echo-{}", std::process::id()));
         let main = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../echo/src/main.rs");
         let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
         let status = Command::new(rustc)
             .args(["--edition", "2024", "--crate-name", "viaduct_echo", "-O"])
             .args(["-C", "target-feature=+crt-static", "-C", "strip=symbols", "-o"])
-            .args([out.as_os_str(), main.as_os_str()])
+            .args([fresh.as_os_str(), main.as_os_str()])
             .status()
             .unwrap();
         assert!(status.success(), "the example program does not build");
-        out
+        let binary = dir.join("kubelet-unit-echo");
+        std::fs::rename(fresh, &binary).unwrap();
+        binary
     })
 }
 
@@ -118,7 +120,7 @@ impl Node {
     }
 
     fn cgroup(&self) -> String {
-        format!("/viaduct-test/{}", self.name)
+        format!("/viaduct-test-{}", self.name)
     }
 
     /// A new process, as far as the node can tell: nothing is known but what is on disk.
@@ -407,7 +409,7 @@ async fn probes_decide_readiness_and_restarts() {
             "readinessProbe": { "httpGet": { "path": "/healthz", "port": "http" },
                                 "periodSeconds": 1, "failureThreshold": 1 },
             "livenessProbe": { "exec": { "command": [
-                    "/viaduct-echo-probe", "get", format!("http://127.0.0.1:{port}/") ] },
+                    "/kubelet-unit-echo", "get", format!("http://127.0.0.1:{port}/") ] },
                 "periodSeconds": 1, "failureThreshold": 2, "timeoutSeconds": 5,
                 "initialDelaySeconds": 3600 },
         }] }),
@@ -494,4 +496,42 @@ async fn a_pod_shares_its_namespaces_and_nothing_of_the_node() {
     assert!(groups.lines().all(|line| line.ends_with(&group)), "{groups}");
     let hierarchies = crate::runtime::cgroup::Hierarchies::detect().unwrap();
     assert!(hierarchies.usage(&group).unwrap().memory_bytes > 0);
+}
+
+#[tokio::test]
+async fn a_pre_stop_hook_runs_before_the_signal() {
+    let mut node = Node::new("prestop");
+    // Without the hook the program would end at once.
+    let pod = pod(
+        "u-prestop",
+        json!({ "containers": [{
+        "name": "echo", "image": "echo", "args": ["--port", "0"],
+        "lifecycle": { "preStop": { "sleep": { "seconds": 1 } } } }] }),
+    );
+    let running = node.start(&pod);
+    node.status("running", is_running).await;
+    node.listening(&pod, "echo", 0).await;
+    let began = Instant::now();
+    running.sender.send(Assignment::Gone).unwrap();
+    running.finished().await;
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(10), "{took:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_supported_is_refused_by_name() {
+    let mut node = Node::new("refuse");
+    let pod = pod(
+        "u-refuse",
+        json!({ "hostPID": true, "containers": [{
+        "name": "echo", "image": "echo" }] }),
+    );
+    let _running = node.start(&pod);
+    let status = node
+        .status("refused", |s| {
+            container(s)["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+        })
+        .await;
+    let message = container(&status)["state"]["waiting"]["message"].as_str().unwrap();
+    assert!(message.contains("hostPID"), "{message}");
 }

@@ -25,6 +25,8 @@ pub(crate) struct Launch {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
     pub(crate) log: PathBuf,
+    /// Give it a terminal, as its bundle says.
+    pub(crate) terminal: bool,
 }
 
 /// What conmon writes into its sync pipe once runc has created the container: the pid of the
@@ -76,6 +78,9 @@ impl Runtime {
         command.arg("--exit-dir").arg(self.exits());
         command.arg("--runtime").arg(&self.runc);
         command.args(["--runtime-arg", "--root", "--runtime-arg"]).arg(self.runc_root());
+        if launch.terminal {
+            command.arg("--terminal");
+        }
         // conmon outlives us, so it must hold no pipe of ours but the one it knows of.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.current_dir("/");
