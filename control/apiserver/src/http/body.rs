@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::Unsy
 use hyper::{body::Incoming, header};
 use serde_json::Value;
 
-use crate::status_error::StatusError;
+use crate::{protobuf, status_error::StatusError};
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -39,6 +39,8 @@ pub(crate) async fn read(body: Incoming) -> Result<Bytes, StatusError> {
 pub(crate) enum Media {
     Json,
     Yaml,
+    /// Kubernetes' own envelope; few kinds are read in it.
+    Protobuf,
 }
 
 impl Media {
@@ -51,6 +53,7 @@ impl Media {
         match text.split(';').next().unwrap_or_default().trim() {
             "" | "application/json" => Ok(Self::Json),
             "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Self::Yaml),
+            protobuf::MEDIA_TYPE => Ok(Self::Protobuf),
             _ => Err(StatusError::unsupported_media_type(&Self::ACCEPTED)),
         }
     }
@@ -61,6 +64,7 @@ impl Media {
         let parsed = match self {
             Self::Json => serde_json::from_slice(body).map_err(|error| error.to_string()),
             Self::Yaml => serde_norway::from_slice(body).map_err(|error| error.to_string()),
+            Self::Protobuf => return protobuf::decode(body),
         };
         let object: Value = parsed.map_err(|error| {
             StatusError::bad_request(format!(

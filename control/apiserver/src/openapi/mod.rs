@@ -29,7 +29,7 @@ pub(crate) fn openapi(path: &str) -> Option<Document> {
 /// The old form, which clients ask for where they do not find a kind in the new one. It describes
 /// nothing, so that they go on to say that the kind is unknown.
 pub(crate) fn openapi_v2(accept: &str) -> Document {
-    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     // The fields `swagger` (1) and `info` (2) of openapi.v2.Document, the latter with `title` (1)
     // and `version` (2).
     const EMPTY: &[u8] = b"\x0a\x032.0\x12\x0d\x0a\x07Viaduct\x12\x02v1";

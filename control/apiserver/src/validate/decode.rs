@@ -11,6 +11,7 @@ use super::field_error::Path;
 use super::quantity::Quantity;
 use crate::kinds::Kind;
 use crate::kinds::schema::{Definitions, OBJECT_META, Schema, Shape, definitions};
+use crate::protobuf;
 use crate::status_error::StatusError;
 
 /// The most strict errors that are told, as in Kubernetes.
@@ -41,10 +42,12 @@ pub(crate) fn decode(kind: &Kind, content_type: &str, body: &[u8]) -> Result<Dec
         "application/yaml" => duplicates::read_yaml(body).map_err(|error| {
             StatusError::bad_request(format!("error converting YAML to JSON: yaml: {error}"))
         })?,
+        protobuf::MEDIA_TYPE => (protobuf::decode(body)?, Vec::new()),
         _ => {
             return Err(StatusError::unsupported_media_type(&[
                 "application/json",
                 "application/yaml",
+                protobuf::MEDIA_TYPE,
             ]));
         }
     };

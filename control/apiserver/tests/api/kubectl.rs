@@ -7,18 +7,18 @@ use std::{
 
 use crate::common::Server;
 
-struct Kubectl {
+pub(crate) struct Kubectl {
     server: String,
     home: tempfile::TempDir,
 }
 
 impl Kubectl {
-    fn new(server: &Server) -> Self {
+    pub(crate) fn new(server: &Server) -> Self {
         let home = tempfile::tempdir().unwrap();
         Self { server: format!("--server=http://{}", server.address), home }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let program = std::env::var_os("KUBECTL").unwrap_or_else(|| "kubectl".into());
         let mut command = Command::new(program);
         command
@@ -36,7 +36,7 @@ impl Kubectl {
     }
 
     /// Whether it succeeded, and what it printed on both outputs.
-    fn try_run(&self, arguments: &[&str], input: &str) -> (bool, String) {
+    pub(crate) fn try_run(&self, arguments: &[&str], input: &str) -> (bool, String) {
         let mut child = self.command(arguments).spawn().expect("kubectl 1.32 in PATH or KUBECTL");
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -46,14 +46,14 @@ impl Kubectl {
     }
 
     #[track_caller]
-    fn run(&self, arguments: &[&str], input: &str) -> String {
+    pub(crate) fn run(&self, arguments: &[&str], input: &str) -> String {
         let (succeeded, text) = self.try_run(arguments, input);
         assert!(succeeded, "{arguments:?}: {text}");
         text
     }
 
     #[track_caller]
-    fn fails(&self, arguments: &[&str], input: &str) -> String {
+    pub(crate) fn fails(&self, arguments: &[&str], input: &str) -> String {
         let (succeeded, text) = self.try_run(arguments, input);
         assert!(!succeeded, "{arguments:?}: {text}");
         text

@@ -4,6 +4,8 @@
 
 mod common;
 mod kubectl;
+mod kubectl_errors;
+mod kubectl_objects;
 mod objects;
 mod secure;
 mod watches;
