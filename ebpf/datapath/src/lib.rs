@@ -8,6 +8,7 @@
 //! | entry | called from | does |
 //! |---|---|---|
 //! | [`uplink::ingress`] | TCX ingress of an uplink | translates what clients outside send, and what backends elsewhere answer |
+//! | [`uplink::egress`] | TCX egress of an uplink | translates what backends in the host's network answer |
 //! | [`pod::ingress`] | TCX ingress of a pod's veth | translates what backends of this node answer |
 //! | [`socket::choose`] | cgroup connect | chooses a backend once per connection |
 //! | [`socket::choose_for_datagram`] | cgroup sendmsg | keeps to one backend per socket |

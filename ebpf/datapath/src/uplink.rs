@@ -1,5 +1,5 @@
-//! Ingress of an uplink: what clients outside send to a VIP or node port, and what backends
-//! elsewhere answer to translated flows.
+//! An uplink. Ingress: what clients outside send to a VIP or node port, and what backends
+//! elsewhere answer to translated flows. Egress: what the host itself answers.
 
 use ebpf_abi::{
     ADDRESS_NODE, ADDRESS_VIP, Address, BACKEND_LOCAL, Counter, FlowFlags, FlowKey, FlowValue,
@@ -72,6 +72,29 @@ pub fn ingress<P: Packet, S: Flows>(packet: &mut P, tuple: &mut Tuple, state: &S
             state.count(Counter::FlowCreated);
             send(packet, state, tuple, &flow)
         }
+    }
+}
+
+/// Egress of an uplink: what a process of the host itself answers, as the backend of a pod in the
+/// host's network. It passes no veth, and the stack has routed it already.
+#[inline(always)]
+pub fn egress<P: Packet, S: Flows>(packet: &mut P, tuple: &mut Tuple, state: &S) -> Verdict {
+    if parse(packet, tuple) != Parsed::Flow || state.address(&tuple.key.source) & ADDRESS_NODE == 0
+    {
+        return Verdict::Pass;
+    }
+    let mut flow = FlowValue::default();
+    if flow::find(state, tuple, &mut flow).is_none()
+        || !flow.flags.has(FlowFlags::REPLY)
+        || flow.flags.has(FlowFlags::NAT)
+    {
+        return Verdict::Pass;
+    }
+    state.count(Counter::Reply);
+    if rewrite::translate(packet, tuple, &flow) {
+        Verdict::Deliver
+    } else {
+        Verdict::Drop(Counter::DroppedMalformed)
     }
 }
 

@@ -33,6 +33,14 @@ pub fn uplink_ingress(context: TcContext) -> i32 {
 }
 
 #[classifier]
+pub fn uplink_egress(context: TcContext) -> i32 {
+    let mut frame = Frame::new(context.skb.skb);
+    let mut tuple = Tuple::default();
+    let verdict = uplink::egress(&mut frame, &mut tuple, &Kernel);
+    conclude(&context, &tuple, verdict)
+}
+
+#[classifier]
 pub fn pod_ingress(context: TcContext) -> i32 {
     let mut frame = Frame::new(context.skb.skb);
     let mut tuple = Tuple::default();

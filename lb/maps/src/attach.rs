@@ -14,7 +14,7 @@ use viaduct_net::IfIndex;
 use crate::{
     AttachError, LoadError, Maps, Options, clsact,
     link::{self, Target},
-    object::{self, CGROUP_PROGRAMS, Loaded, POD_PROGRAM, Pins, UPLINK_PROGRAM},
+    object::{self, CGROUP_PROGRAMS, EGRESS_PROGRAM, Loaded, POD_PROGRAM, Pins, UPLINK_PROGRAM},
     sys,
 };
 
@@ -24,12 +24,28 @@ struct Kind {
     program: &'static str,
     /// The beginning of the names of its links.
     prefix: &'static str,
+    tcx: sys::AttachType,
     clsact: clsact::Place,
 }
 
-const POD: Kind = Kind { program: POD_PROGRAM, prefix: "pod_", clsact: clsact::Place::Pod };
-const UPLINK: Kind =
-    Kind { program: UPLINK_PROGRAM, prefix: "uplink_", clsact: clsact::Place::Uplink };
+const POD: Kind = Kind {
+    program: POD_PROGRAM,
+    prefix: "pod_",
+    tcx: sys::AttachType::TcxIngress,
+    clsact: clsact::Place::Pod,
+};
+const UPLINK: Kind = Kind {
+    program: UPLINK_PROGRAM,
+    prefix: "uplink_",
+    tcx: sys::AttachType::TcxIngress,
+    clsact: clsact::Place::Uplink,
+};
+const EGRESS: Kind = Kind {
+    program: EGRESS_PROGRAM,
+    prefix: "egress_",
+    tcx: sys::AttachType::TcxEgress,
+    clsact: clsact::Place::Egress,
+};
 
 impl Kind {
     fn path(&self, pins: &Pins, ifindex: IfIndex) -> PathBuf {
@@ -100,15 +116,18 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Attaches to the ingress of an interface by which clients outside arrive. Idempotent.
+    /// Attaches to an interface by which clients outside arrive. Idempotent.
     /// The interface is looked up in the network namespace of the calling thread.
     pub fn attach_uplink(&mut self, uplink: IfIndex) -> Result<(), AttachError> {
+        // Whoever answers must be translated before anyone asks.
+        self.attach_interface(EGRESS, uplink)?;
         self.attach_interface(UPLINK, uplink)
     }
 
     /// Idempotent; an interface that is gone is detached.
     pub fn detach_uplink(&mut self, uplink: IfIndex) -> Result<(), AttachError> {
-        detach_interface(&self.pins, UPLINK, uplink)
+        detach_interface(&self.pins, UPLINK, uplink)?;
+        detach_interface(&self.pins, EGRESS, uplink)
     }
 
     /// Attaches to the host side of a pod's veth, and says whose replies are translated there.
@@ -145,7 +164,7 @@ impl DataPlane {
     /// maps. Services end. Nothing pinned is no error.
     pub fn remove(pin_dir: &Path) -> Result<(), AttachError> {
         let pins = Pins::new(pin_dir);
-        for kind in [POD, UPLINK] {
+        for kind in [POD, UPLINK, EGRESS] {
             for ifindex in attached(&pins, kind)? {
                 detach_interface(&pins, kind, ifindex)?;
             }
@@ -171,7 +190,7 @@ impl DataPlane {
         if self.tcx != Some(false) && !path.is_dir() {
             let fd = self.loaded.programs[program].as_fd();
             let target = Target::Interface(ifindex.0);
-            match link::ensure(fd, target, sys::AttachType::TcxIngress, &path) {
+            match link::ensure(fd, target, kind.tcx, &path) {
                 Ok(()) => {
                     self.tcx = Some(true);
                     return Ok(());

@@ -19,15 +19,23 @@ const PRIORITY: u16 = 0x5644;
 pub(crate) enum Place {
     Uplink = 1,
     Pod = 2,
+    Egress = 3,
 }
 
 impl Place {
+    fn direction(self) -> TcAttachType {
+        match self {
+            Self::Uplink | Self::Pod => TcAttachType::Ingress,
+            Self::Egress => TcAttachType::Egress,
+        }
+    }
+
     fn handle(self) -> TcHandle {
         TcHandle::new(0, self as u16)
     }
 }
 
-/// Puts the program on the interface's ingress, in place of an earlier one of ours.
+/// Puts the program on the interface, in place of an earlier one of ours.
 pub(crate) fn ensure(
     program: &mut SchedClassifier,
     place: Place,
@@ -42,7 +50,7 @@ pub(crate) fn ensure(
     }
     let options = NlOptions { priority: PRIORITY, handle: place.handle(), ..Default::default() };
     let options = TcAttachOptions::Netlink(options);
-    let attached = match program.attach_with_options(&name, TcAttachType::Ingress, options) {
+    let attached = match program.attach_with_options(&name, place.direction(), options) {
         Err(ProgramError::TcError(TcError::NetlinkError(error)))
             if error.raw_os_error() == Some(libc::EEXIST) =>
         {
@@ -75,7 +83,7 @@ pub(crate) fn remove(place: Place, ifindex: IfIndex) -> Result<(), ProgramError>
 }
 
 fn filter(name: &str, place: Place) -> Result<SchedClassifierLink, ProgramError> {
-    SchedClassifierLink::attached(name, TcAttachType::Ingress, PRIORITY, place.handle(), None)
+    SchedClassifierLink::attached(name, place.direction(), PRIORITY, place.handle(), None)
         .map_err(ProgramError::IOError)
 }
 

@@ -8,7 +8,8 @@
 //! ```text
 //! PIN_DIR/v1/maps/SERVICES …          the maps, by their names
 //! PIN_DIR/v1/links/cgroup_connect4 …  one link per socket program
-//! PIN_DIR/v1/links/uplink_IFINDEX     TCX at an uplink (kernels from 6.6 on)
+//! PIN_DIR/v1/links/uplink_IFINDEX     TCX at an uplink's ingress (kernels from 6.6 on)
+//! PIN_DIR/v1/links/egress_IFINDEX     TCX at its egress
 //! PIN_DIR/v1/links/pod_IFINDEX        TCX at the host side of a pod's veth
 //! ```
 //! On a kernel without TCX the programs sit on clsact under a fixed priority and handle, which

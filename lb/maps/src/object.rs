@@ -73,11 +73,16 @@ pub(crate) const CGROUP_PROGRAMS: [(&str, sys::AttachType); 8] = [
     ("cgroup_getpeername6", sys::AttachType::Inet6GetPeerName),
 ];
 pub(crate) const UPLINK_PROGRAM: &str = "uplink_ingress";
+pub(crate) const EGRESS_PROGRAM: &str = "uplink_egress";
 pub(crate) const POD_PROGRAM: &str = "pod_ingress";
 
 /// The names of all programs.
 pub(crate) fn program_names() -> impl Iterator<Item = &'static str> {
-    CGROUP_PROGRAMS.into_iter().map(|(name, _)| name).chain([UPLINK_PROGRAM, POD_PROGRAM])
+    CGROUP_PROGRAMS.into_iter().map(|(name, _)| name).chain([
+        UPLINK_PROGRAM,
+        EGRESS_PROGRAM,
+        POD_PROGRAM,
+    ])
 }
 
 /// What is in the kernel after loading.

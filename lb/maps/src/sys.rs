@@ -45,6 +45,7 @@ pub(crate) enum AttachType {
     Inet4GetPeerName = 29,
     Inet6GetPeerName = 30,
     TcxIngress = 46,
+    TcxEgress = 47,
 }
 
 #[repr(C)]

@@ -250,6 +250,34 @@ fn a_local_backend_sees_the_client() {
 }
 
 #[test]
+fn a_backend_in_the_network_of_the_host_sees_the_client() {
+    in_lab(|lab, data_plane, _| {
+        let mut services = Services::new(data_plane);
+        for family in 0..2 {
+            let backend = at(NODE[family], 8080);
+            serve_tcp(&lab.node, backend);
+            serve_udp(&lab.node, backend);
+            for (frontend, asked) in frontends(family) {
+                for protocol in [PROTOCOL_TCP, PROTOCOL_UDP] {
+                    let backends = [(backend, BACKEND_LOCAL)];
+                    services.add(frontend, protocol, SCOPE_EXTERNAL, &backends);
+                }
+                let mut stream = connect(lab, asked).unwrap();
+                let client = stream.local_addr().unwrap();
+                assert_eq!(ask(&mut stream), (8080, client), "{asked}");
+                let socket = client_udp(lab, asked);
+                let port = socket.local_addr().unwrap().port();
+                assert_eq!(ask_udp(&socket, asked), (8080, at(CLIENT[family], port)));
+            }
+            // What is no service's stays as it is.
+            let mut stream = connect(lab, backend).unwrap();
+            let client = stream.local_addr().unwrap();
+            assert_eq!(ask(&mut stream), (8080, client));
+        }
+    });
+}
+
+#[test]
 fn a_backend_elsewhere_sees_the_node() {
     in_lab(|lab, data_plane, _| {
         let mut services = Services::new(data_plane);
@@ -414,5 +442,9 @@ fn detaching_is_idempotent_and_survives_the_interface() {
         assert!(data_plane.attached_pods().unwrap().is_empty());
         assert!(data_plane.maps().pods.entries().unwrap().is_empty());
         assert_eq!(data_plane.attached_uplinks().unwrap().len(), 1);
+        let uplink = lab.node.ifindex("up0");
+        lab.node.run(|| data_plane.detach_uplink(uplink)).unwrap();
+        assert!(data_plane.attached_uplinks().unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(pin_dir.join("v1/links")).unwrap().count(), 0);
     });
 }

@@ -44,7 +44,10 @@ fn attach(options: &Options, cgroup: &Path, interface: &str, report: &mut Report
             Err(error) => return report.line(turn, Err(error)),
         };
         report.line(&format!("{turn} cgroup"), data_plane.attach_cgroup(cgroup));
-        report.line(&format!("{turn} uplink_ingress"), data_plane.attach_uplink(ifindex));
+        report.line(
+            &format!("{turn} uplink_ingress, uplink_egress"),
+            data_plane.attach_uplink(ifindex),
+        );
         let pod = PodAddresses { v4: Some([10, 0, 0, 1].into()), v6: None };
         report.line(&format!("{turn} pod_ingress"), data_plane.attach_pod(ifindex, pod));
         match data_plane.attached_pods() {
