@@ -1,5 +1,7 @@
 //! The API as the workers want it, through a client.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -36,7 +38,17 @@ impl KubeApi {
             + std::fmt::Debug,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        api.get_opt(name).await.map_err(|error| ApiError::Unavailable(error.to_string()))
+        bounded(api.get_opt(name)).await
+    }
+}
+
+/// An API that does not answer must not hold up the pod; the worker tries again.
+const LIMIT: Duration = Duration::from_secs(3);
+
+async fn bounded<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(LIMIT, request).await {
+        Ok(done) => done.map_err(of_pod),
+        Err(elapsed) => Err(ApiError::Unavailable(elapsed.to_string())),
     }
 }
 
@@ -59,8 +71,8 @@ impl PodApi for KubeApi {
             // The uid makes the server refuse the patch for a pod of the same name.
             let patch = json!({ "metadata": { "uid": pod.metadata.uid }, "status": status });
             let patch = Patch::Merge(patch);
-            let done = self.pods(pod).patch_status(name, &PatchParams::default(), &patch).await;
-            done.map(drop).map_err(of_pod)
+            let api = self.pods(pod);
+            bounded(api.patch_status(name, &PatchParams::default(), &patch)).await.map(drop)
         })
     }
 
@@ -75,7 +87,8 @@ impl PodApi for KubeApi {
                 }),
                 ..DeleteParams::default()
             };
-            self.pods(pod).delete(name, &parameters).await.map(drop).map_err(of_pod)
+            let api = self.pods(pod);
+            bounded(api.delete(name, &parameters)).await.map(drop)
         })
     }
 

@@ -65,15 +65,16 @@ impl NodeReporter {
     pub(crate) async fn register(&self, stop: &CancellationToken) {
         let mut pause = FIRST_RETRY;
         loop {
-            let done = match self.update_status().await {
-                Ok(()) => self.renew_lease().await,
-                failed => failed,
+            let attempt = async {
+                self.update_status().await?;
+                self.renew_lease().await
             };
-            match done {
-                Ok(()) => {
+            match tokio::time::timeout(STATUS_PERIOD, attempt).await {
+                Ok(Ok(())) => {
                     info!(node = self.config.node_name, "registered");
                     return;
                 }
+                Ok(Err(error)) => warn!(node = self.config.node_name, %error, "not registered"),
                 Err(error) => warn!(node = self.config.node_name, %error, "not registered"),
             }
             tokio::select! {
@@ -92,8 +93,16 @@ impl NodeReporter {
             period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 period.tick().await;
-                if let Err(error) = self.renew_lease().await {
-                    warn!(node = self.config.node_name, %error, "lease not renewed");
+                // One that hangs must not cost the next one its turn.
+                match tokio::time::timeout(self.config.lease_duration / 4, self.renew_lease()).await
+                {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        warn!(node = self.config.node_name, %error, "lease not renewed");
+                    }
+                    Err(error) => {
+                        warn!(node = self.config.node_name, %error, "lease not renewed");
+                    }
                 }
             }
         };
@@ -102,8 +111,14 @@ impl NodeReporter {
             period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 period.tick().await;
-                if let Err(error) = self.update_status().await {
-                    warn!(node = self.config.node_name, %error, "status not updated");
+                match tokio::time::timeout(STATUS_PERIOD, self.update_status()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        warn!(node = self.config.node_name, %error, "status not updated");
+                    }
+                    Err(error) => {
+                        warn!(node = self.config.node_name, %error, "status not updated");
+                    }
                 }
             }
         };
