@@ -27,7 +27,10 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -201,6 +204,15 @@ fn container_id(pod: &Pod) -> String {
     statuses[0].container_id.clone().unwrap()
 }
 
+async fn ask(port: u16, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
 fn echo() -> Value {
     json!({ "nodeName": "n1", "terminationGracePeriodSeconds": 5, "containers": [{
         "name": "echo", "image": "echo", "args": ["--port", "0"] }] })
@@ -245,6 +257,24 @@ async fn a_node_registers_runs_its_pods_and_loses_none() {
     let mut lines = machine.pods().log_stream("web", &parameters).await.unwrap().lines();
     let first = tokio::time::timeout(PATIENCE, lines.try_next()).await.unwrap().unwrap().unwrap();
     assert!(first.starts_with("{\"listening\":"), "{first}");
+
+    let node = nodes.get("n1").await.unwrap();
+    let endpoint = node.status.unwrap().daemon_endpoints.unwrap().kubelet_endpoint.unwrap();
+    let port = u16::try_from(endpoint.port).unwrap();
+    let memory = "container_memory_working_set_bytes{namespace=\"default\",pod=\"web\"";
+    for (path, expected) in [
+        ("/healthz", "\r\n\r\nok"),
+        ("/pods", "\"name\":\"web\""),
+        ("/stats/summary", "\"nodeName\":\"n1\""),
+        ("/metrics", memory),
+        ("/containerLogs/default/web/echo?tailLines=1&timestamps=true", "+00:00 {\"listening\":"),
+        ("/containerLogs/default/web/echo?previous=true", "HTTP/1.1 400 "),
+        ("/containerLogs/default/web/echo?tailLines=x", "HTTP/1.1 400 "),
+        ("/containerLogs/default/nobody/echo", "HTTP/1.1 404 "),
+    ] {
+        let answer = ask(port, path).await;
+        assert!(answer.contains(expected), "{path}: {answer}");
+    }
 
     // The next kubelet finds the pods as they are, and the deletion it has missed.
     let before = container_id(&pod);
