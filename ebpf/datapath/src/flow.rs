@@ -93,43 +93,52 @@ fn serves(backend: Option<BackendValue>) -> bool {
 }
 
 /// Moves a flow that was answered, and whose client has sent again, to the established table; and
-/// mends a flow whose other entry was evicted.
+/// mends a flow whose other entry was evicted. `false` where that other entry is another flow's by
+/// now: this one has lost its place.
 #[inline(never)]
-pub(crate) fn keep<S: Flows>(state: &S, key: &FlowKey, stage: Stage, flow: &mut FlowValue) {
+pub(crate) fn keep<S: Flows>(state: &S, key: &FlowKey, stage: Stage, flow: &mut FlowValue) -> bool {
     let other = counterpart(flow, key.protocol);
     let now = state.now_nanos();
-    match stage {
-        Stage::Embryonic => {
-            let Some(reply) = state.visit_flow(stage, &other, |reply| *reply) else {
-                insert_reply(state, stage, key, flow, &other);
-                return;
-            };
-            if !reply.flags.has(FlowFlags::SEEN) {
-                return;
-            }
-            // The reply first: a client's entry in the new table implies the backend's.
-            state.insert_flow(Stage::Established, &other, &reply);
-            flow.last_seen_nanos = now;
-            flow.flags = flow.flags.with(FlowFlags::SEEN);
-            state.insert_flow(Stage::Established, key, flow);
-            state.remove_flow(Stage::Embryonic, &other);
-            state.remove_flow(Stage::Embryonic, key);
-            state.count(Counter::FlowEstablished);
-        }
-        Stage::Established => {
-            if now.saturating_sub(flow.last_seen_nanos) >= SUSPECT_NANOS
-                && state.visit_flow(Stage::Established, &other, |_| ()).is_none()
-            {
-                insert_reply(state, stage, key, flow, &other);
-            }
-        }
+    if matches!(stage, Stage::Established)
+        && now.saturating_sub(flow.last_seen_nanos) < SUSPECT_NANOS
+    {
+        return true;
     }
+    let Some(reply) = state.visit_flow(stage, &other, |reply| *reply) else {
+        return insert_reply(state, stage, key, flow, &other);
+    };
+    if !answers(&reply, key) {
+        return false;
+    }
+    if matches!(stage, Stage::Embryonic) && reply.flags.has(FlowFlags::SEEN) {
+        // The reply first: a client's entry in the new table implies the backend's.
+        state.insert_flow(Stage::Established, &other, &reply);
+        flow.last_seen_nanos = now;
+        flow.flags = flow.flags.with(FlowFlags::SEEN);
+        state.insert_flow(Stage::Established, key, flow);
+        state.remove_flow(Stage::Embryonic, &other);
+        state.remove_flow(Stage::Embryonic, key);
+        state.count(Counter::FlowEstablished);
+    }
+    true
 }
 
-/// Removes both entries.
+/// Whether the backend's entry is that of the client's flow `key`.
+#[inline(always)]
+fn answers(reply: &FlowValue, key: &FlowKey) -> bool {
+    reply.destination == key.source
+        && reply.source == key.destination
+        && reply.destination_port_be == key.source_port_be
+        && reply.source_port_be == key.destination_port_be
+}
+
+/// Removes the client's entry, and the backend's if it is the same flow's.
 #[inline(never)]
 pub(crate) fn remove<S: Flows>(state: &S, key: &FlowKey, stage: Stage, flow: &FlowValue) {
-    state.remove_flow(stage, &counterpart(flow, key.protocol));
+    let other = counterpart(flow, key.protocol);
+    if state.visit_flow(stage, &other, |reply| answers(reply, key)) == Some(true) {
+        state.remove_flow(stage, &other);
+    }
     state.remove_flow(stage, key);
 }
 
@@ -161,10 +170,6 @@ pub(crate) fn create<S: Flows>(state: &S, tuple: &Tuple, flow: &mut FlowValue) -
 fn vacate<S: Flows>(state: &S, stage: Stage, other: &FlowKey, key: &FlowKey) -> bool {
     let now = state.now_nanos();
     let removable = state.visit_flow(stage, other, |flow| {
-        let own = flow.destination == key.source
-            && flow.source == key.destination
-            && flow.destination_port_be == key.source_port_be
-            && flow.source_port_be == key.destination_port_be;
         let limit = if flow.flags.has(FlowFlags::CLOSING) {
             CLOSING_IDLE_NANOS
         } else if matches!(stage, Stage::Embryonic) {
@@ -174,7 +179,7 @@ fn vacate<S: Flows>(state: &S, stage: Stage, other: &FlowKey, key: &FlowKey) -> 
         } else {
             UDP_IDLE_NANOS
         };
-        own || now.saturating_sub(flow.last_seen_nanos) > limit
+        answers(flow, key) || now.saturating_sub(flow.last_seen_nanos) > limit
     });
     match removable {
         None => true,

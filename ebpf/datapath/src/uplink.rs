@@ -46,8 +46,9 @@ pub fn ingress<P: Packet, S: Flows>(packet: &mut P, tuple: &mut Tuple, state: &S
             state.count(Counter::Reply);
             return rewrite::forward(packet, tuple, &flow);
         }
-        if !flow::begins_anew(state, &flow, tuple) {
-            flow::keep(state, &tuple.key, stage, &mut flow);
+        if !flow::begins_anew(state, &flow, tuple)
+            && flow::keep(state, &tuple.key, stage, &mut flow)
+        {
             return send(packet, state, tuple, &flow);
         }
         flow::remove(state, &tuple.key, stage, &flow);

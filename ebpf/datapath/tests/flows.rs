@@ -1,0 +1,194 @@
+//! How flows from outside live and end, by a clock that the test moves.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod memory;
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use ebpf_abi::{
+    ADDRESS_NODE, ADDRESS_VIP, BACKEND_DRAINING, BACKEND_LOCAL, BackendValue, Counter,
+    PROTOCOL_TCP, PROTOCOL_UDP, PodValue, SCOPE_EXTERNAL, ServiceKey, ServiceValue,
+};
+use ebpf_datapath::{Stage, Tuple, Verdict, pod, uplink};
+use memory::{Frame, Maps};
+
+const VETH: u32 = 7;
+const SECOND: u64 = 1_000_000_000;
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+const SYN_ACK: u8 = 0x12;
+const FIN_ACK: u8 = 0x11;
+
+const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 9), 40000);
+const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 100, 0, 1), 80);
+const NODE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const POD: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 244, 0, 5), 8080);
+const ELSEWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 244, 1, 5), 8080);
+
+/// A VIP for both protocols over these backends, with ids from 1.
+fn maps(backends: &[(SocketAddrV4, u16)]) -> Maps {
+    let mut maps = Maps::default();
+    maps.addresses.insert((*VIP.ip()).into(), ADDRESS_VIP);
+    maps.addresses.insert(NODE.into(), ADDRESS_NODE);
+    maps.pods.insert(VETH, PodValue { v4: (*POD.ip()).into(), ..PodValue::default() });
+    maps.config.node_v4 = NODE.into();
+    (maps.config.nat_port_first, maps.config.nat_port_last) = (61000, 61000);
+    for (backend, flags) in backends {
+        let (address, port_be) = ((*backend.ip()).into(), backend.port().to_be());
+        let id = maps.backends.len() as u32 + 1;
+        maps.backends.insert(id, BackendValue { address, port_be, flags: *flags });
+        maps.maglev.push(id);
+    }
+    for protocol in [PROTOCOL_TCP, PROTOCOL_UDP] {
+        let (address, port_be) = ((*VIP.ip()).into(), VIP.port().to_be());
+        let key = ServiceKey { address, port_be, protocol, scope: SCOPE_EXTERNAL };
+        let length = maps.maglev.len() as u32;
+        maps.services.insert(key, ServiceValue { length, ..ServiceValue::default() });
+    }
+    maps
+}
+
+/// A frame without data; its checksums are not looked at here.
+fn frame(protocol: u8, source: SocketAddrV4, destination: SocketAddrV4, flags: u8) -> Frame {
+    let mut bytes = vec![0; 14 + 20 + 20];
+    bytes[12..14].copy_from_slice(&[0x08, 0x00]);
+    bytes[14] = 0x45;
+    bytes[14 + 8] = 64;
+    bytes[14 + 9] = protocol;
+    bytes[14 + 12..14 + 16].copy_from_slice(&source.ip().octets());
+    bytes[14 + 16..14 + 20].copy_from_slice(&destination.ip().octets());
+    bytes[34..36].copy_from_slice(&source.port().to_be_bytes());
+    bytes[36..38].copy_from_slice(&destination.port().to_be_bytes());
+    bytes[34 + 12] = 0x50;
+    bytes[34 + 13] = flags;
+    Frame(bytes)
+}
+
+fn address_at(frame: &Frame, address: usize, port: usize) -> SocketAddrV4 {
+    let octets: [u8; 4] = frame.0[address..address + 4].try_into().unwrap();
+    let port = u16::from_be_bytes(frame.0[port..port + 2].try_into().unwrap());
+    SocketAddrV4::new(octets.into(), port)
+}
+
+/// Lets a packet of the client in, and tells where it goes from whom.
+fn send(maps: &Maps, protocol: u8, from: SocketAddrV4, flags: u8) -> (SocketAddrV4, SocketAddrV4) {
+    let mut frame = frame(protocol, from, VIP, flags);
+    let verdict = uplink::ingress(&mut frame, &mut Tuple::default(), maps);
+    assert!(matches!(verdict, Verdict::Deliver | Verdict::Forward), "{verdict:?}");
+    (address_at(&frame, 26, 34), address_at(&frame, 30, 36))
+}
+
+fn verdict_of(maps: &Maps, protocol: u8, from: SocketAddrV4) -> Verdict {
+    let mut frame = frame(protocol, from, VIP, SYN);
+    uplink::ingress(&mut frame, &mut Tuple::default(), maps)
+}
+
+fn reply(maps: &Maps, protocol: u8, flags: u8) -> Verdict {
+    let mut frame = frame(protocol, POD, CLIENT, flags);
+    pod::ingress(&mut frame, &mut Tuple::default(), maps, VETH)
+}
+
+fn count(maps: &Maps, stage: Stage) -> usize {
+    maps.flows.borrow().keys().filter(|(found, _)| *found == stage).count()
+}
+
+fn pass(maps: &Maps, nanos: u64) {
+    maps.now_nanos.set(maps.now_nanos.get() + nanos);
+}
+
+#[test]
+fn a_flow_is_established_once_its_client_has_heard_the_backend() {
+    let maps = maps(&[(POD, BACKEND_LOCAL)]);
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    assert_eq!((count(&maps, Stage::Embryonic), count(&maps, Stage::Established)), (2, 0));
+    assert_eq!(reply(&maps, PROTOCOL_TCP, SYN_ACK), Verdict::Forward);
+    assert_eq!((count(&maps, Stage::Embryonic), count(&maps, Stage::Established)), (2, 0));
+    send(&maps, PROTOCOL_TCP, CLIENT, ACK);
+    assert_eq!((count(&maps, Stage::Embryonic), count(&maps, Stage::Established)), (0, 2));
+    assert_eq!(reply(&maps, PROTOCOL_TCP, ACK), Verdict::Forward);
+}
+
+#[test]
+fn a_flood_leaves_established_flows_alone() {
+    let maps = maps(&[(POD, BACKEND_LOCAL)]);
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    reply(&maps, PROTOCOL_TCP, SYN_ACK);
+    send(&maps, PROTOCOL_TCP, CLIENT, ACK);
+    for port in 1000..2000 {
+        send(&maps, PROTOCOL_TCP, SocketAddrV4::new(*CLIENT.ip(), port), SYN);
+    }
+    assert_eq!((count(&maps, Stage::Embryonic), count(&maps, Stage::Established)), (2000, 2));
+}
+
+#[test]
+fn a_syn_begins_anew_after_the_end_or_when_the_backend_is_gone() {
+    let mut maps = maps(&[(POD, BACKEND_LOCAL)]);
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    reply(&maps, PROTOCOL_TCP, SYN_ACK);
+    send(&maps, PROTOCOL_TCP, CLIENT, ACK);
+    // In the midst of the connection it goes where the connection goes.
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    assert_eq!(count(&maps, Stage::Established), 2);
+    reply(&maps, PROTOCOL_TCP, FIN_ACK);
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    assert_eq!((count(&maps, Stage::Embryonic), count(&maps, Stage::Established)), (2, 0));
+
+    // The table is renewed to lead elsewhere; what goes on, goes on; what begins, begins there.
+    let (address, port_be) = ((*ELSEWHERE.ip()).into(), ELSEWHERE.port().to_be());
+    maps.backends.insert(2, BackendValue { address, port_be, flags: 0 });
+    maps.maglev = vec![2];
+    maps.backends.get_mut(&1).unwrap().flags |= BACKEND_DRAINING;
+    assert_eq!(send(&maps, PROTOCOL_TCP, CLIENT, ACK).1, POD);
+    assert_eq!(send(&maps, PROTOCOL_TCP, CLIENT, SYN).1, ELSEWHERE);
+}
+
+#[test]
+fn a_datagram_begins_anew_when_its_backend_drains_or_after_silence() {
+    let mut maps = maps(&[(POD, BACKEND_LOCAL), (ELSEWHERE, 0)]);
+    maps.maglev = vec![1, 1];
+    assert_eq!(send(&maps, PROTOCOL_UDP, CLIENT, 0).1, POD);
+    maps.maglev = vec![2, 2];
+    pass(&maps, 100 * SECOND);
+    assert_eq!(send(&maps, PROTOCOL_UDP, CLIENT, 0).1, POD, "a flow keeps its backend");
+    pass(&maps, 121 * SECOND);
+    assert_eq!(send(&maps, PROTOCOL_UDP, CLIENT, 0).1, ELSEWHERE, "after silence");
+    maps.maglev = vec![1, 1];
+    maps.backends.get_mut(&2).unwrap().flags |= BACKEND_DRAINING;
+    assert_eq!(send(&maps, PROTOCOL_UDP, CLIENT, 0).1, POD, "off a backend that drains");
+}
+
+#[test]
+fn a_port_is_given_out_again_when_its_flow_is_over() {
+    let maps = maps(&[(ELSEWHERE, 0)]);
+    let other = SocketAddrV4::new(*CLIENT.ip(), 40001);
+    let node = SocketAddrV4::new(NODE, 61000);
+    assert_eq!(send(&maps, PROTOCOL_UDP, CLIENT, 0), (node, ELSEWHERE));
+    assert_eq!(verdict_of(&maps, PROTOCOL_UDP, other), Verdict::Drop(Counter::DroppedNoPort));
+    pass(&maps, 31 * SECOND);
+    assert_eq!(send(&maps, PROTOCOL_UDP, other, 0), (node, ELSEWHERE));
+    // The first flow has lost its port, and does not go on under that of another.
+    assert_eq!(verdict_of(&maps, PROTOCOL_UDP, CLIENT), Verdict::Drop(Counter::DroppedNoPort));
+    assert_eq!(verdict_of(&maps, PROTOCOL_TCP, CLIENT), Verdict::Forward, "TCP has its own ports");
+}
+
+#[test]
+fn an_entry_that_was_evicted_comes_back() {
+    let maps = maps(&[(POD, BACKEND_LOCAL)]);
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    reply(&maps, PROTOCOL_TCP, SYN_ACK);
+    send(&maps, PROTOCOL_TCP, CLIENT, ACK);
+    let of_backend = |(_, key): &(Stage, ebpf_abi::FlowKey)| key.source == (*POD.ip()).into();
+
+    maps.flows.borrow_mut().retain(|key, _| !of_backend(key));
+    assert_eq!(reply(&maps, PROTOCOL_TCP, ACK), Verdict::Pass, "not known any more");
+    // The client hears nothing and sends again.
+    pass(&maps, SECOND);
+    send(&maps, PROTOCOL_TCP, CLIENT, ACK);
+    assert_eq!(reply(&maps, PROTOCOL_TCP, ACK), Verdict::Forward);
+
+    maps.flows.borrow_mut().retain(|key, _| of_backend(key));
+    assert_eq!(send(&maps, PROTOCOL_TCP, CLIENT, ACK).1, POD, "the table leads there again");
+    assert_eq!(reply(&maps, PROTOCOL_TCP, ACK), Verdict::Forward);
+}
