@@ -190,6 +190,9 @@ fn with_group(name: &str, group: &str) -> String {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

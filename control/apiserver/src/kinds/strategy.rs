@@ -41,7 +41,7 @@ impl Strategy {
 
 pub(crate) fn drop_status(object: &mut Value) {
     if let Some(object) = object.as_object_mut() {
-        object.remove("status");
+        object.shift_remove("status");
     }
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn carry_over(new: &mut Map<String, Value>, old: &Value, key: &str) {
             new.insert(key.to_owned(), value.clone());
         }
         None => {
-            new.remove(key);
+            new.shift_remove(key);
         }
     }
 }
