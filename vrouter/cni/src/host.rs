@@ -8,7 +8,7 @@ use viaduct_net::{Family, Prefix};
 
 use crate::{
     attachment::{Attachment, HOST_MAC},
-    netlink::{self, NetlinkError, VethEnd, Via},
+    netlink::{self, Existing, NetlinkError, Route, VethEnd},
     netns::{Netns, NetnsError},
     pod::{self, PodError, gateway, host_prefixes},
     sysctl::{self, SysctlError},
@@ -78,13 +78,23 @@ pub(crate) async fn wire(
 }
 
 /// The node's end up with its settings, gateway address and neighbours, and the routes to the pod:
-/// all that the node needs for a pod whose pair is there.
-pub(crate) async fn connect(netlink: &Handle, attachment: &Attachment) -> Result<(), WireError> {
+/// all that the node needs for a pod whose pair is there. The routes are those the vRouter would
+/// make, to the letter, or each of the two would remove the other's.
+pub(crate) async fn connect(
+    netlink: &Handle,
+    attachment: &Attachment,
+    existing: Existing,
+) -> Result<(), WireError> {
     let index = link_up(netlink, attachment).await?;
-    for prefix in host_prefixes(attachment) {
-        let via = Via { index, gateway: None };
-        let protocol = RouteProtocol::Other(crate::POD_ROUTE_PROTOCOL);
-        netlink::replace_route(netlink, prefix, via, protocol).await?;
+    for destination in host_prefixes(attachment) {
+        let route = Route {
+            destination,
+            index,
+            gateway: None,
+            protocol: RouteProtocol::Other(crate::POD_ROUTE_PROTOCOL),
+            metric: Some(vrouter_plan::METRIC),
+        };
+        netlink::set_route(netlink, route, existing).await?;
     }
     Ok(())
 }

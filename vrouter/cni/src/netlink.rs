@@ -99,12 +99,15 @@ pub(crate) async fn delete_link(netlink: &Handle, name: &str) -> Result<bool, Ne
     }
 }
 
-/// Without duplicate address detection: the address is usable at once.
+/// Without duplicate address detection: the address is usable at once. One that is there stays.
 pub(crate) async fn add_address(
     netlink: &Handle,
     index: u32,
     address: Prefix,
 ) -> Result<(), NetlinkError> {
+    if addresses(netlink, index).await?.contains(&address.address()) {
+        return Ok(());
+    }
     let mut request = netlink.address().add(index, address.address(), address.len()).replace();
     if address.family() == Family::V6 {
         let message = request.message_mut();
@@ -150,34 +153,49 @@ pub(crate) async fn addresses(netlink: &Handle, index: u32) -> Result<Vec<IpAddr
     Ok(all.into_iter().filter(|m| m.header.index == index).filter_map(address_of).collect())
 }
 
-/// Where a route goes: out of an interface, straight or through a gateway on its link.
+/// A route out of an interface, straight or through a gateway on its link.
 #[derive(Clone, Copy)]
-pub(crate) struct Via {
+pub(crate) struct Route {
+    pub(crate) destination: Prefix,
     pub(crate) index: u32,
     pub(crate) gateway: Option<IpAddr>,
+    pub(crate) protocol: RouteProtocol,
+    /// The kernel's own choice where `None`.
+    pub(crate) metric: Option<u32>,
 }
 
-pub(crate) async fn replace_route(
+/// What to do where there is a route of the same destination and metric.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is taken for the right one.
+    Keep,
+    Replace,
+}
+
+pub(crate) async fn set_route(
     netlink: &Handle,
-    destination: Prefix,
-    via: Via,
-    protocol: RouteProtocol,
+    route: Route,
+    existing: Existing,
 ) -> Result<(), NetlinkError> {
+    let Route { destination, index, gateway, protocol, metric } = route;
     let action = format!("set the route to {destination}");
     let unusable =
         |error| failed(action.clone())(rtnetlink::Error::InvalidNla(format!("{error:?}")));
     // The kernel takes "link" as the scope only of IPv4 routes without a gateway.
-    let scope = match (destination.address(), via.gateway) {
+    let scope = match (destination.address(), gateway) {
         (IpAddr::V4(_), None) => RouteScope::Link,
         _ => RouteScope::Universe,
     };
     let mut builder = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination.address(), destination.len())
         .map_err(unusable)?
-        .output_interface(via.index)
+        .output_interface(index)
         .protocol(protocol)
         .scope(scope);
-    if let Some(gateway) = via.gateway {
+    if let Some(metric) = metric {
+        builder = builder.priority(metric);
+    }
+    if let Some(gateway) = gateway {
         builder = builder.gateway(gateway).map_err(unusable)?.onlink();
     }
     let mut message = builder.build();
@@ -185,5 +203,10 @@ pub(crate) async fn replace_route(
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
-    netlink.route().add(message).replace().execute().await.map_err(failed(action))
+    let request = netlink.route().add(message);
+    let request = if existing == Existing::Replace { request.replace() } else { request };
+    match request.execute().await {
+        Err(error) if existing == Existing::Keep && is_errno(&error, libc::EEXIST) => Ok(()),
+        other => other.map_err(failed(action)),
+    }
 }

@@ -23,6 +23,7 @@ use crate::{
     attachment::{Attachment, PodName},
     guard::{self, GuardError, Mark},
     host::{self, WireError},
+    netlink::Existing,
     netns::{Netns, NetnsError},
     pod,
     state::{State, StateError, Store},
@@ -335,7 +336,7 @@ impl Inner {
         host::wire(&self.netlink, attachment, netns).await?;
         // Before the routes are there: whoever owns the node's routes must know them for ours.
         self.pods.send_replace(published(&core.state));
-        host::connect(&self.netlink, attachment).await?;
+        host::connect(&self.netlink, attachment, Existing::Replace).await?;
         attachment.complete = true;
         core.state.attachments.insert(attachment.owner.clone(), attachment.clone());
         core.store.save(&core.state)?;
@@ -365,7 +366,7 @@ impl Inner {
     /// Whether the pod is still there; if so, all that the node needs for it is.
     async fn adopt_one(&self, attachment: &Attachment) -> Result<bool, WireError> {
         if host::exists(&self.netlink, attachment).await? {
-            host::connect(&self.netlink, attachment).await?;
+            host::connect(&self.netlink, attachment, Existing::Keep).await?;
             return Ok(true);
         }
         // The pair is gone: with the pod, or taken away by someone while we were not there.
@@ -374,7 +375,7 @@ impl Inner {
             return Ok(false);
         }
         host::wire(&self.netlink, attachment, &netns).await?;
-        host::connect(&self.netlink, attachment).await?;
+        host::connect(&self.netlink, attachment, Existing::Keep).await?;
         Ok(true)
     }
 }

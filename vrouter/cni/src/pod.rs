@@ -8,7 +8,7 @@ use viaduct_net::{Family, Prefix};
 
 use crate::{
     attachment::{Attachment, HOST_MAC},
-    netlink::{self, NetlinkError, Via},
+    netlink::{self, Existing, NetlinkError, Route},
     sysctl::{self, SysctlError},
 };
 
@@ -62,14 +62,18 @@ pub(crate) async fn configure(netlink: Handle, attachment: Attachment) -> Result
         let family = prefix.family();
         let gateway = gateway(family);
         netlink::add_neighbour(&netlink, index, gateway, HOST_MAC).await?;
+        let out = Route {
+            destination: Prefix::default_route(family),
+            index,
+            gateway: Some(gateway),
+            protocol: RouteProtocol::Boot,
+            metric: None,
+        };
         if family == Family::V4 {
-            let on_link = Via { index, gateway: None };
-            let to_gateway = Prefix::host(gateway);
-            netlink::replace_route(&netlink, to_gateway, on_link, RouteProtocol::Boot).await?;
+            let on_link = Route { destination: Prefix::host(gateway), gateway: None, ..out };
+            netlink::set_route(&netlink, on_link, Existing::Replace).await?;
         }
-        let out = Via { index, gateway: Some(gateway) };
-        let default = Prefix::default_route(family);
-        netlink::replace_route(&netlink, default, out, RouteProtocol::Boot).await?;
+        netlink::set_route(&netlink, out, Existing::Replace).await?;
     }
     Ok(())
 }

@@ -155,6 +155,8 @@ fn pods_reach_each_other_and_the_node() {
         assert!(link.contains("mtu 1400") && !link.contains("tentative"), "{link}");
         let routes = must("ip route show proto 86; ip -6 route show proto 86");
         assert_eq!(routes.lines().count(), 4, "{routes}");
+        // As the vRouter makes them, which owns them too.
+        assert!(routes.lines().all(|route| route.contains(" metric 86")), "{routes}");
         assert_eq!(network.pods().borrow().len(), 4);
         for (prefix, veth) in network.pods().borrow().iter() {
             assert!(routes.contains(veth), "{prefix} {routes}");
@@ -306,6 +308,59 @@ fn a_restart_keeps_pods_and_mends_what_they_lack() {
         for to in &before[1].addresses {
             assert_pings(&pods[0].1, *to);
         }
+    });
+}
+
+/// What the kernel tells of routes, links and addresses while `work` runs.
+async fn watching(work: impl AsyncFnOnce()) -> Vec<String> {
+    use std::io::BufRead;
+    let mut monitor = Command::new("ip")
+        .args(["-oneline", "monitor", "route", "link", "address", "neigh"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = io::BufReader::new(monitor.stdout.take().unwrap()).lines();
+    let mut mark = |address: &str| {
+        must(&format!("ip route add blackhole {address}"));
+        let told = lines.by_ref().map(Result::unwrap);
+        told.take_while(|line| !line.contains(address)).collect::<Vec<_>>()
+    };
+    // Eth 0 is rtnetlink; the groups follow its number and the port, which is the process's.
+    let port = monitor.id().to_string();
+    let listens = || {
+        let sockets = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+        sockets.lines().skip(1).any(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            fields[1] == "0" && fields[2] == port && fields[3] != "00000000"
+        })
+    };
+    while !listens() {
+        tokio::task::yield_now().await;
+    }
+    mark("203.0.113.1");
+    work().await;
+    let seen = mark("203.0.113.2");
+    monitor.kill().unwrap();
+    monitor.wait().unwrap();
+    seen
+}
+
+#[test]
+fn a_restart_changes_nothing_that_is_right() {
+    on_node(async |node| {
+        let network = node.network().await;
+        let pods = ["a", "b"].map(|name| (name, PodThread::start()));
+        for (name, pod) in &pods {
+            network.add(request(name, pod)).await.unwrap();
+        }
+        // What comes up by itself after the links, such as multicast routes, is there.
+        assert_pings(&pods[0].1, network.attachments().await[1].addresses[0]);
+        drop(network);
+        let told = watching(async || {
+            assert_eq!(node.network().await.counters().adopted, 2);
+        })
+        .await;
+        assert_eq!(told, [""; 0]);
     });
 }
 
