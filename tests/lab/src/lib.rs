@@ -1,1 +1,11 @@
-//! viaduct-lab
+//! The harness of the end-to-end tests: a cluster as `viaduct up` makes it, and what a test does
+//! to it. Everything is found the way an operator finds it: namespaces, cgroups, pid files, the
+//! admin sockets and the API.
+
+mod cluster;
+mod load;
+mod shell;
+
+pub use cluster::{Cluster, Options, PodHandle, viaduct};
+pub use load::{Load, Outcome, Reply};
+pub use shell::{Shell, repeat, wait_for};

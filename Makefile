@@ -1,0 +1,83 @@
+# Viaduct. `make up` starts a cluster on this machine, `make test` runs every test.
+
+CACHE    ?= $(or $(VIADUCT_CACHE),$(HOME)/.cache/viaduct)
+# Built things live outside the clone, so that a fresh clone need not build the dependencies anew.
+TARGET   ?= $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
+NODES    ?= 3
+NAME     ?= viaduct
+# How often the tests repeat what they repeat: 1 in CI, 10 in soak.
+REPEAT   ?= 1
+
+SUDO     := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)")
+BIN      := $(TARGET)/release
+export CARGO_TARGET_DIR := $(TARGET)
+export VIADUCT_CACHE    := $(CACHE)
+export VIADUCT_BIN      := $(BIN)
+
+.PHONY: help up down build echo deps deps-test deps-tools test soak lint fmt ebpf vm bench-up clean
+
+help:
+	@echo 'make up         build and start a cluster of $(NODES) nodes here (NODES=, NAME=)'
+	@echo 'make down       stop it and remove all that it made'
+	@echo 'make test       install what is missing and run every test'
+	@echo 'make soak       the same tests with full repeat counts'
+	@echo 'make lint       formatting, clippy, the arrows between the crates, cargo-deny'
+	@echo 'make ebpf       rebuild the BPF object and compare it with the committed one'
+	@echo 'make vm         load and attach every BPF program under kernels 6.1 and 6.12'
+	@echo 'make bench-up   time the start of a cluster, stage by stage'
+
+up: deps build
+	@$(SUDO) $(BIN)/viaduct up --name $(NAME) --nodes $(NODES) --echo $(BIN)/viaduct-echo
+
+down:
+	@$(SUDO) $(BIN)/viaduct down --name $(NAME)
+
+build: echo
+	@cargo build --release --package viaduct
+
+# The example program is linked statically: its image holds nothing else.
+echo:
+	@RUSTFLAGS='-C target-feature=+crt-static -C strip=symbols' \
+	  cargo build --release --package viaduct-echo --target $(shell rustc -vV | sed -n 's/host: //p') \
+	  --target-dir $(TARGET)/static
+	@mkdir -p $(BIN)
+	@cp -u $(TARGET)/static/$(shell rustc -vV | sed -n 's/host: //p')/release/viaduct-echo $(BIN)/
+
+deps:
+	@$(SUDO) xtask/deps.sh run
+
+deps-test:
+	@$(SUDO) xtask/deps.sh run test
+
+# Tools that cargo builds, once for each cache folder.
+deps-tools:
+	@xtask/tools.sh
+
+test: deps-test build
+	@$(SUDO) env REPEAT=$(REPEAT) cargo test --workspace --no-fail-fast
+
+soak:
+	@$(MAKE) test REPEAT=10
+
+fmt:
+	@cargo fmt --all
+
+lint: deps-tools
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@cargo xtask tidy
+	@$(CACHE)/tools/bin/cargo-deny --log-level error check bans licenses sources
+
+ebpf: deps-tools
+	@$(SUDO) xtask/deps.sh ebpf
+	@cargo xtask ebpf --check
+
+vm:
+	@$(SUDO) xtask/deps.sh vm
+	@$(SUDO) cargo xtask vm
+
+bench-up: deps build
+	@$(SUDO) bench/up.sh
+
+clean:
+	@cargo clean

@@ -1,1 +1,0 @@
-//! viaduct-e2e

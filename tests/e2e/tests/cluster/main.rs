@@ -1,0 +1,82 @@
+//! What a cluster of `viaduct up` must show, on one cluster of three nodes that is raised once.
+//!
+//! The tests run one after another in this order: each leaves the cluster as it found it.
+
+mod api_crash;
+mod isolation;
+mod kubectl;
+mod node_loss;
+mod readiness;
+mod restart;
+mod routing;
+mod services;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+use viaduct_lab::{Cluster, Options};
+
+type Test = fn(&Cluster) -> Result<()>;
+
+const TESTS: &[(&str, Test)] = &[
+    ("routing::pod_to_pod_v4", routing::pod_to_pod_v4),
+    ("routing::pod_to_pod_v6", routing::pod_to_pod_v6),
+    ("routing::kernel_routes_are_what_bgp_said", routing::kernel_routes_are_what_bgp_said),
+    ("services::cluster_ip_from_a_pod", services::cluster_ip_from_a_pod),
+    ("services::cluster_ip_from_a_node", services::cluster_ip_from_a_node),
+    ("services::virtual_ip_from_outside", services::virtual_ip_from_outside),
+    ("services::node_port_from_outside", services::node_port_from_outside),
+    ("services::no_backend_refuses", services::no_backend_refuses),
+    ("readiness::unready_gets_no_connection", readiness::unready_gets_no_connection),
+    ("restart::node_daemon_killed", restart::node_daemon_killed),
+    ("restart::kubelet_killed", restart::kubelet_killed),
+    ("api_crash::server_killed_amid_writes", api_crash::server_killed_amid_writes),
+    ("isolation::api_without_credentials", isolation::api_without_credentials),
+    ("isolation::no_bgp_from_a_pod", isolation::no_bgp_from_a_pod),
+    ("isolation::source_address_is_verified", isolation::source_address_is_verified),
+    ("kubectl::everyday_commands", kubectl::everyday_commands),
+    ("kubectl::wrong_manifests", kubectl::wrong_manifests),
+    ("node_loss::cut_off_node", node_loss::cut_off_node),
+];
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let listing = arguments.list || TESTS.iter().all(|(name, _)| is_filtered(&arguments, name));
+    let cluster = if listing {
+        None
+    } else {
+        match Cluster::up(&Options::new("e2e", 18080)) {
+            Ok(cluster) => Some(Arc::new(cluster)),
+            Err(error) => {
+                eprintln!("no cluster: {error:#}");
+                std::process::exit(101);
+            }
+        }
+    };
+    let trials = TESTS.iter().map(|(name, test)| {
+        let cluster = cluster.clone();
+        Trial::test(*name, move || run(cluster.as_deref(), *test))
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    if let (Some(cluster), true) = (&cluster, conclusion.has_failed()) {
+        cluster.print_logs();
+    }
+    // `exit` runs no destructor, and the cluster must go.
+    drop(cluster);
+    conclusion.exit();
+}
+
+fn run(cluster: Option<&Cluster>, test: Test) -> Result<(), Failed> {
+    let cluster = cluster.ok_or("no cluster was made")?;
+    test(cluster).map_err(|error| Failed::from(format!("{error:#}")))
+}
+
+fn is_filtered(arguments: &Arguments, name: &str) -> bool {
+    let matches = |filter: &String| {
+        if arguments.exact { filter == name } else { name.contains(filter.as_str()) }
+    };
+    arguments.filter.as_ref().is_some_and(|filter| !matches(filter))
+        || arguments.skip.iter().any(matches)
+}

@@ -1,0 +1,80 @@
+//! Clients of the API, whoever serves it.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+    runtime::utils::Backoff,
+};
+
+/// The client that a kubeconfig describes; without one, what a pod of a cluster is given.
+pub async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path)
+                .with_context(|| format!("read kubeconfig {}", path.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
+        }
+        None => Config::incluster().context(
+            "no --kubeconfig is given and this is no pod of a cluster (no service account)",
+        )?,
+    };
+    Ok(Client::try_from(config)?)
+}
+
+/// Delays between tries to reach the API server: soon at first, since a server that is started
+/// again is back at once, and spread by a jitter, since all nodes lose it together.
+#[derive(Debug)]
+pub struct Retry {
+    next: Duration,
+    noise: u64,
+}
+
+impl Retry {
+    const MIN: Duration = Duration::from_millis(100);
+    const MAX: Duration = Duration::from_secs(10);
+
+    /// `seed` is what differs from node to node.
+    pub fn new(seed: &str) -> Self {
+        let noise = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self { next: Self::MIN, noise }
+    }
+}
+
+impl Iterator for Retry {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let delay = self.next;
+        self.next = (delay * 2).min(Self::MAX);
+        // An LCG is random enough to keep nodes apart; the upper half of each delay is noise.
+        self.noise = self.noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let half = delay / 2;
+        Some(half + half.mul_f64((self.noise >> 33) as f64 / f64::from(1u32 << 31)))
+    }
+}
+
+impl Backoff for Retry {
+    fn reset(&mut self) {
+        self.next = Self::MIN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_a_bound_and_begin_anew() {
+        let mut retry = Retry::new("node-1");
+        let delays: Vec<_> = retry.by_ref().take(12).collect();
+        assert!(delays[0] <= Retry::MIN && delays[11] > Retry::MAX / 3);
+        assert!(delays.iter().all(|delay| *delay <= Retry::MAX));
+        retry.reset();
+        assert!(retry.next() <= Some(Retry::MIN));
+    }
+}

@@ -1,0 +1,88 @@
+//! `viaduct kubelet`: the pods of a node, where the control plane is `viaduct server`.
+
+use std::{
+    net::IpAddr,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use control_kubelet::{CniConfig, KubeletConfig};
+
+use crate::{kubeclient, node, shutdown, tls};
+
+#[derive(Args)]
+pub struct KubeletArgs {
+    /// Name of the node; this machine's name where not given.
+    #[arg(long)]
+    name: Option<String>,
+    /// How to reach the API.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// The node's own address, one for each family.
+    #[arg(long = "node-ip", value_name = "ADDRESS", required = true)]
+    node_ips: Vec<IpAddr>,
+    #[arg(long, default_value = "/var/lib/viaduct/kubelet")]
+    state_dir: PathBuf,
+    /// Folder of the imported images.
+    #[arg(long, default_value = "/var/lib/viaduct/images")]
+    images: PathBuf,
+    /// The cgroup of all pods, as a path below the root of each hierarchy.
+    #[arg(long, default_value = "/viaduct/pods")]
+    cgroup_parent: PathBuf,
+    /// The socket at which `viaduct node` answers the CNI plugin.
+    #[arg(long, default_value = "/run/viaduct/cni.sock")]
+    cni_socket: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    tls_cert: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    tls_key: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    client_ca: PathBuf,
+    /// Seconds for which a sign of life counts; it is given four times as often.
+    #[arg(long, default_value_t = 40)]
+    lease_secs: u64,
+}
+
+pub async fn run(args: KubeletArgs) -> Result<()> {
+    let stop = shutdown::token()?;
+    let name = match args.name {
+        Some(name) => name,
+        None => node::hostname()?,
+    };
+    std::fs::create_dir_all(&args.state_dir)
+        .with_context(|| format!("create {}", args.state_dir.display()))?;
+    let client = kubeclient::client(Some(&args.kubeconfig)).await?;
+    let mut config = KubeletConfig::new(name, &args.state_dir, &args.images);
+    config.node_addresses = args.node_ips;
+    config.cgroup_parent = args.cgroup_parent.display().to_string();
+    config.tls = Some(Arc::new(tls::server(&args.tls_cert, &args.tls_key, &args.client_ca)?));
+    config.lease_duration = Duration::from_secs(args.lease_secs);
+    config.cni = Some(CniConfig {
+        plugin: cni_plugin(&args.state_dir)?,
+        conf: serde_json::json!({
+            "cniVersion": "1.1.0",
+            "name": "viaduct",
+            "type": "viaduct-cni",
+            "socket": args.cni_socket,
+        }),
+    });
+    control_kubelet::run(config, client, stop).await?;
+    Ok(())
+}
+
+/// This program under the name by which it is the plugin.
+fn cni_plugin(state_dir: &Path) -> Result<PathBuf> {
+    let folder = state_dir.join("bin");
+    std::fs::create_dir_all(&folder)?;
+    let plugin = folder.join("viaduct-cni");
+    // Made anew, since the program may have moved.
+    let staged = folder.join("viaduct-cni.new");
+    let _ = std::fs::remove_file(&staged);
+    symlink(std::env::current_exe()?, &staged)?;
+    std::fs::rename(&staged, &plugin).with_context(|| format!("make {}", plugin.display()))?;
+    Ok(plugin)
+}

@@ -1,0 +1,237 @@
+//! The admin socket of a node's daemon: what operators and the tools of this machine ask.
+
+use std::{
+    collections::BTreeSet, fs, io, net::IpAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+use axum::{
+    Json, Router,
+    extract::State as Extract,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use viaduct_api::admin::{BgpPath, FibRoute, NodeStatus, PeerStatus, ServiceStatus};
+use viaduct_net::{Prefix, RouterId};
+
+use super::metrics::{self, Process};
+use crate::operator::admin::socket_in;
+
+/// The parts of a daemon, to be asked.
+pub struct State {
+    pub name: String,
+    pub addresses: Vec<IpAddr>,
+    pub router_id: RouterId,
+    pub asn: u32,
+    pub speaker: bgpd::Handle,
+    pub vrouter: vrouter::Handle,
+    /// A router alone has neither pods nor services.
+    pub pods: Option<vrouter_cni::PodNetwork>,
+    pub services: Option<lb::Handle>,
+    pub blocks: watch::Receiver<BTreeSet<Prefix>>,
+    pub problems: watch::Receiver<Vec<String>>,
+    pub process: Process,
+}
+
+type Shared = Extract<Arc<State>>;
+
+/// A part has ended, which the daemon does not outlive for long.
+struct Failure(String);
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (StatusCode::SERVICE_UNAVAILABLE, self.0).into_response()
+    }
+}
+
+/// Answers until `stop`.
+pub async fn serve(run_dir: &Path, state: State, stop: CancellationToken) -> Result<()> {
+    let path = socket_in(run_dir);
+    let listener = bind(&path).await?;
+    let app = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/bgp/peers", get(peers))
+        .route("/v1/bgp/routes", get(paths))
+        .route("/v1/routes", get(routes))
+        .route("/v1/services", get(services))
+        .route("/metrics", get(prometheus))
+        .with_state(Arc::new(state));
+    axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    if let Err(error) = fs::remove_file(&path) {
+        warn!(path = %path.display(), %error, "admin socket not removed");
+    }
+    Ok(())
+}
+
+/// A socket for root alone. One that a dead daemon left is replaced, one that answers is not.
+async fn bind(path: &Path) -> Result<UnixListener> {
+    if UnixStream::connect(path).await.is_ok() {
+        bail!("another daemon answers on {}", path.display());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("replace {}", path.display()));
+        }
+        _ => {}
+    }
+    // Restricted before it has its name: nobody connects in between.
+    let staged = path.with_extension("new");
+    let _ = fs::remove_file(&staged);
+    let listener =
+        UnixListener::bind(&staged).with_context(|| format!("listen on {}", path.display()))?;
+    fs::set_permissions(&staged, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&staged, path)?;
+    Ok(listener)
+}
+
+async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
+    let peers = state.speaker.peers().await?;
+    let routes = state.vrouter.routes().await;
+    let services = match &state.services {
+        Some(services) => services.services().await,
+        None => Vec::new(),
+    };
+    let mut backends = BTreeSet::new();
+    for frontend in services.iter().flat_map(|service| &service.frontends) {
+        backends.extend(frontend.backends.iter().map(|backend| (backend.address, backend.id)));
+    }
+    let mut problems = state.problems.borrow().clone();
+    problems.extend(state.vrouter.problems().await);
+    if let Some(services) = &state.services {
+        problems.extend(services.problems().await);
+    }
+    let mut pods = 0;
+    if let Some(network) = &state.pods {
+        pods = network.attachments().await.len();
+    }
+    Ok(Json(NodeStatus {
+        node: state.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime_secs: state.process.uptime_secs(),
+        router_id: state.router_id,
+        asn: state.asn,
+        addresses: state.addresses.clone(),
+        peers: peers.len(),
+        peers_established: established(&peers),
+        routes_wanted: routes.iter().filter(|route| route.wanted).count(),
+        routes_installed: routes.iter().filter(|route| route.wanted && route.installed).count(),
+        blocks: state.blocks.borrow().iter().copied().collect(),
+        pods,
+        services: services.len(),
+        backends: backends.len(),
+        problems,
+    }))
+}
+
+fn established(peers: &[PeerStatus]) -> usize {
+    peers.iter().filter(|peer| peer.state == "Established").count()
+}
+
+async fn peers(Extract(state): Shared) -> Result<Json<Vec<PeerStatus>>, Failure> {
+    Ok(Json(state.speaker.peers().await?))
+}
+
+async fn paths(Extract(state): Shared) -> Result<Json<Vec<BgpPath>>, Failure> {
+    Ok(Json(state.speaker.routes().await?))
+}
+
+async fn routes(Extract(state): Shared) -> Result<Json<Vec<FibRoute>>, Failure> {
+    let rows = state.vrouter.routes().await;
+    Ok(Json(rows.into_iter().map(fib_route).collect()))
+}
+
+fn fib_route(row: vrouter::RouteRow) -> FibRoute {
+    FibRoute {
+        prefix: row.prefix,
+        next_hops: row.next_hops,
+        interfaces: row.interfaces,
+        wanted: row.wanted,
+        installed: row.installed,
+    }
+}
+
+async fn services(Extract(state): Shared) -> Result<Json<Vec<ServiceStatus>>, Failure> {
+    let rows = match &state.services {
+        Some(services) => services.services().await,
+        None => Vec::new(),
+    };
+    Ok(Json(rows))
+}
+
+async fn prometheus(Extract(state): Shared) -> Result<String, Failure> {
+    let mut text = metrics::Text::default();
+    text.gauge(
+        "viaduct_uptime_seconds",
+        "Since the start of the daemon.",
+        state.process.uptime_secs(),
+    );
+    text.gauge(
+        "process_resident_memory_bytes",
+        "Resident memory of the daemon.",
+        metrics::resident_bytes(),
+    );
+    text.append(&state.speaker.metrics().await?);
+    vrouter_metrics(&mut text, state.vrouter.counters());
+    if let Some(services) = &state.services {
+        balancer_metrics(&mut text, services);
+    }
+    if let Some(network) = &state.pods {
+        let counters = network.counters();
+        text.counter("viaduct_cni_added_total", "Pods put on the network.", counters.added);
+        text.counter("viaduct_cni_deleted_total", "Pods taken off the network.", counters.deleted);
+        text.counter("viaduct_cni_failed_total", "CNI requests that failed.", counters.failed);
+        text.gauge("viaduct_pods", "Pods on this node.", network.attachments().await.len());
+    }
+    Ok(text.finish())
+}
+
+fn vrouter_metrics(text: &mut metrics::Text, counters: vrouter::CounterValues) {
+    let all = [
+        ("viaduct_fib_operations_total", "Changes the kernel made for us.", counters.applied),
+        ("viaduct_fib_failures_total", "Changes the kernel refused.", counters.failed),
+        ("viaduct_fib_resyncs_total", "Times the kernel was read anew.", counters.resyncs),
+        ("viaduct_fib_mended_total", "Entries put right after others.", counters.mended),
+        ("viaduct_fib_overruns_total", "Notifications that were lost.", counters.overruns),
+    ];
+    for (name, help, value) in all {
+        text.counter(name, help, value);
+    }
+}
+
+fn balancer_metrics(text: &mut metrics::Text, balancer: &lb::Handle) {
+    let counters = balancer.counters();
+    text.counter("viaduct_lb_map_writes_total", "Writes to service maps.", counters.writes);
+    text.counter("viaduct_lb_map_failures_total", "Writes that failed.", counters.failed);
+    text.counter("viaduct_lb_mended_total", "Times maps were put right.", counters.mended);
+    text.gauge("viaduct_lb_frontends", "Frontends in the maps.", counters.frontends);
+    text.gauge("viaduct_lb_backends", "Backends in the maps.", counters.backends);
+    let bounds = lb::UPDATE_BUCKETS.map(|micros| micros as f64 / 1e6);
+    text.histogram(
+        "viaduct_lb_update_seconds",
+        "From a change of services seen to the last map write.",
+        &bounds,
+        &counters.update_buckets,
+        counters.update_sum.as_secs_f64(),
+    );
+    match balancer.datapath_counters() {
+        Ok(all) => {
+            let samples = all.iter().map(|(counter, value)| (counter.name(), *value));
+            text.labelled("viaduct_datapath_total", "What the programs did.", "event", samples);
+        }
+        Err(error) => warn!(%error, "counters of the programs"),
+    }
+}

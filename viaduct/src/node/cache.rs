@@ -1,0 +1,310 @@
+//! The node's one watch cache: what the API says that any part of the daemon wants to know.
+//!
+//! It is kept on disk, too. A daemon that starts while the API server is away goes on from there:
+//! the network of a node does not depend on the server being up.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use k8s_openapi::api::{
+    core::v1::{Node, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::Object,
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, watcher},
+    },
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info, warn};
+use viaduct_api::v1alpha1::{
+    BGPConfigurationSpec, BGPPeerSpec, CustomResource, IPBlockSpec, IPPoolSpec,
+};
+
+use crate::{kubeclient::Retry, paths::write_atomically, up::api_resource};
+
+/// How long changes gather before they are written to disk.
+const SAVE_DELAY: Duration = Duration::from_secs(1);
+/// Changes that were received and not yet looked at; the watches wait when there are so many.
+const PENDING_MAX: usize = 1024;
+
+/// A custom resource of ours; none of them has a status yet.
+pub type Custom<Spec> = Object<Spec, serde_json::Value>;
+/// All objects of a kind, by `namespace/name`.
+pub type Objects<K> = BTreeMap<String, Arc<K>>;
+
+macro_rules! view {
+    ($($field:ident: $kind:ty,)*) => {
+        /// What the API has told us.
+        #[derive(Clone, Debug, Default)]
+        pub struct View {
+            $(pub $field: Objects<$kind>,)*
+        }
+
+        #[derive(Serialize)]
+        struct Saving<'view> {
+            $($field: Vec<&'view $kind>,)*
+        }
+
+        #[derive(Deserialize)]
+        struct Saved {
+            $($field: Vec<$kind>,)*
+        }
+
+        impl View {
+            fn saving(&self) -> Saving<'_> {
+                Saving { $($field: self.$field.values().map(AsRef::as_ref).collect(),)* }
+            }
+        }
+
+        impl From<Saved> for View {
+            fn from(saved: Saved) -> Self {
+                Self { $($field: saved.$field.into_iter().map(keyed).collect(),)* }
+            }
+        }
+    };
+}
+
+view! {
+    nodes: Node,
+    services: Service,
+    slices: EndpointSlice,
+    configurations: Custom<BGPConfigurationSpec>,
+    peers: Custom<BGPPeerSpec>,
+    pools: Custom<IPPoolSpec>,
+    blocks: Custom<IPBlockSpec>,
+}
+
+/// How many kinds are followed: every one has to be listed before the view is whole.
+const KINDS: usize = 7;
+
+fn keyed<K: ResourceExt>(object: K) -> (String, Arc<K>) {
+    let key = match object.namespace() {
+        Some(namespace) => format!("{namespace}/{}", object.name_any()),
+        None => object.name_any(),
+    };
+    (key, Arc::new(object))
+}
+
+type Change = Box<dyn FnOnce(&mut View) + Send>;
+
+enum Message {
+    Change(Change),
+    /// One kind has been listed for the first time.
+    Listed(Change),
+}
+
+/// Follows the API until the receiver is dropped. `None` until there is a whole picture: from the
+/// file of an earlier run at once, from the API as soon as every kind has been listed.
+pub fn follow(client: Client, node: &str, file: PathBuf) -> watch::Receiver<Option<Arc<View>>> {
+    let initial = load(&file);
+    let (publish, view) = watch::channel(initial.map(Arc::new));
+    let (changes, inbox) = mpsc::channel(PENDING_MAX);
+    let custom = Follower { client, seed: node.to_owned(), changes };
+    custom.follow::<Node>((), |view| &mut view.nodes);
+    custom.follow::<Service>((), |view| &mut view.services);
+    custom.follow::<EndpointSlice>((), |view| &mut view.slices);
+    custom.follow_custom::<BGPConfigurationSpec>(|view| &mut view.configurations);
+    custom.follow_custom::<BGPPeerSpec>(|view| &mut view.peers);
+    custom.follow_custom::<IPPoolSpec>(|view| &mut view.pools);
+    custom.follow_custom::<IPBlockSpec>(|view| &mut view.blocks);
+    tokio::spawn(collect(inbox, publish, file));
+    view
+}
+
+struct Follower {
+    client: Client,
+    seed: String,
+    changes: mpsc::Sender<Message>,
+}
+
+impl Follower {
+    fn follow_custom<Spec>(&self, objects: fn(&mut View) -> &mut Objects<Custom<Spec>>)
+    where
+        Spec: CustomResource + Clone + Debug + Send + Sync + 'static,
+    {
+        self.follow::<Custom<Spec>>(api_resource::<Spec>(), objects);
+    }
+
+    fn follow<K>(&self, kind: K::DynamicType, objects: fn(&mut View) -> &mut Objects<K>)
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Clone + Send,
+    {
+        let what = K::kind(&kind).into_owned();
+        let api = Api::<K>::all_with(self.client.clone(), &kind);
+        let retry = Retry::new(&self.seed);
+        let changes = self.changes.clone();
+        tokio::spawn(async move {
+            let mut stream = watcher(api, watcher::Config::default()).backoff(retry).boxed();
+            let mut listing = Objects::new();
+            let mut listed = false;
+            while let Some(event) = stream.next().await {
+                let message = match event {
+                    Ok(event) => message(event, &mut listing, &mut listed, objects),
+                    Err(error) => {
+                        debug!(kind = what, %error, "watch");
+                        None
+                    }
+                };
+                if let Some(message) = message
+                    && changes.send(message).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+fn message<K>(
+    event: watcher::Event<K>,
+    listing: &mut Objects<K>,
+    listed: &mut bool,
+    objects: fn(&mut View) -> &mut Objects<K>,
+) -> Option<Message>
+where
+    K: ResourceExt + Send + Sync + 'static,
+{
+    match event {
+        watcher::Event::Init => {
+            listing.clear();
+            None
+        }
+        watcher::Event::InitApply(object) => {
+            let (key, object) = keyed(trim(object));
+            listing.insert(key, object);
+            None
+        }
+        watcher::Event::InitDone => {
+            let all = std::mem::take(listing);
+            let change: Change = Box::new(move |view| *objects(view) = all);
+            let first = !std::mem::replace(listed, true);
+            Some(if first { Message::Listed(change) } else { Message::Change(change) })
+        }
+        watcher::Event::Apply(object) => {
+            let (key, object) = keyed(trim(object));
+            Some(Message::Change(Box::new(move |view| {
+                objects(view).insert(key, object);
+            })))
+        }
+        watcher::Event::Delete(object) => {
+            let (key, _) = keyed(object);
+            Some(Message::Change(Box::new(move |view| {
+                objects(view).remove(&key);
+            })))
+        }
+    }
+}
+
+/// Leaves out what nobody here reads and what is larger than the rest of most objects.
+fn trim<K: ResourceExt>(mut object: K) -> K {
+    object.managed_fields_mut().clear();
+    object
+}
+
+async fn collect(
+    mut inbox: mpsc::Receiver<Message>,
+    publish: watch::Sender<Option<Arc<View>>>,
+    file: PathBuf,
+) {
+    let mut view = Arc::new(View::default());
+    let mut listed = 0;
+    let mut save_at = None;
+    loop {
+        let message = tokio::select! {
+            message = inbox.recv() => message,
+            () = at(save_at) => {
+                save_at = None;
+                if let Err(error) = save(&view, &file) {
+                    warn!(error = format!("{error:#}"), "view not saved");
+                }
+                continue;
+            }
+            () = publish.closed() => return,
+        };
+        let Some(message) = message else { return };
+        apply(message, &mut view, &mut listed);
+        // What has gathered meanwhile is one change for everybody behind us.
+        while let Ok(message) = inbox.try_recv() {
+            apply(message, &mut view, &mut listed);
+        }
+        if listed == KINDS {
+            save_at.get_or_insert_with(|| tokio::time::Instant::now() + SAVE_DELAY);
+            publish.send_replace(Some(view.clone()));
+        }
+    }
+}
+
+fn apply(message: Message, view: &mut Arc<View>, listed: &mut usize) {
+    let change = match message {
+        Message::Change(change) => change,
+        Message::Listed(change) => {
+            *listed += 1;
+            if *listed == KINDS {
+                info!("the API has been read");
+            }
+            change
+        }
+    };
+    change(Arc::make_mut(view));
+}
+
+async fn at(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn save(view: &View, file: &Path) -> Result<()> {
+    let content = serde_json::to_vec(&view.saving())?;
+    write_atomically(file, &content, 0o600).with_context(|| format!("write {}", file.display()))
+}
+
+/// The view of an earlier run. A file that cannot be read is as good as none.
+fn load(file: &Path) -> Option<View> {
+    let content = std::fs::read(file).ok()?;
+    match serde_json::from_slice::<Saved>(&content) {
+        Ok(saved) => Some(saved.into()),
+        Err(error) => {
+            warn!(file = %file.display(), %error, "saved view not understood");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_view_is_read_again() {
+        let folder = std::env::temp_dir().join(format!("viaduct-view-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("view.json");
+        assert!(load(&file).is_none());
+        let mut view = View::default();
+        let node: Node =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "node-1"}})).unwrap();
+        let (key, node) = keyed(node);
+        view.nodes.insert(key, node);
+        save(&view, &file).unwrap();
+        let loaded = load(&file).unwrap();
+        assert_eq!(loaded.nodes.keys().collect::<Vec<_>>(), ["node-1"]);
+        std::fs::write(&file, "{").unwrap();
+        assert!(load(&file).is_none());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -1,0 +1,187 @@
+//! What each part of the daemon is told, derived from the view of the API and from each other.
+//!
+//! Level-triggered: whenever anything changes, everything is derived anew, and only what differs is
+//! handed on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use anyhow::Result;
+use tokio::sync::watch;
+use tracing::error;
+use viaduct_net::{Origination, Prefix};
+use vrouter::{LocalState, Masquerade};
+
+use super::{
+    bgp::{self, Identity},
+    cache::View,
+    services,
+};
+
+/// The receiving ends, for the parts.
+pub struct Inputs {
+    pub speaker: watch::Receiver<Arc<bgp_speaker::Config>>,
+    pub originations: watch::Receiver<BTreeSet<Origination>>,
+    pub local: watch::Receiver<Arc<LocalState>>,
+    pub services: watch::Receiver<Arc<lb::Snapshot>>,
+    pub pods: watch::Receiver<Arc<lb::Pods>>,
+    /// The node's blocks, in the order in which pods get their addresses from them.
+    pub pod_blocks: watch::Receiver<Vec<Prefix>>,
+    pub blocks: watch::Receiver<BTreeSet<Prefix>>,
+    /// What the operator should know.
+    pub problems: watch::Receiver<Vec<String>>,
+}
+
+pub struct Senders {
+    speaker: watch::Sender<Arc<bgp_speaker::Config>>,
+    originations: watch::Sender<BTreeSet<Origination>>,
+    local: watch::Sender<Arc<LocalState>>,
+    services: watch::Sender<Arc<lb::Snapshot>>,
+    pods: watch::Sender<Arc<lb::Pods>>,
+    pod_blocks: watch::Sender<Vec<Prefix>>,
+    blocks: watch::Sender<BTreeSet<Prefix>>,
+    problems: watch::Sender<Vec<String>>,
+}
+
+impl Inputs {
+    /// Nothing is known yet: no peers, no routes, no services.
+    pub fn channels(identity: &Identity) -> Result<(Self, Senders)> {
+        let nothing = bgp::speaker(&View::default(), identity)?;
+        let (speaker_sender, speaker) = watch::channel(Arc::new(nothing));
+        let (originations_sender, originations) = watch::channel(BTreeSet::new());
+        let (local_sender, local) = watch::channel(Arc::new(LocalState::default()));
+        let (services_sender, services) = watch::channel(Arc::new(lb::Snapshot::default()));
+        let (pods_sender, pods) = watch::channel(Arc::new(lb::Pods::default()));
+        let (pod_blocks_sender, pod_blocks) = watch::channel(Vec::new());
+        let (blocks_sender, blocks) = watch::channel(BTreeSet::new());
+        let (problems_sender, problems) = watch::channel(Vec::new());
+        let inputs = Self { speaker, originations, local, services, pods, pod_blocks, blocks, problems };
+        let senders = Senders {
+            speaker: speaker_sender,
+            originations: originations_sender,
+            local: local_sender,
+            services: services_sender,
+            pods: pods_sender,
+            pod_blocks: pod_blocks_sender,
+            blocks: blocks_sender,
+            problems: problems_sender,
+        };
+        Ok((inputs, senders))
+    }
+}
+
+/// What the inputs are derived from.
+pub struct Sources {
+    pub identity: Identity,
+    pub view: watch::Receiver<Option<Arc<View>>>,
+    pub pods: watch::Receiver<BTreeMap<Prefix, String>>,
+    pub vips: watch::Receiver<BTreeSet<IpAddr>>,
+}
+
+impl Sources {
+    /// Waits for the first view and derives the inputs from it. A part that says once what it knows
+    /// is started after this: a speaker that began without its peers would tell the FIB that its
+    /// picture is complete while it knows nothing, and the routes of an earlier run would go.
+    pub async fn begin(&mut self, senders: &Senders) -> Result<()> {
+        self.view.wait_for(Option::is_some).await?;
+        self.derive(senders);
+        Ok(())
+    }
+
+    /// Keeps the inputs what they should be, until the view ends.
+    pub async fn follow(mut self, senders: Senders) {
+        loop {
+            self.derive(&senders);
+            let changed = tokio::select! {
+                changed = self.view.changed() => changed,
+                changed = self.pods.changed() => changed,
+                changed = self.vips.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn derive(&mut self, senders: &Senders) {
+        let view = self.view.borrow_and_update().clone();
+        let pods = self.pods.borrow_and_update().clone();
+        let vips = self.vips.borrow_and_update().clone();
+        // The pods of this node are known from its own disk, whatever the API says.
+        let interfaces = pods.clone();
+        set(&senders.pods, Arc::new(lb::Pods { interfaces, complete: true }));
+        if let Some(view) = view {
+            senders.update(&self.identity, &view, pods, &vips);
+        }
+    }
+}
+
+impl Senders {
+    fn update(
+        &self,
+        identity: &Identity,
+        view: &View,
+        pods: BTreeMap<Prefix, String>,
+        vips: &BTreeSet<IpAddr>,
+    ) {
+        let blocks = bgp::blocks(view, &identity.name);
+        let mut problems = Vec::new();
+        // What the services depend on changes first, what depends on them last.
+        set(&self.services, Arc::new(services::snapshot(view)));
+        set(&self.pod_blocks, blocks.iter().copied().collect());
+        let local = LocalState {
+            blocks: blocks.clone(),
+            pods,
+            masquerade: masquerade(view),
+            complete: true,
+        };
+        set(&self.local, Arc::new(local));
+        set(&self.originations, bgp::originations(&blocks, vips));
+        match bgp::speaker(view, identity) {
+            Ok(config) => {
+                set(&self.speaker, Arc::new(config));
+            }
+            // The sessions there are stay as they are.
+            Err(wrong) => {
+                problems.extend(wrong.0.iter().map(|error| format!("BGP: {error}")));
+            }
+        }
+        if blocks.is_empty() {
+            problems
+                .push("no block of pod addresses yet: is there an IPPool with room?".to_owned());
+        }
+        set(&self.blocks, blocks);
+        if set(&self.problems, problems.clone()) {
+            for problem in problems {
+                error!(problem, "configuration");
+            }
+        }
+    }
+}
+
+/// Hands on what differs.
+fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) -> bool {
+    sender.send_if_modified(|current| {
+        let differs = *current != value;
+        if differs {
+            *current = value;
+        }
+        differs
+    })
+}
+
+/// Pods of pools that ask for it take the node's address where they leave the cluster's networks.
+fn masquerade(view: &View) -> Masquerade {
+    let pools = view.pools.values().map(|pool| &pool.spec);
+    let nodes = view.nodes.values().flat_map(|node| {
+        let addresses = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+        addresses.into_iter().flatten().filter_map(|address| address.address.parse().ok())
+    });
+    Masquerade {
+        pod_cidrs: pools.clone().filter(|pool| pool.masquerade).map(|pool| pool.cidr).collect(),
+        cluster_cidrs: pools.map(|pool| pool.cidr).chain(nodes.map(Prefix::host)).collect(),
+    }
+}

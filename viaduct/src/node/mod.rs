@@ -1,0 +1,187 @@
+//! `viaduct node`: the network of one node. BGP speaker, routes, services and pod addresses run in
+//! one process because their coupling is the point; here they are put together.
+
+mod address;
+pub mod admin;
+mod bgp;
+mod cache;
+pub mod generation;
+mod inputs;
+pub mod metrics;
+mod services;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use tracing::info;
+use viaduct_net::{Family, RouterId, feed};
+use vrouter_cni::{Mark, PodNetwork, PodNetworkConfig};
+
+use self::{bgp::Identity, generation::Generation, inputs::{Inputs, Sources}, metrics::Process};
+use crate::{kubeclient, router, shutdown};
+
+/// How long ADD waits for the first block of a node that has just joined.
+const BLOCK_WAIT: Duration = Duration::from_secs(20);
+
+#[derive(Args)]
+pub struct NodeArgs {
+    /// Name of the node in the API; this machine's name where not given.
+    #[arg(long, env = "NODE_NAME")]
+    name: Option<String>,
+    /// How to reach the API; a pod's service account where not given.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The node's own address, one for each family; detected by the default routes where not given.
+    #[arg(long = "node-ip", value_name = "ADDRESS")]
+    node_ips: Vec<IpAddr>,
+    /// An interface that leads to other nodes; those with the node's addresses where not given.
+    #[arg(long = "uplink", value_name = "INTERFACE")]
+    uplinks: Vec<String>,
+    /// The BGP identifier; the IPv4 address, or a number made of the name, where not given.
+    #[arg(long)]
+    router_id: Option<RouterId>,
+    /// Folder of the sockets and of what ends with a reboot.
+    #[arg(long, default_value = "/run/viaduct")]
+    run_dir: PathBuf,
+    /// Folder of what must survive this process: the addresses of pods, the last view of the API.
+    #[arg(long, default_value = "/var/lib/viaduct/node")]
+    state_dir: PathBuf,
+    /// The folder of cgroup2 whose processes reach services; all of the host's where not given.
+    #[arg(long, value_name = "FOLDER")]
+    cgroup: Option<PathBuf>,
+    /// Folder of a bpffs for pinned programs and maps.
+    #[arg(long, default_value = "/sys/fs/bpf/viaduct")]
+    bpf_dir: PathBuf,
+}
+
+pub async fn run(args: NodeArgs) -> Result<()> {
+    let stop = shutdown::token()?;
+    let process = Process::new();
+    for folder in [&args.run_dir, &args.state_dir] {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    let addresses = address::detect(args.node_ips).await?;
+    let uplinks = address::uplinks(args.uplinks, &addresses)?;
+    let identity = identity(args.name, &addresses, args.router_id, &args.run_dir)?;
+    info!(
+        node = identity.name,
+        ?addresses,
+        ?uplinks,
+        router_id = %identity.router_id,
+        restarting = identity.restarting,
+        "starting"
+    );
+    let client = kubeclient::client(args.kubeconfig.as_deref()).await?;
+    let view = cache::follow(client, &identity.name, args.state_dir.join("view.json"));
+    let (inputs, senders) = Inputs::channels(&identity)?;
+
+    let pods = PodNetwork::start(
+        PodNetworkConfig {
+            state_dir: args.state_dir.join("pods"),
+            uplink_mtu: address::mtu(&uplinks).await?,
+            families: addresses.iter().map(|address| Family::of(*address)).collect(),
+            block_wait: BLOCK_WAIT,
+            service_mark: Some(Mark { value: ebpf_abi::SERVICE_MARK, mask: u32::MAX }),
+        },
+        inputs.pod_blocks.clone(),
+    )
+    .await
+    .context("start the network of pods")?;
+
+    let (routes, fib) = feed::feed();
+    let vrouter_config = vrouter::Config { uplinks: uplinks.clone(), ..Default::default() };
+    let vrouter = vrouter::spawn(vrouter_config, fib, inputs.local.clone(), stop.clone())
+        .context("start the vRouter")?;
+    let balancer = lb::spawn(
+        lb::Config::new(
+            lb::Node {
+                name: identity.name.clone(),
+                addresses: addresses.iter().copied().collect(),
+            },
+            uplinks,
+            args.cgroup.map_or_else(crate::paths::cgroup2_root, Ok)?,
+            args.bpf_dir,
+        ),
+        inputs.services.clone(),
+        inputs.pods.clone(),
+        stop.clone(),
+    )
+    .context("start the service balancer")?;
+    let mut sources = Sources {
+        identity: identity.clone(),
+        view,
+        pods: pods.pods(),
+        vips: balancer.vips(),
+    };
+    sources.begin(&senders).await?;
+    let speaker = bgpd::spawn(bgpd::Inputs {
+        config: inputs.speaker.clone(),
+        originations: inputs.originations.clone(),
+        underlay: vrouter.underlay(),
+        routes,
+    });
+    let asn = inputs.speaker.borrow().asn.to_u32();
+    tokio::spawn(sources.follow(senders));
+
+    let ended = part_ended(speaker.clone(), vrouter.clone(), balancer.clone());
+    let state = admin::State {
+        name: identity.name,
+        addresses,
+        router_id: identity.router_id,
+        asn,
+        speaker,
+        vrouter,
+        pods: Some(pods.clone()),
+        services: Some(balancer),
+        blocks: inputs.blocks,
+        problems: inputs.problems,
+        process,
+    };
+    let cni_socket = args.run_dir.join("cni.sock");
+    let cni = vrouter_cni::serve(&cni_socket, pods);
+    tokio::select! {
+        // SIGTERM leaves the kernel and the peers as a crash would: routes stay, sessions are
+        // resumed by graceful restart. A node that is to be emptied is drained first.
+        result = admin::serve(&args.run_dir, state, stop.clone()) => result,
+        result = cni => Ok(result?),
+        part = ended, if !stop.is_cancelled() => bail!("{part} has ended; its log says why"),
+    }
+}
+
+/// Waits for the end of any part. The daemon does not go on without one: it is better to be started
+/// again, which costs nobody anything, than to be half there.
+async fn part_ended(
+    speaker: bgpd::Handle,
+    vrouter: vrouter::Handle,
+    balancer: lb::Handle,
+) -> &'static str {
+    tokio::select! {
+        () = speaker.ended() => "the BGP speaker",
+        () = vrouter.ended() => "the vRouter",
+        () = balancer.ended() => "the service balancer",
+    }
+}
+
+fn identity(
+    name: Option<String>,
+    addresses: &[IpAddr],
+    router_id: Option<RouterId>,
+    run_dir: &std::path::Path,
+) -> Result<Identity> {
+    let name = match name {
+        Some(name) => name,
+        None => hostname()?,
+    };
+    let (v4, v6) = router::split_addresses(addresses)?;
+    let router_id = router_id.unwrap_or_else(|| bgp::router_id(&name, v4));
+    let restarting = Generation::begin(run_dir)?.is_restart();
+    Ok(Identity { name, v4, v6, router_id, restarting })
+}
+
+/// This machine's name, as Kubernetes names its node.
+pub fn hostname() -> Result<String> {
+    let file = "/proc/sys/kernel/hostname";
+    let name = std::fs::read_to_string(file).with_context(|| format!("read {file}"))?;
+    Ok(name.trim().to_lowercase())
+}

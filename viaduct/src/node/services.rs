@@ -1,0 +1,184 @@
+//! Services and their endpoints, from the view of the API to what the balancer is told. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use k8s_openapi::api::{
+    core::v1 as core,
+    discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
+};
+use lb_plan::{Endpoint, Protocol, Service, ServiceName, ServicePort, Snapshot, TrafficPolicy};
+
+use super::cache::View;
+
+/// The label by which a slice names its service.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// Every service of the view that has addresses, with the endpoints of its slices.
+pub fn snapshot(view: &View) -> Snapshot {
+    let mut endpoints = BTreeMap::<ServiceName, Vec<Endpoint>>::new();
+    for slice in view.slices.values() {
+        if let Some(name) = service_of(slice) {
+            endpoints.entry(name).or_default().extend(slice_endpoints(slice));
+        }
+    }
+    let services = view.services.values().filter_map(|object| {
+        let name = ServiceName {
+            namespace: object.metadata.namespace.clone()?,
+            name: object.metadata.name.clone()?,
+        };
+        let endpoints = endpoints.remove(&name).unwrap_or_default();
+        Some((name, Arc::new(service(object, endpoints)?)))
+    });
+    Snapshot { services: services.collect(), complete: true }
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_LABEL)?.clone();
+    Some(ServiceName { namespace: slice.metadata.namespace.clone()?, name })
+}
+
+/// `None` for a service that is not for the balancer: headless, or a name for something outside.
+fn service(object: &core::Service, endpoints: Vec<Endpoint>) -> Option<Service> {
+    let spec = object.spec.as_ref()?;
+    let type_ = spec.type_.as_deref().unwrap_or("ClusterIP");
+    if type_ == "ExternalName" {
+        return None;
+    }
+    let cluster_ips = match &spec.cluster_ips {
+        Some(ips) => addresses(ips).collect::<Vec<IpAddr>>(),
+        None => addresses(spec.cluster_ip.as_slice()).collect(),
+    };
+    let mut vips: BTreeSet<IpAddr> =
+        addresses(spec.external_ips.as_deref().unwrap_or_default()).collect();
+    if type_ == "LoadBalancer" {
+        let ingress = object.status.as_ref().and_then(|status| {
+            status.load_balancer.as_ref().and_then(|balancer| balancer.ingress.as_ref())
+        });
+        let assigned = ingress.into_iter().flatten().filter_map(|one| one.ip.as_deref());
+        vips.extend(assigned.filter_map(|ip| ip.parse::<IpAddr>().ok()));
+    }
+    if cluster_ips.is_empty() && vips.is_empty() {
+        return None;
+    }
+    let with_node_ports = type_ != "ClusterIP";
+    let ports = spec.ports.iter().flatten();
+    Some(Service {
+        cluster_ips,
+        vips,
+        ports: ports.filter_map(|port| service_port(port, with_node_ports)).collect(),
+        internal_traffic_policy: policy(spec.internal_traffic_policy.as_deref()),
+        external_traffic_policy: policy(spec.external_traffic_policy.as_deref()),
+        endpoints,
+    })
+}
+
+/// The API validates addresses; `None` as a cluster IP is no address.
+fn addresses(texts: &[String]) -> impl Iterator<Item = IpAddr> {
+    texts.iter().filter_map(|text| text.parse().ok())
+}
+
+fn policy(text: Option<&str>) -> TrafficPolicy {
+    if text == Some("Local") { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
+}
+
+/// `None` for a protocol that the balancer does not know.
+fn service_port(port: &core::ServicePort, with_node_port: bool) -> Option<ServicePort> {
+    let protocol = match port.protocol.as_deref() {
+        None | Some("TCP") => Protocol::Tcp,
+        Some("UDP") => Protocol::Udp,
+        Some(_) => return None,
+    };
+    let node_port = port.node_port.filter(|number| with_node_port && *number != 0);
+    Some(ServicePort {
+        name: port.name.clone().unwrap_or_default(),
+        protocol,
+        port: port.port.try_into().ok()?,
+        node_port: node_port.and_then(|number| number.try_into().ok()),
+    })
+}
+
+fn slice_endpoints(slice: &EndpointSlice) -> impl Iterator<Item = Endpoint> {
+    let numbered = slice.ports.iter().flatten().filter_map(|port| {
+        Some((port.name.clone().unwrap_or_default(), u16::try_from(port.port?).ok()?))
+    });
+    let ports: BTreeMap<String, u16> = numbered.collect();
+    slice.endpoints.iter().flatten().flat_map(move |one| endpoint(one, &ports))
+}
+
+/// All addresses of an endpoint are the same endpoint, and the API wants clients to use the first.
+fn endpoint(one: &ApiEndpoint, ports: &BTreeMap<String, u16>) -> Option<Endpoint> {
+    let address = one.addresses.first()?.parse().ok()?;
+    let conditions = one.conditions.as_ref();
+    // What is not said means ready, and serving where ready (discovery/v1, EndpointConditions).
+    let ready = conditions.and_then(|all| all.ready).unwrap_or(true);
+    Some(Endpoint {
+        address,
+        ports: ports.clone(),
+        node: one.node_name.clone(),
+        ready,
+        serving: conditions.and_then(|all| all.serving).unwrap_or(ready),
+        terminating: conditions.and_then(|all| all.terminating).unwrap_or(false),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn view(service: serde_json::Value, slice: serde_json::Value) -> View {
+        let mut view = View::default();
+        view.services.insert("a/s".into(), Arc::new(serde_json::from_value(service).unwrap()));
+        view.slices.insert("a/s-1".into(), Arc::new(serde_json::from_value(slice).unwrap()));
+        view
+    }
+
+    fn slice() -> serde_json::Value {
+        json!({
+            "metadata": {"name": "s-1", "namespace": "a", "labels": {SERVICE_LABEL: "s"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "nodeName": "n", "conditions": {"ready": true}},
+                {"addresses": ["10.0.0.2"], "conditions":
+                    {"ready": false, "serving": true, "terminating": true}},
+            ],
+        })
+    }
+
+    #[test]
+    fn a_load_balancer_with_its_endpoints() {
+        let service = json!({
+            "metadata": {"name": "s", "namespace": "a"},
+            "spec": {
+                "type": "LoadBalancer", "clusterIPs": ["10.96.0.1", "fd00::1"],
+                "externalTrafficPolicy": "Local",
+                "ports": [{"name": "http", "port": 80, "nodePort": 30000}],
+            },
+            "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}},
+        });
+        let snapshot = snapshot(&view(service, slice()));
+        let (name, service) = snapshot.services.first_key_value().unwrap();
+        assert_eq!(name.to_string(), "a/s");
+        assert_eq!((service.cluster_ips.len(), service.vips.len()), (2, 1));
+        assert_eq!(service.external_traffic_policy, TrafficPolicy::Local);
+        assert_eq!(service.ports[0].node_port, Some(30000));
+        let [first, second] = &service.endpoints[..] else { panic!("{service:?}") };
+        assert!(first.ready && first.serving && first.ports["http"] == 8080);
+        assert!(!second.ready && second.serving && second.terminating);
+    }
+
+    #[test]
+    fn headless_services_are_left_out() {
+        let service = json!({
+            "metadata": {"name": "s", "namespace": "a"},
+            "spec": {"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"port": 80}]},
+        });
+        assert!(snapshot(&view(service, slice())).services.is_empty());
+    }
+}

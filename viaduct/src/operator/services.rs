@@ -1,0 +1,41 @@
+use anyhow::Result;
+use viaduct_api::admin::ServiceStatus;
+
+use super::{Target, table};
+
+pub async fn print(target: &Target, service: Option<&str>) -> Result<()> {
+    let mut answers = super::ask::<Vec<ServiceStatus>>(target, "/v1/services").await?;
+    if let Some(wanted) = service {
+        for services in answers.iter_mut().filter_map(|one| one.answer.as_mut()) {
+            services.retain(|one| {
+                one.name == wanted || format!("{}/{}", one.namespace, one.name) == wanted
+            });
+        }
+    }
+    super::print(target, &answers, |nodes| {
+        let mut rows = Vec::new();
+        for (node, services) in nodes {
+            for service in *services {
+                for frontend in &service.frontends {
+                    let backends = frontend.backends.iter().map(|backend| {
+                        let state = match backend.state.as_str() {
+                            "active" => String::new(),
+                            other => format!("({other})"),
+                        };
+                        format!("{}{state}", backend.address)
+                    });
+                    rows.push(vec![
+                        (*node).to_owned(),
+                        format!("{}/{}", service.namespace, service.name),
+                        frontend.kind.clone(),
+                        format!("{}/{}", frontend.address, frontend.protocol),
+                        if frontend.programmed { "yes" } else { "no" }.to_owned(),
+                        table::list(backends),
+                    ]);
+                }
+            }
+        }
+        let header = ["NODE", "SERVICE", "KIND", "FRONTEND", "IN KERNEL", "BACKENDS"];
+        table::print(&header, &rows);
+    })
+}

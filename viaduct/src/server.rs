@@ -1,0 +1,109 @@
+//! `viaduct server`: the API server over its store, the scheduler and the controllers.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use control_apiserver::ServerConfig;
+use control_controllers::ControllersConfig;
+use control_store::{EmbeddedStore, Options};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+use viaduct_net::Prefix;
+
+use crate::{kubeclient, shutdown, tls, up};
+
+#[derive(Args)]
+pub struct ServerArgs {
+    /// Folder of the embedded store.
+    #[arg(long, default_value = "/var/lib/viaduct/server")]
+    state_dir: PathBuf,
+    /// Where to serve without TLS, for the root of this machine alone.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "plain_passed")]
+    plain_listen: Option<SocketAddr>,
+    /// A listening socket that is open already, in place of --plain-listen.
+    #[arg(long, hide = true)]
+    plain_passed: bool,
+    /// `/proc/PID/net` of a process in the network namespace of the plain listener.
+    #[arg(long, hide = true, default_value = "/proc/self/net")]
+    plain_sockets: PathBuf,
+    /// Where to serve with TLS.
+    #[arg(long, default_value = "[::]:6443")]
+    listen: SocketAddr,
+    #[arg(long, value_name = "FILE")]
+    tls_cert: PathBuf,
+    #[arg(long, value_name = "FILE")]
+    tls_key: PathBuf,
+    /// The CA that signs the certificates of clients, and of the kubelets that are asked for logs.
+    #[arg(long, value_name = "FILE")]
+    client_ca: PathBuf,
+    /// Addresses for services, one prefix for each family.
+    #[arg(long = "service-cidr", value_name = "PREFIX", required = true)]
+    service_cidrs: Vec<Prefix>,
+    /// An address by which nodes and pods reach the secure port.
+    #[arg(long = "advertise", value_name = "ADDRESS")]
+    advertised: Vec<IpAddr>,
+    /// How the controllers reach the API.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// Seconds without a sign of life after which a node is taken for lost.
+    #[arg(long, default_value_t = 40)]
+    node_grace_secs: u32,
+    /// Seconds after which the pods of a lost node are started elsewhere.
+    #[arg(long, default_value_t = 300)]
+    eviction_secs: u32,
+}
+
+pub async fn run(args: ServerArgs) -> Result<()> {
+    let stop = shutdown::token()?;
+    std::fs::create_dir_all(&args.state_dir)
+        .with_context(|| format!("create {}", args.state_dir.display()))?;
+    let store = EmbeddedStore::open(args.state_dir.join("state.redb"), Options::default())
+        .with_context(|| format!("open the store in {}", args.state_dir.display()))?;
+    let secure =
+        TcpListener::bind(args.listen).with_context(|| format!("--listen {}", args.listen))?;
+    let port = secure.local_addr()?.port();
+    let tls = tls::server(&args.tls_cert, &args.tls_key, &args.client_ca)?;
+    let kubelet_tls = tls::client(&args.tls_cert, &args.tls_key, &args.client_ca)?;
+    let config = ServerConfig {
+        store: Arc::new(store),
+        plain: plain_listener(args.plain_listen, args.plain_passed)?,
+        plain_sockets: args.plain_sockets,
+        secure: Some((secure, Arc::new(tls))),
+        service_cidrs: args.service_cidrs,
+        node_port_range: ServerConfig::NODE_PORTS,
+        kubelet_tls: Some(Arc::new(kubelet_tls)),
+        advertised: args.advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
+    };
+    let client = kubeclient::client(Some(&args.kubeconfig)).await?;
+    let controllers = ControllersConfig {
+        node_grace: Duration::from_secs(args.node_grace_secs.into()),
+        eviction_delay: Duration::from_secs(args.eviction_secs.into()),
+    };
+    tokio::spawn(control(client, controllers, stop.clone()));
+    control_apiserver::serve(config, stop).await?;
+    info!("stopped");
+    Ok(())
+}
+
+/// The controllers are clients of the API as everyone is, and begin as soon as it answers.
+async fn control(client: kube::Client, config: ControllersConfig, stop: CancellationToken) {
+    if let Err(error) = control_controllers::run(client, config, stop.clone()).await {
+        error!(%error, "controllers ended");
+        stop.cancel();
+    }
+}
+
+fn plain_listener(address: Option<SocketAddr>, passed: bool) -> Result<Option<TcpListener>> {
+    if passed {
+        return up::passed_listener().map(Some);
+    }
+    let bind =
+        |address| TcpListener::bind(address).with_context(|| format!("--plain-listen {address}"));
+    address.map(bind).transpose()
+}

@@ -1,0 +1,79 @@
+//! `viaduct down`: removes what `up` made and tagged as its own, however far `up` came.
+
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::network;
+use crate::paths::{self, ClusterPaths};
+
+/// A killed process leaves its cgroup once the kernel has reaped it.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether anything of the cluster is there.
+pub fn is_present(paths: &ClusterPaths) -> bool {
+    paths.run.exists() || paths.cgroup.exists()
+}
+
+/// Ends every process of the cluster and removes its namespaces, cgroups and folders. What the
+/// server stored is kept, unless `fresh`.
+pub async fn down(paths: &ClusterPaths, fresh: bool) -> Result<()> {
+    kill_cgroup(&paths.cgroup).await?;
+    network::remove(paths)?;
+    remove_cgroup(&paths.cgroup)?;
+    for root in paths::cgroup1_roots()? {
+        remove_cgroup(&root.join(&paths.cgroup_relative))?;
+    }
+    remove_folder(&paths.state.join("nodes"))?;
+    if fresh {
+        remove_folder(&paths.state)?;
+    }
+    // Last, for it holds the tags: a `down` that was interrupted can be said again.
+    remove_folder(&paths.run)
+}
+
+/// Kills all processes below a folder of cgroup2: the daemons, conmon and the containers alike.
+async fn kill_cgroup(cgroup: &Path) -> Result<()> {
+    if !cgroup.exists() {
+        return Ok(());
+    }
+    fs::write(cgroup.join("cgroup.kill"), "1")
+        .with_context(|| format!("kill the processes in {}", cgroup.display()))?;
+    let deadline = Instant::now() + END_TIMEOUT;
+    while fs::read_to_string(cgroup.join("cgroup.events"))?.contains("populated 1") {
+        if Instant::now() > deadline {
+            bail!("processes in {} do not end", cgroup.display());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Removes a tree of cgroups, the leaves first: only their folders can be removed.
+fn remove_cgroup(cgroup: &Path) -> Result<()> {
+    let entries = match fs::read_dir(cgroup) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", cgroup.display())),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_cgroup(&entry.path())?;
+        }
+    }
+    fs::remove_dir(cgroup).with_context(|| format!("remove cgroup {}", cgroup.display()))
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}

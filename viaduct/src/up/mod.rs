@@ -1,0 +1,249 @@
+//! `viaduct up` and `down`: a whole cluster on this machine, each node in a network namespace.
+
+mod answer;
+mod down;
+mod network;
+mod objects;
+mod pki;
+mod plan;
+mod processes;
+mod progress;
+mod ready;
+mod report;
+mod spawn;
+mod supervise;
+
+use std::{
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use kube::Client;
+pub use objects::api_resource;
+pub use spawn::passed_listener;
+pub use supervise::supervise;
+
+use self::{pki::Authority, plan::ClusterPlan, progress::Progress};
+use crate::paths::{ClusterPaths, write_atomically};
+
+const EXAMPLE: &str = include_str!("../../../manifests/examples/echo.yaml");
+const EXAMPLE_IMAGE: &str = "viaduct.dev/echo:latest";
+
+/// The cluster that is meant where none is named.
+pub const DEFAULT_NAME: &str = "viaduct";
+
+#[derive(Args)]
+pub struct UpArgs {
+    /// Name of the cluster; several may stand side by side.
+    #[arg(long, default_value = DEFAULT_NAME)]
+    name: String,
+    /// Number of nodes.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// Port of the API on this machine's loopback.
+    #[arg(long, default_value_t = 8080)]
+    api_port: u16,
+    /// Forget what the cluster of this name stored when it was up before.
+    #[arg(long)]
+    fresh: bool,
+    /// The example program, linked statically; it is put into an image of its own.
+    #[arg(long, value_name = "FILE", default_value_os_t = beside("viaduct-echo"))]
+    echo: PathBuf,
+    /// Start without the example application.
+    #[arg(long)]
+    bare: bool,
+    /// Leave out the border router; BGP is spoken by something else in its namespace.
+    #[arg(long)]
+    no_border: bool,
+    /// How to print the result.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: crate::operator::Output,
+}
+
+#[derive(Args)]
+pub struct DownArgs {
+    /// Name of the cluster.
+    #[arg(long, default_value = DEFAULT_NAME)]
+    name: String,
+    /// Forget what the cluster stored, too.
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// A file in the folder of this program.
+fn beside(name: &str) -> PathBuf {
+    std::env::current_exe().map_or_else(|_| name.into(), |program| program.with_file_name(name))
+}
+
+pub async fn up(args: UpArgs) -> Result<()> {
+    require_root("viaduct up")?;
+    let mut plan = ClusterPlan::new(&args.name, args.nodes, args.api_port)?;
+    plan.has_border = !args.no_border;
+    let paths = ClusterPaths::new(&args.name)?;
+    if paths.run.exists() {
+        bail!(
+            "cluster `{0}` is up already, or was left half-way: `viaduct status` shows it, \
+             `viaduct down --name {0}` removes it",
+            args.name
+        );
+    }
+    let mut progress = Progress::new(args.output.is_json());
+    let vips = raise(&args, &plan, &paths, &mut progress).await.with_context(|| {
+        format!(
+            "the cluster did not come up; its logs are in {}, and `viaduct down --name {}` \
+             removes what is there",
+            paths.logs().display(),
+            args.name
+        )
+    })?;
+    progress.end();
+    report::print(&plan, &paths, &progress, &vips, args.output)
+}
+
+
+
+/// Brings everything up; the virtual IPs of the example.
+async fn raise(
+    args: &UpArgs,
+    plan: &ClusterPlan,
+    paths: &ClusterPaths,
+    progress: &mut Progress,
+) -> Result<Vec<IpAddr>> {
+    progress.begin("namespaces and links");
+    if args.fresh && paths.state.exists() {
+        fs::remove_dir_all(&paths.state)?;
+    }
+    prepare(plan, paths)?;
+    progress.begin("certificates");
+    let authority = certificates(plan, paths)?;
+    drop(authority);
+    progress.begin("control plane");
+    start_supervisor(plan, paths)?;
+    let client = plain_client(plan)?;
+    ready::server(&client, progress).await?;
+    objects::apply_network(&client, plan).await?;
+    progress.begin("nodes");
+    ready::nodes(&client, plan, paths, progress).await?;
+    progress.begin("BGP sessions");
+    ready::sessions(plan, paths, progress).await?;
+    if args.bare {
+        return Ok(Vec::new());
+    }
+    progress.begin("image of the example");
+    import_example(&args.echo, paths)?;
+    progress.begin("pods");
+    objects::apply_manifest(&client, EXAMPLE).await?;
+    ready::pods(&client, progress).await?;
+    if args.no_border {
+        // Whoever takes the border's place is not there yet.
+        return Ok(Vec::new());
+    }
+    progress.begin("services answer");
+    answer::services(&client, plan, progress).await
+}
+
+fn prepare(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
+    for folder in [paths.run.clone(), paths.logs(), paths.pids(), paths.state.clone()] {
+        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    write_atomically(&paths.plan(), &serde_json::to_vec_pretty(plan)?, 0o644)?;
+    network::create(plan, paths)?;
+    for node in &plan.nodes {
+        fs::create_dir_all(paths.node_run(&node.name))?;
+        fs::create_dir_all(paths.node_state(&node.name))?;
+        network::create_mount_namespace(paths, &node.name)?;
+    }
+    fs::create_dir_all(paths.node_run(&plan.border.name))?;
+    fs::create_dir_all(paths.images())?;
+    let border = objects::border_configuration(plan)?;
+    write_atomically(&paths.run.join("border.yaml"), border.as_bytes(), 0o644)?;
+    Ok(())
+}
+
+fn certificates(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<Authority> {
+    let authority = Authority::open(&paths.pki(), &plan.name)?;
+    let mut addresses = plan.control.addresses().to_vec();
+    addresses.push(std::net::Ipv4Addr::LOCALHOST.into());
+    authority.server("server", &addresses, &["localhost", "kubernetes.default.svc"])?;
+    let server = format!("https://{}:{}", plan.control.v4, processes::SECURE_PORT);
+    let write = |name: &str, credentials: &pki::Credentials| -> Result<()> {
+        let text = pki::kubeconfig(&server, &authority.certificate(), credentials)?;
+        let path = paths.pki().join(format!("{name}.kubeconfig"));
+        write_atomically(&path, &text, 0o600).with_context(|| format!("write {}", path.display()))
+    };
+    let controllers =
+        authority.client("controllers", "viaduct:controllers", "viaduct:controllers")?;
+    write("controllers", &controllers)?;
+    for node in &plan.nodes {
+        let user = format!("system:node:{}", node.name);
+        write(&node.name, &authority.node(&node.name, &user, &node.addresses())?)?;
+    }
+    Ok(authority)
+}
+
+/// Starts `viaduct supervise`, which outlives this program.
+fn start_supervisor(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
+    let log = fs::File::create(paths.logs().join("supervisor.log"))?;
+    let cgroup = paths.cgroup.join("supervisor");
+    fs::create_dir_all(&cgroup).with_context(|| format!("create cgroup {}", cgroup.display()))?;
+    let mut command = Command::new("setsid");
+    let supervisor = command
+        .arg(std::env::current_exe()?)
+        .args(["supervise", "--name", &plan.name])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("start `setsid`: is util-linux installed? (make deps)")?;
+    let pid = supervisor.id().to_string();
+    fs::write(cgroup.join("cgroup.procs"), &pid)?;
+    write_atomically(&paths.pids().join("supervisor"), pid.as_bytes(), 0o644)?;
+    Ok(())
+}
+
+fn plain_client(plan: &ClusterPlan) -> Result<Client> {
+    let mut config = kube::Config::new(format!("http://127.0.0.1:{}", plan.api_port).parse()?);
+    config.default_namespace = "default".to_owned();
+    Ok(Client::try_from(config)?)
+}
+
+fn import_example(echo: &Path, paths: &ClusterPaths) -> Result<()> {
+    if !echo.exists() {
+        bail!(
+            "the example program {} is not there: `make build` builds it, --echo names it, \
+             --bare does without",
+            echo.display()
+        );
+    }
+    let archive = paths.run.join("echo.tar");
+    crate::image::pack(echo, EXAMPLE_IMAGE, &archive)?;
+    crate::image::import(&archive, &paths.images())?;
+    fs::remove_file(archive)?;
+    Ok(())
+}
+
+pub async fn down(args: DownArgs) -> Result<()> {
+    require_root("viaduct down")?;
+    let paths = ClusterPaths::new(&args.name)?;
+    let forgets = args.fresh && paths.state.exists();
+    if !down::is_present(&paths) && !forgets {
+        eprintln!("cluster `{}` is not up", args.name);
+        return Ok(());
+    }
+    let begun = std::time::Instant::now();
+    down::down(&paths, args.fresh).await?;
+    eprintln!("cluster `{}` is down ({:.1} s)", args.name, begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn require_root(what: &str) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("{what} makes network namespaces and needs root: run it with sudo");
+    }
+    Ok(())
+}

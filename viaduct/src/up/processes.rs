@@ -1,0 +1,149 @@
+//! The processes of a cluster, from its plan. Pure.
+
+use std::{net::IpAddr, path::Path};
+
+use super::{
+    network::UPLINK,
+    plan::{ClusterPlan, Host},
+    spawn::ProcessSpec,
+};
+use crate::paths::ClusterPaths;
+
+/// For how long a node's sign of life counts. Well below the grace: three signs may be lost.
+const LEASE_SECS: u32 = 8;
+
+/// What a cluster of one machine may lose sight of a node for; a Kubernetes cluster waits 40 s.
+const NODE_GRACE_SECS: u32 = 12;
+
+/// And then its pods wait for so long before they are started elsewhere.
+const EVICTION_SECS: u32 = 3;
+
+pub const SECURE_PORT: u16 = 6443;
+
+/// `supervisor` is the pid of the process that holds the listener and starts the others.
+pub fn processes(plan: &ClusterPlan, paths: &ClusterPaths, supervisor: u32) -> Vec<ProcessSpec> {
+    let mut all = vec![server(plan, paths, supervisor)];
+    if plan.has_border {
+        all.push(border(plan, paths));
+    }
+    for node in &plan.nodes {
+        all.push(node_daemon(plan, paths, node));
+        all.push(kubelet(plan, paths, node));
+    }
+    all
+}
+
+/// Collects the arguments of one command line.
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn new(command: &str) -> Self {
+        Self(vec![command.to_owned()])
+    }
+
+    fn option(mut self, name: &str, value: impl ToString) -> Self {
+        self.0.extend([format!("--{name}"), value.to_string()]);
+        self
+    }
+
+    fn path(self, name: &str, path: &Path) -> Self {
+        let path = path.display().to_string();
+        self.option(name, path)
+    }
+}
+
+fn spec(
+    plan: &ClusterPlan,
+    paths: &ClusterPaths,
+    host: &str,
+    part: &str,
+    arguments: Arguments,
+) -> ProcessSpec {
+    let name = format!("{host}.{part}");
+    ProcessSpec {
+        log: paths.logs().join(format!("{name}.log")),
+        name,
+        arguments: arguments.0,
+        netns: Path::new("/run/netns").join(plan.netns(host)),
+        mount_namespace: None,
+        cgroup: paths.cgroup.join(host).join("daemons"),
+        takes_listener: false,
+    }
+}
+
+fn server(plan: &ClusterPlan, paths: &ClusterPaths, supervisor: u32) -> ProcessSpec {
+    let pki = paths.pki();
+    let mut arguments = Arguments::new("server")
+        .path("state-dir", &paths.server_state())
+        .path("plain-sockets", &Path::new("/proc").join(supervisor.to_string()).join("net"))
+        .option("listen", format!("[::]:{SECURE_PORT}"))
+        .path("tls-cert", &pki.join("server.crt"))
+        .path("tls-key", &pki.join("server.key"))
+        .path("client-ca", &pki.join("ca.crt"))
+        .path("kubeconfig", &pki.join("controllers.kubeconfig"))
+        .option("node-grace-secs", NODE_GRACE_SECS)
+        .option("eviction-secs", EVICTION_SECS);
+    arguments.0.push("--plain-passed".to_owned());
+    for address in plan.control.addresses() {
+        arguments = arguments.option("advertise", address);
+    }
+    for cidr in &plan.service_cidrs {
+        arguments = arguments.option("service-cidr", cidr);
+    }
+    ProcessSpec {
+        takes_listener: true,
+        ..spec(plan, paths, &plan.control.name, "server", arguments)
+    }
+}
+
+fn border(plan: &ClusterPlan, paths: &ClusterPaths) -> ProcessSpec {
+    let arguments = Arguments::new("router")
+        .option("name", &plan.border.name)
+        .path("config", &paths.run.join("border.yaml"))
+        .option("router-id", plan.border.v4)
+        .path("run-dir", &paths.node_run(&plan.border.name));
+    let arguments = with_addresses(arguments, &plan.border);
+    spec(plan, paths, &plan.border.name, "router", arguments)
+}
+
+fn node_daemon(plan: &ClusterPlan, paths: &ClusterPaths, node: &Host) -> ProcessSpec {
+    let arguments = Arguments::new("node")
+        .option("name", &node.name)
+        .path("kubeconfig", &paths.pki().join(format!("{}.kubeconfig", node.name)))
+        .path("run-dir", &paths.node_run(&node.name))
+        .path("state-dir", &paths.node_state(&node.name).join("network"))
+        .path("cgroup", &paths.node_cgroup(&node.name))
+        .option("uplink", UPLINK);
+    let arguments = with_addresses(arguments, node);
+    ProcessSpec {
+        mount_namespace: Some(paths.mount_namespaces().join(&node.name)),
+        ..spec(plan, paths, &node.name, "node", arguments)
+    }
+}
+
+fn kubelet(plan: &ClusterPlan, paths: &ClusterPaths, node: &Host) -> ProcessSpec {
+    let pods = Path::new("/").join(&paths.cgroup_relative).join(&node.name).join("pods");
+    let pki = paths.pki();
+    let arguments = Arguments::new("kubelet")
+        .option("name", &node.name)
+        .path("kubeconfig", &pki.join(format!("{}.kubeconfig", node.name)))
+        .path("state-dir", &paths.node_state(&node.name).join("kubelet"))
+        .path("images", &paths.images())
+        .path("cgroup-parent", &pods)
+        .path("cni-socket", &paths.node_run(&node.name).join("cni.sock"))
+        .path("tls-cert", &pki.join(format!("{}.crt", node.name)))
+        .path("tls-key", &pki.join(format!("{}.key", node.name)))
+        .path("client-ca", &pki.join("ca.crt"))
+        .option("lease-secs", LEASE_SECS);
+    let arguments = with_addresses(arguments, node);
+    ProcessSpec {
+        mount_namespace: Some(paths.mount_namespaces().join(&node.name)),
+        ..spec(plan, paths, &node.name, "kubelet", arguments)
+    }
+}
+
+fn with_addresses(arguments: Arguments, host: &Host) -> Arguments {
+    host.addresses()
+        .into_iter()
+        .fold(arguments, |arguments, address: IpAddr| arguments.option("node-ip", address))
+}

@@ -1,0 +1,57 @@
+//! What `up` says when it is done: what there is, and what to try next.
+
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::Result;
+
+use super::{DEFAULT_NAME, plan::ClusterPlan, progress::Progress};
+use crate::{operator::Output, paths::ClusterPaths};
+
+pub fn print(
+    plan: &ClusterPlan,
+    paths: &ClusterPaths,
+    progress: &Progress,
+    vips: &[IpAddr],
+    output: Output,
+) -> Result<()> {
+    if output.is_json() {
+        let report = serde_json::json!({
+            "cluster": plan,
+            "api": format!("http://127.0.0.1:{}", plan.api_port),
+            "run": paths.run,
+            "state": paths.state,
+            "virtualIPs": vips,
+            "stages": progress.stages,
+            "totalMillis": progress.total().as_millis() as u64,
+        });
+        println!("{}", serde_json::to_string_pretty(&report)?);
+        return Ok(());
+    }
+    let name = &plan.name;
+    println!(
+        "\nCluster `{name}` is up after {:.1} s: {} nodes, each a network namespace.\n",
+        progress.total().as_secs_f64(),
+        plan.nodes.len(),
+    );
+    let kubectl = format!("kubectl --server=http://127.0.0.1:{}", plan.api_port);
+    let viaduct = std::env::current_exe()?;
+    let viaduct = viaduct.display();
+    let cluster = if name == DEFAULT_NAME { String::new() } else { format!(" --cluster {name}") };
+    println!("Try next:");
+    println!("  {kubectl} get nodes,pods,services -o wide");
+    println!("  {viaduct} status{cluster}");
+    for command in ["bgp peers", "routes", "services"] {
+        println!("  {viaduct} {command}{cluster} --node {}", plan.nodes[0].name);
+    }
+    for vip in vips {
+        let url = format!("http://{}/", SocketAddr::new(*vip, 80));
+        println!("  nsenter --net=/run/netns/{} curl -s {url}", plan.netns("outside"));
+    }
+    println!("  {viaduct} down --name {name}\n");
+    println!(
+        "Logs are in {}, the cluster's state in {}.",
+        paths.logs().display(),
+        paths.state.display()
+    );
+    Ok(())
+}

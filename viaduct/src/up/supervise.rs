@@ -1,0 +1,78 @@
+//! `viaduct supervise`: starts the processes of a cluster and starts again those that end. On real
+//! hosts this is the work of systemd or of a DaemonSet.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use super::{plan::ClusterPlan, processes::processes, spawn};
+use crate::paths::{ClusterPaths, write_atomically};
+
+const DELAY_MIN: Duration = Duration::from_millis(50);
+const DELAY_MAX: Duration = Duration::from_secs(5);
+/// A process that ran for so long is started again without delay.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Runs until it is ended from outside. The children outlive it.
+pub async fn supervise(name: &str) -> Result<()> {
+    let paths = ClusterPaths::new(name)?;
+    let plan: ClusterPlan = serde_json::from_slice(
+        &fs::read(paths.plan()).with_context(|| format!("no cluster `{name}` is up here"))?,
+    )?;
+    // Held here rather than in the server, so that a client's connection waits for a server that
+    // is being started again instead of being refused.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, plan.api_port))
+        .with_context(|| format!("listen on 127.0.0.1:{}", plan.api_port))?;
+    let listener = Arc::new(listener);
+    let program = std::env::current_exe().context("find this program's own file")?;
+    let mut tasks = JoinSet::new();
+    for spec in processes(&plan, &paths, std::process::id()) {
+        tasks.spawn(keep(program.clone(), spec, paths.pids(), listener.clone()));
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended?;
+    }
+    Ok(())
+}
+
+async fn keep(
+    program: PathBuf,
+    spec: spawn::ProcessSpec,
+    pids: PathBuf,
+    listener: Arc<TcpListener>,
+) {
+    let mut delay = DELAY_MIN;
+    loop {
+        let started = Instant::now();
+        match run_once(&program, &spec, &pids, &listener).await {
+            Ok(status) => warn!(process = spec.name, %status, "ended"),
+            Err(error) => error!(process = spec.name, error = format!("{error:#}"), "not started"),
+        }
+        if started.elapsed() >= STEADY {
+            delay = DELAY_MIN;
+        }
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(DELAY_MAX);
+    }
+}
+
+async fn run_once(
+    program: &PathBuf,
+    spec: &spawn::ProcessSpec,
+    pids: &Path,
+    listener: &TcpListener,
+) -> Result<std::process::ExitStatus> {
+    let mut child = spawn::spawn(program, spec, listener)?;
+    let pid = child.id().context("the process has ended already")?;
+    write_atomically(&pids.join(&spec.name), pid.to_string().as_bytes(), 0o644)?;
+    info!(process = spec.name, pid, "started");
+    Ok(child.wait().await?)
+}
