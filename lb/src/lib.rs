@@ -38,6 +38,11 @@ pub use lb_plan::{Node, Snapshot};
 use counters::Counters;
 use daemon::{Daemon, Query};
 
+/// Below the node ports and `ip_local_port_range` as Kubernetes and Linux have them. A port is not
+/// used again towards the same backend while that may hold the last connection in TIME-WAIT, so
+/// many of them are wanted.
+pub const NAT_PORTS: RangeInclusive<u16> = 10_000..=29_999;
+
 /// Questions waiting for an answer; the asker waits when there are more.
 const QUERIES_MAX: usize = 64;
 
@@ -67,7 +72,7 @@ impl Config {
             uplinks,
             cgroup,
             pin_dir,
-            nat_ports: 61000..=65535,
+            nat_ports: NAT_PORTS,
             sizes: Sizes::default(),
             audit_interval: Duration::from_secs(30),
         }

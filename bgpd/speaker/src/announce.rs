@@ -174,6 +174,9 @@ impl Speaker {
         {
             let parameters = agreed.parameters;
             let mut bytes = BytesMut::new();
+            if peer.out.pending.is_empty() && peer.out.end_of_rib.is_empty() {
+                return;
+            }
             let count = if peer.out.pending.is_empty() {
                 let families = std::mem::take(&mut peer.out.end_of_rib);
                 families.iter().for_each(|family| encode_end_of_rib(family, &mut bytes));
@@ -185,10 +188,9 @@ impl Speaker {
             peer.counters.updates_sent += count as u64;
             // The one message that `send` counts is among them.
             peer.counters.messages_sent += (count as u64).saturating_sub(1);
+            // A batch of which policy lets nothing through says nothing; End-of-RIB still follows.
             if !bytes.is_empty() {
                 self.send(address, Slot::Main, bytes);
-            } else if self.peers.get(&address).is_none_or(|peer| peer.out.pending.is_empty()) {
-                return;
             }
         }
     }

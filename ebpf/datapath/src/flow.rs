@@ -143,9 +143,16 @@ pub(crate) fn remove<S: Flows>(state: &S, key: &FlowKey, stage: Stage, flow: &Fl
 }
 
 /// Enters a new flow in the embryonic table, given what its packets become and where they go;
-/// `false` where another flow lives under the packets that the backend would send.
+/// `false` where another flow lives under the packets that the backend would send. `over_closing`:
+/// one that is closing does not count as alive when a connection is opened.
 #[inline(never)]
-pub(crate) fn create<S: Flows>(state: &S, tuple: &Tuple, flow: &mut FlowValue) -> bool {
+pub(crate) fn create<S: Flows>(
+    state: &S,
+    tuple: &Tuple,
+    flow: &mut FlowValue,
+    over_closing: bool,
+) -> bool {
+    let over_closing = over_closing && tuple.opens();
     let key = &tuple.key;
     flow.last_seen_nanos = state.now_nanos();
     flow.flags = flow.flags.with(FlowFlags::SEEN);
@@ -153,8 +160,8 @@ pub(crate) fn create<S: Flows>(state: &S, tuple: &Tuple, flow: &mut FlowValue) -
         flow.flags = flow.flags.with(FlowFlags::CLOSING);
     }
     let other = counterpart(flow, key.protocol);
-    if !vacate(state, Stage::Established, &other, key)
-        || !vacate(state, Stage::Embryonic, &other, key)
+    if !vacate(state, Stage::Established, &other, key, over_closing)
+        || !vacate(state, Stage::Embryonic, &other, key, over_closing)
         || !insert_reply(state, Stage::Embryonic, key, flow, &other)
     {
         return false;
@@ -167,7 +174,13 @@ pub(crate) fn create<S: Flows>(state: &S, tuple: &Tuple, flow: &mut FlowValue) -
 /// Removes the entry at `other` if it belongs to the flow of `key`, or to one that is over.
 /// `false` where it belongs to another that lives.
 #[inline(never)]
-fn vacate<S: Flows>(state: &S, stage: Stage, other: &FlowKey, key: &FlowKey) -> bool {
+fn vacate<S: Flows>(
+    state: &S,
+    stage: Stage,
+    other: &FlowKey,
+    key: &FlowKey,
+    over_closing: bool,
+) -> bool {
     let now = state.now_nanos();
     let removable = state.visit_flow(stage, other, |flow| {
         let limit = if flow.flags.has(FlowFlags::CLOSING) {
@@ -179,7 +192,10 @@ fn vacate<S: Flows>(state: &S, stage: Stage, other: &FlowKey, key: &FlowKey) -> 
         } else {
             UDP_IDLE_NANOS
         };
-        answers(flow, key) || now.saturating_sub(flow.last_seen_nanos) > limit
+        let closing = flow.flags.has(FlowFlags::CLOSING);
+        answers(flow, key)
+            || over_closing && closing
+            || now.saturating_sub(flow.last_seen_nanos) > limit
     });
     match removable {
         None => true,

@@ -14,6 +14,12 @@ use crate::{
 /// Ports tried for a translated source before the flow is given up.
 const NAT_ATTEMPTS: u32 = 16;
 
+/// Backends tried for a flow. A client may use one port towards two frontends that lead to the same
+/// backend on this node, and its packets would then be the same after translation: another backend
+/// keeps them apart. Where there is none, the last attempt takes the place of a flow that is
+/// closing, which a client that opens anew has done with.
+const CHOICES: u32 = 4;
+
 /// A packet of TCP that belongs to no known flow is treated as one that begins a flow, whatever
 /// its flags: with the same table it hashes to the backend that it had, so a connection to a
 /// backend of this node survives the loss of the flow tables, and a translated one begins its
@@ -108,18 +114,27 @@ fn begin<S: Flows>(
     flow: &mut FlowValue,
 ) -> Result<(), Counter> {
     let hash = hash(&tuple.key);
-    flow.flags = FlowFlags::default();
-    flow.source = tuple.key.source;
-    flow.source_port_be = tuple.key.source_port_be;
-    if !choose(state, tuple, service, hash, flow) {
-        Err(Counter::DroppedStale)
-    } else if flow.flags.has(FlowFlags::NAT) {
-        create_nat(state, tuple, flow, hash)
-    } else if flow::create(state, tuple, flow) {
-        Ok(())
-    } else {
-        Err(Counter::DroppedCollision)
+    let mut choice = hash;
+    for attempt in 0..CHOICES {
+        let last = attempt == CHOICES - 1;
+        if last {
+            choice = hash;
+        }
+        flow.flags = FlowFlags::default();
+        flow.source = tuple.key.source;
+        flow.source_port_be = tuple.key.source_port_be;
+        if !choose(state, tuple, service, choice, flow) {
+            return Err(Counter::DroppedStale);
+        }
+        if flow.flags.has(FlowFlags::NAT) {
+            return create_nat(state, tuple, flow, hash);
+        }
+        if flow::create(state, tuple, flow, last) {
+            return Ok(());
+        }
+        choice = choice.wrapping_mul(0x9e37_79b1).wrapping_add(0x85eb_ca6b);
     }
+    Err(Counter::DroppedCollision)
 }
 
 #[inline(never)]
@@ -163,7 +178,7 @@ fn create_nat<S: Flows>(
         let Some(place) = start.wrapping_add(attempt).checked_rem(ports) else { break };
         let port = first.wrapping_add(place);
         flow.source_port_be = (port as u16).to_be();
-        if flow::create(state, tuple, flow) {
+        if flow::create(state, tuple, flow, false) {
             return Ok(());
         }
     }

@@ -22,6 +22,7 @@ const FIN_ACK: u8 = 0x11;
 
 const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 9), 40000);
 const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 100, 0, 1), 80);
+const SECOND_VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 100, 0, 2), 80);
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const POD: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 244, 0, 5), 8080);
 const ELSEWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 244, 1, 5), 8080);
@@ -108,6 +109,44 @@ fn a_flow_is_established_once_its_client_has_heard_the_backend() {
     send(&maps, PROTOCOL_TCP, CLIENT, ACK);
     assert_eq!((count(&maps, Stage::Embryonic), count(&maps, Stage::Established)), (0, 2));
     assert_eq!(reply(&maps, PROTOCOL_TCP, ACK), Verdict::Forward);
+}
+
+/// A second VIP over the backends of the first.
+fn with_second_vip(mut maps: Maps) -> Maps {
+    maps.addresses.insert((*SECOND_VIP.ip()).into(), ADDRESS_VIP);
+    let (address, port_be) = ((*SECOND_VIP.ip()).into(), SECOND_VIP.port().to_be());
+    let key = ServiceKey { address, port_be, protocol: PROTOCOL_TCP, scope: SCOPE_EXTERNAL };
+    let length = maps.maglev.len() as u32;
+    maps.services.insert(key, ServiceValue { length, ..ServiceValue::default() });
+    maps
+}
+
+fn open_second(maps: &Maps) -> (Verdict, SocketAddrV4) {
+    let mut frame = frame(PROTOCOL_TCP, CLIENT, SECOND_VIP, SYN);
+    let verdict = uplink::ingress(&mut frame, &mut Tuple::default(), maps);
+    (verdict, address_at(&frame, 30, 36))
+}
+
+#[test]
+fn one_client_port_towards_two_frontends_goes_to_two_backends() {
+    let other = SocketAddrV4::new(Ipv4Addr::new(10, 244, 0, 6), 8080);
+    let maps = with_second_vip(maps(&[(POD, BACKEND_LOCAL), (other, BACKEND_LOCAL)]));
+    let (_, first) = send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    let (verdict, second) = open_second(&maps);
+    assert_eq!(verdict, Verdict::Deliver);
+    assert_ne!(first, second, "their packets would be the same");
+}
+
+#[test]
+fn a_flow_that_is_closing_gives_its_place_to_one_that_opens_where_there_is_no_other() {
+    let maps = with_second_vip(maps(&[(POD, BACKEND_LOCAL)]));
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    reply(&maps, PROTOCOL_TCP, SYN_ACK);
+    send(&maps, PROTOCOL_TCP, CLIENT, ACK);
+    assert_eq!(open_second(&maps).0, Verdict::Drop(Counter::DroppedCollision));
+    reply(&maps, PROTOCOL_TCP, FIN_ACK);
+    send(&maps, PROTOCOL_TCP, CLIENT, FIN_ACK);
+    assert_eq!(open_second(&maps), (Verdict::Deliver, POD));
 }
 
 #[test]

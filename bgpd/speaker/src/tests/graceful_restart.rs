@@ -81,6 +81,21 @@ fn a_restarting_speaker_says_nothing_and_decides_nothing_before_it_has_heard_all
 }
 
 #[test]
+fn a_peer_that_policy_lets_say_nothing_still_says_that_this_is_all() {
+    // An external peer without a policy is told nothing (RFC 8212), of prefixes that there are.
+    let mut network = Network::default();
+    network.start(1, with_peers(1, 64512, &[(2, 64513)]));
+    network.start(2, with_peers(2, 64513, &[(1, 64512)]));
+    network.wait_established(1, 2);
+    network.run(Duration::from_secs(10));
+    network.kill(2);
+    network.start(2, Config { restarting: true, ..with_peers(2, 64513, &[(1, 64512)]) });
+    network.wait_established(1, 2);
+    network.run(Duration::from_millis(100));
+    assert!(network.nodes[&2].synced, "End-of-RIB waits for the next keepalive");
+}
+
+#[test]
 fn what_the_peer_does_not_tell_again_goes_at_end_of_rib() {
     let mut network = mesh();
     network.kill(2);
