@@ -10,7 +10,7 @@ use control_kubelet::image;
 const STORE: &str = "/var/lib/viaduct/images";
 
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Import the images of an OCI archive.
     Import {
         archive: PathBuf,
@@ -36,7 +36,7 @@ pub enum Command {
 }
 
 #[derive(clap::Args)]
-pub struct Store {
+pub(crate) struct Store {
     /// Folder of the images.
     #[arg(long, default_value = STORE, conflicts_with = "cluster")]
     store: PathBuf,
@@ -54,7 +54,7 @@ impl Store {
     }
 }
 
-pub fn run(command: Command) -> Result<()> {
+pub(crate) fn run(command: Command) -> Result<()> {
     match command {
         Command::Import { archive, store } => {
             for reference in import(&archive, &store.folder()?)? {
@@ -68,13 +68,13 @@ pub fn run(command: Command) -> Result<()> {
 }
 
 /// Imports every image of an archive; their names.
-pub fn import(archive: &Path, store: &Path) -> Result<Vec<String>> {
+pub(crate) fn import(archive: &Path, store: &Path) -> Result<Vec<String>> {
     std::fs::create_dir_all(store).with_context(|| format!("create {}", store.display()))?;
     image::import(archive, store).with_context(|| format!("import {}", archive.display()))
 }
 
 /// Makes an archive of an image that holds one program and runs it.
-pub fn pack(program: &Path, name: &str, archive: &Path) -> Result<()> {
+pub(crate) fn pack(program: &Path, name: &str, archive: &Path) -> Result<()> {
     image::pack_static(program, name, archive)
         .with_context(|| format!("make an image of {}", program.display()))
 }

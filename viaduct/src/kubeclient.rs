@@ -10,7 +10,7 @@ use kube::{
 };
 
 /// The client that a kubeconfig describes; without one, what a pod of a cluster is given.
-pub async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
+pub(crate) async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
     let config = match kubeconfig {
         Some(path) => {
             let kubeconfig = Kubeconfig::read_from(path)
@@ -27,7 +27,7 @@ pub async fn client(kubeconfig: Option<&Path>) -> Result<Client> {
 /// Delays between tries to reach the API server: soon at first, since a server that is started
 /// again is back at once, and spread by a jitter, since all nodes lose it together.
 #[derive(Debug)]
-pub struct Retry {
+pub(crate) struct Retry {
     next: Duration,
     noise: u64,
 }
@@ -37,7 +37,7 @@ impl Retry {
     const MAX: Duration = Duration::from_secs(10);
 
     /// `seed` is what differs from node to node.
-    pub fn new(seed: &str) -> Self {
+    pub(crate) fn new(seed: &str) -> Self {
         let noise = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });

@@ -15,7 +15,7 @@ use control_kubelet::{CniConfig, KubeletConfig};
 use crate::{kubeclient, node, shutdown, tls};
 
 #[derive(Args)]
-pub struct KubeletArgs {
+pub(crate) struct KubeletArgs {
     /// Name of the node; this machine's name where not given.
     #[arg(long)]
     name: Option<String>,
@@ -47,7 +47,7 @@ pub struct KubeletArgs {
     lease_secs: u64,
 }
 
-pub async fn run(args: KubeletArgs) -> Result<()> {
+pub(crate) async fn run(args: KubeletArgs) -> Result<()> {
     let stop = shutdown::token()?;
     let name = match args.name {
         Some(name) => name,

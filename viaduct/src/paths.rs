@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub const RUN: &str = "/run/viaduct";
+pub(crate) const RUN: &str = "/run/viaduct";
 const STATE: &str = "/var/lib/viaduct";
 
 #[derive(Clone, Debug)]
-pub struct ClusterPaths {
+pub(crate) struct ClusterPaths {
     pub run: PathBuf,
     pub state: PathBuf,
     /// The cluster's subtree of cgroup2.
@@ -22,7 +22,7 @@ pub struct ClusterPaths {
 }
 
 impl ClusterPaths {
-    pub fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         let cgroup_relative = Path::new("viaduct").join(name);
         Ok(Self {
             run: Path::new(RUN).join(name),
@@ -32,56 +32,56 @@ impl ClusterPaths {
         })
     }
 
-    pub fn pki(&self) -> PathBuf {
+    pub(crate) fn pki(&self) -> PathBuf {
         self.state.join("pki")
     }
 
-    pub fn server_state(&self) -> PathBuf {
+    pub(crate) fn server_state(&self) -> PathBuf {
         self.state.join("server")
     }
 
-    pub fn images(&self) -> PathBuf {
+    pub(crate) fn images(&self) -> PathBuf {
         self.state.join("images")
     }
 
-    pub fn logs(&self) -> PathBuf {
+    pub(crate) fn logs(&self) -> PathBuf {
         self.run.join("log")
     }
 
     /// One file for each process of the cluster, holding its pid.
-    pub fn pids(&self) -> PathBuf {
+    pub(crate) fn pids(&self) -> PathBuf {
         self.run.join("pids")
     }
 
     /// One empty file for each network namespace of the cluster, made before the namespace.
-    pub fn netns_tags(&self) -> PathBuf {
+    pub(crate) fn netns_tags(&self) -> PathBuf {
         self.run.join("netns")
     }
 
-    pub fn mount_namespaces(&self) -> PathBuf {
+    pub(crate) fn mount_namespaces(&self) -> PathBuf {
         self.run.join("mnt")
     }
 
-    pub fn node_run(&self, node: &str) -> PathBuf {
+    pub(crate) fn node_run(&self, node: &str) -> PathBuf {
         self.run.join("nodes").join(node)
     }
 
     /// What a node keeps on its disk. It ends with the node, at `down`.
-    pub fn node_state(&self, node: &str) -> PathBuf {
+    pub(crate) fn node_state(&self, node: &str) -> PathBuf {
         self.state.join("nodes").join(node)
     }
 
-    pub fn node_cgroup(&self, node: &str) -> PathBuf {
+    pub(crate) fn node_cgroup(&self, node: &str) -> PathBuf {
         self.cgroup.join(node)
     }
 
-    pub fn plan(&self) -> PathBuf {
+    pub(crate) fn plan(&self) -> PathBuf {
         self.run.join("cluster.json")
     }
 }
 
 /// Where cgroup2 is mounted: the whole of `/sys/fs/cgroup`, or beside the controllers of version 1.
-pub fn cgroup2_root() -> Result<PathBuf> {
+pub(crate) fn cgroup2_root() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
     for mount in mounts.lines() {
         let mut fields = mount.split(' ').skip(1);
@@ -93,7 +93,7 @@ pub fn cgroup2_root() -> Result<PathBuf> {
 }
 
 /// Every mounted hierarchy of cgroup version 1, none on a host that has version 2 only.
-pub fn cgroup1_roots() -> Result<Vec<PathBuf>> {
+pub(crate) fn cgroup1_roots() -> Result<Vec<PathBuf>> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
     let roots = mounts.lines().filter_map(|mount| {
         let mut fields = mount.split(' ').skip(1);
@@ -106,7 +106,7 @@ pub fn cgroup1_roots() -> Result<Vec<PathBuf>> {
 }
 
 /// Writes a file so that a reader sees the old content or the new, and a crash leaves one of them.
-pub fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let staged = path.with_extension("new");
     let mut file =

@@ -23,7 +23,7 @@ use crate::{
 };
 
 #[derive(Args)]
-pub struct RouterArgs {
+pub(crate) struct RouterArgs {
     /// YAML documents: one BGPConfiguration, any number of BGPPeers.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -47,7 +47,7 @@ struct Documents {
     peers: Vec<BGPPeerSpec>,
 }
 
-pub async fn run(args: RouterArgs) -> Result<()> {
+pub(crate) async fn run(args: RouterArgs) -> Result<()> {
     let stop = shutdown::token()?;
     let (v4, v6) = split_addresses(&args.node_ips)?;
     let router_id = match (args.router_id, v4) {
@@ -95,7 +95,9 @@ pub async fn run(args: RouterArgs) -> Result<()> {
 }
 
 /// At most one address of each family.
-pub fn split_addresses(addresses: &[IpAddr]) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>)> {
+pub(crate) fn split_addresses(
+    addresses: &[IpAddr],
+) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>)> {
     let (mut v4, mut v6) = (None, None);
     for address in addresses {
         let taken = match address {

@@ -19,7 +19,7 @@ use viaduct_net::Prefix;
 use crate::{kubeclient, shutdown, tls, up};
 
 #[derive(Args)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// Folder of the embedded store.
     #[arg(long, default_value = "/var/lib/viaduct/server")]
     state_dir: PathBuf,
@@ -59,7 +59,7 @@ pub struct ServerArgs {
     eviction_secs: u32,
 }
 
-pub async fn run(args: ServerArgs) -> Result<()> {
+pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     let stop = shutdown::token()?;
     std::fs::create_dir_all(&args.state_dir)
         .with_context(|| format!("create {}", args.state_dir.display()))?;

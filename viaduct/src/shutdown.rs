@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 /// A token that is cancelled by SIGTERM or SIGINT.
-pub fn token() -> Result<CancellationToken> {
+pub(crate) fn token() -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -10,7 +10,7 @@ use rustls::{
 };
 
 /// Serves with a certificate and knows the clients that `client_ca` signed; others are anonymous.
-pub fn server(certificate: &Path, key: &Path, client_ca: &Path) -> Result<ServerConfig> {
+pub(crate) fn server(certificate: &Path, key: &Path, client_ca: &Path) -> Result<ServerConfig> {
     let verifier = WebPkiClientVerifier::builder(Arc::new(roots(client_ca)?))
         .allow_unauthenticated()
         .build()
@@ -24,7 +24,7 @@ pub fn server(certificate: &Path, key: &Path, client_ca: &Path) -> Result<Server
 }
 
 /// Connects to servers that `ca` signed, and shows a certificate.
-pub fn client(certificate: &Path, key: &Path, ca: &Path) -> Result<ClientConfig> {
+pub(crate) fn client(certificate: &Path, key: &Path, ca: &Path) -> Result<ClientConfig> {
     ClientConfig::builder()
         .with_root_certificates(roots(ca)?)
         .with_client_auth_cert(certificates(certificate)?, private_key(key)?)

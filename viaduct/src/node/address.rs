@@ -21,7 +21,7 @@ const DETECTION_PAUSE: Duration = Duration::from_millis(100);
 
 /// The addresses given, or those from which this machine would speak to the far side of its default
 /// routes. Waits for them for ten seconds.
-pub async fn detect(given: Vec<IpAddr>) -> Result<Vec<IpAddr>> {
+pub(crate) async fn detect(given: Vec<IpAddr>) -> Result<Vec<IpAddr>> {
     if !given.is_empty() {
         return Ok(given);
     }
@@ -48,7 +48,7 @@ fn source_for(far: IpAddr) -> Option<IpAddr> {
 }
 
 /// The interfaces given, or those that hold the node's addresses.
-pub fn uplinks(given: Vec<String>, addresses: &[IpAddr]) -> Result<Vec<String>> {
+pub(crate) fn uplinks(given: Vec<String>, addresses: &[IpAddr]) -> Result<Vec<String>> {
     if !given.is_empty() {
         return Ok(given);
     }
@@ -71,7 +71,7 @@ fn ip_of(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
 }
 
 /// The least MTU of the interfaces: what a pod's packet must fit.
-pub async fn mtu(interfaces: &[String]) -> Result<u32> {
+pub(crate) async fn mtu(interfaces: &[String]) -> Result<u32> {
     // `/sys` may be another namespace's, netlink is always of ours.
     let (connection, handle, _) = rtnetlink::new_connection().context("open a netlink socket")?;
     let connection = tokio::spawn(connection);

@@ -25,7 +25,7 @@ use super::metrics::{self, Process};
 use crate::operator::admin::socket_in;
 
 /// The parts of a daemon, to be asked.
-pub struct State {
+pub(crate) struct State {
     pub name: String,
     pub addresses: Vec<IpAddr>,
     pub router_id: RouterId,
@@ -58,7 +58,7 @@ impl IntoResponse for Failure {
 }
 
 /// Answers until `stop`.
-pub async fn serve(run_dir: &Path, state: State, stop: CancellationToken) -> Result<()> {
+pub(crate) async fn serve(run_dir: &Path, state: State, stop: CancellationToken) -> Result<()> {
     let path = socket_in(run_dir);
     let listener = bind(&path).await?;
     let app = Router::new()

@@ -14,7 +14,7 @@ use super::cache::View;
 
 /// Who this node is. Given at its start and never changed.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub name: String,
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
@@ -23,12 +23,12 @@ pub struct Identity {
     pub restarting: bool,
 }
 
-pub fn configuration(view: &View) -> BGPConfigurationSpec {
+pub(crate) fn configuration(view: &View) -> BGPConfigurationSpec {
     let configuration = view.configurations.get(DEFAULT_CONFIGURATION);
     configuration.map(|object| object.spec.clone()).unwrap_or_default()
 }
 
-pub fn speaker(
+pub(crate) fn speaker(
     view: &View,
     identity: &Identity,
 ) -> Result<bgp_speaker::Config, config::ConfigErrors> {
@@ -73,18 +73,21 @@ fn other(name: &str, node: &Node) -> Option<OtherNode> {
 }
 
 /// A node's router id: its IPv4 address, or a number made of its name where it has none.
-pub fn router_id(name: &str, v4: Option<Ipv4Addr>) -> RouterId {
+pub(crate) fn router_id(name: &str, v4: Option<Ipv4Addr>) -> RouterId {
     v4.and_then(|address| address.try_into().ok()).unwrap_or_else(|| RouterId::from_name(name))
 }
 
 /// The blocks of pod addresses that belong to the node.
-pub fn blocks(view: &View, node: &str) -> BTreeSet<Prefix> {
+pub(crate) fn blocks(view: &View, node: &str) -> BTreeSet<Prefix> {
     let own = view.blocks.values().filter(|block| block.spec.node == node);
     own.map(|block| block.spec.cidr).collect()
 }
 
 /// Everything the node announces: its blocks, and the virtual IPs it can serve.
-pub fn originations(blocks: &BTreeSet<Prefix>, vips: &BTreeSet<IpAddr>) -> BTreeSet<Origination> {
+pub(crate) fn originations(
+    blocks: &BTreeSet<Prefix>,
+    vips: &BTreeSet<IpAddr>,
+) -> BTreeSet<Origination> {
     let blocks =
         blocks.iter().map(|prefix| Origination { prefix: *prefix, source: OriginSource::Block });
     let vips = vips

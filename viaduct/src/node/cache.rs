@@ -40,15 +40,15 @@ const SAVE_DELAY: Duration = Duration::from_secs(1);
 const PENDING_MAX: usize = 1024;
 
 /// A custom resource of ours; none of them has a status yet.
-pub type Custom<Spec> = Object<Spec, serde_json::Value>;
+pub(crate) type Custom<Spec> = Object<Spec, serde_json::Value>;
 /// All objects of a kind, by `namespace/name`.
-pub type Objects<K> = BTreeMap<String, Arc<K>>;
+pub(crate) type Objects<K> = BTreeMap<String, Arc<K>>;
 
 macro_rules! view {
     ($($field:ident: $kind:ty,)*) => {
         /// What the API has told us.
         #[derive(Clone, Debug, Default)]
-        pub struct View {
+        pub(crate) struct View {
             $(pub $field: Objects<$kind>,)*
         }
 
@@ -107,7 +107,11 @@ enum Message {
 
 /// Follows the API until the receiver is dropped. `None` until there is a whole picture: from the
 /// file of an earlier run at once, from the API as soon as every kind has been listed.
-pub fn follow(client: Client, node: &str, file: PathBuf) -> watch::Receiver<Option<Arc<View>>> {
+pub(crate) fn follow(
+    client: Client,
+    node: &str,
+    file: PathBuf,
+) -> watch::Receiver<Option<Arc<View>>> {
     let initial = load(&file);
     let (publish, view) = watch::channel(initial.map(Arc::new));
     let (changes, inbox) = mpsc::channel(PENDING_MAX);

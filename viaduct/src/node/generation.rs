@@ -7,14 +7,14 @@ use anyhow::{Context, Result};
 
 use crate::paths::write_atomically;
 
-pub struct Generation {
+pub(crate) struct Generation {
     restart: bool,
 }
 
 impl Generation {
     /// Reads the mark of an earlier process and leaves our own. The mark names the boot: after a
     /// reboot the kernel has forgotten the routes, whatever the file says.
-    pub fn begin(run_dir: &Path) -> Result<Self> {
+    pub(crate) fn begin(run_dir: &Path) -> Result<Self> {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .context("read the kernel's boot id")?;
         let mark = run_dir.join("generation");
@@ -24,7 +24,7 @@ impl Generation {
         Ok(Self { restart })
     }
 
-    pub fn is_restart(&self) -> bool {
+    pub(crate) fn is_restart(&self) -> bool {
         self.restart
     }
 }

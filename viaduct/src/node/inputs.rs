@@ -22,7 +22,7 @@ use super::{
 };
 
 /// The receiving ends, for the parts.
-pub struct Inputs {
+pub(crate) struct Inputs {
     pub speaker: watch::Receiver<Arc<bgp_speaker::Config>>,
     pub originations: watch::Receiver<BTreeSet<Origination>>,
     pub local: watch::Receiver<Arc<LocalState>>,
@@ -35,7 +35,7 @@ pub struct Inputs {
     pub problems: watch::Receiver<Vec<String>>,
 }
 
-pub struct Senders {
+pub(crate) struct Senders {
     speaker: watch::Sender<Arc<bgp_speaker::Config>>,
     originations: watch::Sender<BTreeSet<Origination>>,
     local: watch::Sender<Arc<LocalState>>,
@@ -48,7 +48,7 @@ pub struct Senders {
 
 impl Inputs {
     /// Nothing is known yet: no peers, no routes, no services.
-    pub fn channels(identity: &Identity) -> Result<(Self, Senders)> {
+    pub(crate) fn channels(identity: &Identity) -> Result<(Self, Senders)> {
         let nothing = bgp::speaker(&View::default(), identity)?;
         let (speaker_sender, speaker) = watch::channel(Arc::new(nothing));
         let (originations_sender, originations) = watch::channel(BTreeSet::new());
@@ -58,7 +58,8 @@ impl Inputs {
         let (pod_blocks_sender, pod_blocks) = watch::channel(Vec::new());
         let (blocks_sender, blocks) = watch::channel(BTreeSet::new());
         let (problems_sender, problems) = watch::channel(Vec::new());
-        let inputs = Self { speaker, originations, local, services, pods, pod_blocks, blocks, problems };
+        let inputs =
+            Self { speaker, originations, local, services, pods, pod_blocks, blocks, problems };
         let senders = Senders {
             speaker: speaker_sender,
             originations: originations_sender,
@@ -74,7 +75,7 @@ impl Inputs {
 }
 
 /// What the inputs are derived from.
-pub struct Sources {
+pub(crate) struct Sources {
     pub identity: Identity,
     pub view: watch::Receiver<Option<Arc<View>>>,
     pub pods: watch::Receiver<BTreeMap<Prefix, String>>,
@@ -85,14 +86,14 @@ impl Sources {
     /// Waits for the first view and derives the inputs from it. A part that says once what it knows
     /// is started after this: a speaker that began without its peers would tell the FIB that its
     /// picture is complete while it knows nothing, and the routes of an earlier run would go.
-    pub async fn begin(&mut self, senders: &Senders) -> Result<()> {
+    pub(crate) async fn begin(&mut self, senders: &Senders) -> Result<()> {
         self.view.wait_for(Option::is_some).await?;
         self.derive(senders);
         Ok(())
     }
 
     /// Keeps the inputs what they should be, until the view ends.
-    pub async fn follow(mut self, senders: Senders) {
+    pub(crate) async fn follow(mut self, senders: Senders) {
         loop {
             self.derive(&senders);
             let changed = tokio::select! {

@@ -7,30 +7,30 @@ use std::{
 
 /// The process itself: since when it runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Process {
+pub(crate) struct Process {
     started: Instant,
 }
 
 impl Process {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { started: Instant::now() }
     }
 
-    pub fn uptime_secs(self) -> u64 {
+    pub(crate) fn uptime_secs(self) -> u64 {
         self.started.elapsed().as_secs()
     }
 }
 
 /// Collects metrics. Each name is written with its help and type once, before its first sample.
 #[derive(Default)]
-pub struct Text(String);
+pub(crate) struct Text(String);
 
 impl Text {
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.metric(name, "gauge", help, value);
     }
 
-    pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.metric(name, "counter", help, value);
     }
 
@@ -45,7 +45,7 @@ impl Text {
     }
 
     /// One counter for each value of a label.
-    pub fn labelled<'a>(
+    pub(crate) fn labelled<'a>(
         &mut self,
         name: &str,
         help: &str,
@@ -59,7 +59,7 @@ impl Text {
     }
 
     /// `buckets` has one count more than there are bounds: what is above them all.
-    pub fn histogram(
+    pub(crate) fn histogram(
         &mut self,
         name: &str,
         help: &str,
@@ -78,17 +78,17 @@ impl Text {
     }
 
     /// What another part has written in the same format.
-    pub fn append(&mut self, text: &str) {
+    pub(crate) fn append(&mut self, text: &str) {
         self.0 += text;
     }
 
-    pub fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.0
     }
 }
 
 /// Resident memory of this process in bytes; 0 where the kernel does not say.
-pub fn resident_bytes() -> u64 {
+pub(crate) fn resident_bytes() -> u64 {
     let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
     let pages = statm.split(' ').nth(1).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
@@ -108,9 +108,10 @@ mod tests {
         assert_eq!(text.finish(), expected);
         let mut text = Text::default();
         text.histogram("h", "H.", &[0.5], &[2, 1], 3.0);
-        assert!(text.finish().ends_with(
-            "h_bucket{le=\"0.5\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 3\nh_count 3\n"
-        ));
+        assert!(
+            text.finish()
+                .ends_with("h_bucket{le=\"0.5\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 3\nh_count 3\n")
+        );
         assert!(resident_bytes() > 0);
     }
 }

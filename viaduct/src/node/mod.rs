@@ -2,12 +2,12 @@
 //! one process because their coupling is the point; here they are put together.
 
 mod address;
-pub mod admin;
+pub(crate) mod admin;
 mod bgp;
 mod cache;
-pub mod generation;
+pub(crate) mod generation;
 mod inputs;
-pub mod metrics;
+pub(crate) mod metrics;
 mod services;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -18,14 +18,19 @@ use tracing::info;
 use viaduct_net::{Family, RouterId, feed};
 use vrouter_cni::{Mark, PodNetwork, PodNetworkConfig};
 
-use self::{bgp::Identity, generation::Generation, inputs::{Inputs, Sources}, metrics::Process};
+use self::{
+    bgp::Identity,
+    generation::Generation,
+    inputs::{Inputs, Sources},
+    metrics::Process,
+};
 use crate::{kubeclient, router, shutdown};
 
 /// How long ADD waits for the first block of a node that has just joined.
 const BLOCK_WAIT: Duration = Duration::from_secs(20);
 
 #[derive(Args)]
-pub struct NodeArgs {
+pub(crate) struct NodeArgs {
     /// Name of the node in the API; this machine's name where not given.
     #[arg(long, env = "NODE_NAME")]
     name: Option<String>,
@@ -55,7 +60,7 @@ pub struct NodeArgs {
     bpf_dir: PathBuf,
 }
 
-pub async fn run(args: NodeArgs) -> Result<()> {
+pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let stop = shutdown::token()?;
     let process = Process::new();
     for folder in [&args.run_dir, &args.state_dir] {
@@ -108,12 +113,8 @@ pub async fn run(args: NodeArgs) -> Result<()> {
         stop.clone(),
     )
     .context("start the service balancer")?;
-    let mut sources = Sources {
-        identity: identity.clone(),
-        view,
-        pods: pods.pods(),
-        vips: balancer.vips(),
-    };
+    let mut sources =
+        Sources { identity: identity.clone(), view, pods: pods.pods(), vips: balancer.vips() };
     sources.begin(&senders).await?;
     let speaker = bgpd::spawn(bgpd::Inputs {
         config: inputs.speaker.clone(),
@@ -180,7 +181,7 @@ fn identity(
 }
 
 /// This machine's name, as Kubernetes names its node.
-pub fn hostname() -> Result<String> {
+pub(crate) fn hostname() -> Result<String> {
     let file = "/proc/sys/kernel/hostname";
     let name = std::fs::read_to_string(file).with_context(|| format!("read {file}"))?;
     Ok(name.trim().to_lowercase())

@@ -18,7 +18,7 @@ use super::cache::View;
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Every service of the view that has addresses, with the endpoints of its slices.
-pub fn snapshot(view: &View) -> Snapshot {
+pub(crate) fn snapshot(view: &View) -> Snapshot {
     let mut endpoints = BTreeMap::<ServiceName, Vec<Endpoint>>::new();
     for slice in view.slices.values() {
         if let Some(name) = service_of(slice) {

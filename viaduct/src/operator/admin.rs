@@ -19,12 +19,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 512 << 20;
 
 /// The admin socket of the daemon whose run folder is `run`.
-pub fn socket_in(run: &Path) -> PathBuf {
+pub(crate) fn socket_in(run: &Path) -> PathBuf {
     run.join("admin.sock")
 }
 
 /// The sockets that `target` names, with the names of their nodes.
-pub fn sockets(target: &Target) -> Result<Vec<(String, PathBuf)>> {
+pub(crate) fn sockets(target: &Target) -> Result<Vec<(String, PathBuf)>> {
     if let Some(socket) = &target.socket {
         return Ok(vec![(socket.display().to_string(), socket.clone())]);
     }
@@ -64,14 +64,14 @@ fn names_in(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-pub async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+pub(crate) async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
     let body = tokio::time::timeout(TIMEOUT, bytes(socket, path))
         .await
         .with_context(|| format!("no answer in {} s", TIMEOUT.as_secs()))??;
     serde_json::from_slice(&body).with_context(|| format!("the answer to {path} is not understood"))
 }
 
-pub async fn bytes(socket: &Path, path: &str) -> Result<Bytes> {
+pub(crate) async fn bytes(socket: &Path, path: &str) -> Result<Bytes> {
     let stream = UnixStream::connect(socket)
         .await
         .with_context(|| format!("connect to {} (is the daemon running?)", socket.display()))?;

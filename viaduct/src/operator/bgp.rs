@@ -8,14 +8,14 @@ use super::{
 };
 
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// The neighbours and their sessions.
     Peers(Target),
     /// Every path of every prefix, the best first, and why the others lost.
     Routes(Target),
 }
 
-pub async fn run(command: Command) -> Result<()> {
+pub(crate) async fn run(command: Command) -> Result<()> {
     match command {
         Command::Peers(target) => peers(&target).await,
         Command::Routes(target) => routes(&target).await,

@@ -1,6 +1,6 @@
 //! What an operator asks of a running node, and how it is printed.
 
-pub mod admin;
+pub(crate) mod admin;
 mod bgp;
 mod routes;
 mod services;
@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// For people.
     #[default]
     Text,
@@ -24,14 +24,14 @@ pub enum Output {
 }
 
 impl Output {
-    pub fn is_json(self) -> bool {
+    pub(crate) fn is_json(self) -> bool {
         self == Self::Json
     }
 }
 
 /// Which node is asked.
 #[derive(Args, Clone, Debug)]
-pub struct Target {
+pub(crate) struct Target {
     /// Name of the cluster, where it was made by `viaduct up`.
     #[arg(long, default_value = crate::up::DEFAULT_NAME)]
     cluster: String,
@@ -46,7 +46,7 @@ pub struct Target {
 }
 
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Show the nodes of this machine and what is wrong with them.
     Status(Target),
     /// Show the BGP speaker.
@@ -63,7 +63,7 @@ pub enum Command {
     },
 }
 
-pub async fn run(command: Command) -> Result<()> {
+pub(crate) async fn run(command: Command) -> Result<()> {
     match command {
         Command::Status(target) => status::print(&target).await,
         Command::Bgp(command) => bgp::run(command).await,

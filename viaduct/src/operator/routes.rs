@@ -3,7 +3,7 @@ use viaduct_api::admin::FibRoute;
 
 use super::{Target, table};
 
-pub async fn print(target: &Target) -> Result<()> {
+pub(crate) async fn print(target: &Target) -> Result<()> {
     let answers = super::ask::<Vec<FibRoute>>(target, "/v1/routes").await?;
     super::print(target, &answers, |nodes| {
         let mut rows = Vec::new();

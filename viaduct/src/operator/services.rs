@@ -3,7 +3,7 @@ use viaduct_api::admin::ServiceStatus;
 
 use super::{Target, table};
 
-pub async fn print(target: &Target, service: Option<&str>) -> Result<()> {
+pub(crate) async fn print(target: &Target, service: Option<&str>) -> Result<()> {
     let mut answers = super::ask::<Vec<ServiceStatus>>(target, "/v1/services").await?;
     if let Some(wanted) = service {
         for services in answers.iter_mut().filter_map(|one| one.answer.as_mut()) {

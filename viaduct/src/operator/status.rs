@@ -6,7 +6,7 @@ use super::{
     table::{self, age, list},
 };
 
-pub async fn print(target: &Target) -> Result<()> {
+pub(crate) async fn print(target: &Target) -> Result<()> {
     let answers = super::ask::<NodeStatus>(target, "/v1/status").await?;
     super::print(target, &answers, |nodes| {
         let rows: Vec<_> = nodes

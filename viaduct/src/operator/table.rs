@@ -1,5 +1,5 @@
 /// Prints rows in columns as wide as their widest cell; the last column is left as it is.
-pub fn print(header: &[&str], rows: &[Vec<String>]) {
+pub(crate) fn print(header: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -20,7 +20,7 @@ pub fn print(header: &[&str], rows: &[Vec<String>]) {
 }
 
 /// A time as people say it: `45s`, `12m`, `3h20m`, `5d`.
-pub fn age(secs: u64) -> String {
+pub(crate) fn age(secs: u64) -> String {
     match secs {
         0..=119 => format!("{secs}s"),
         120..=7199 => format!("{}m", secs / 60),
@@ -29,7 +29,7 @@ pub fn age(secs: u64) -> String {
     }
 }
 
-pub fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     if items.is_empty() { "-".to_owned() } else { items.join(",") }
 }

@@ -18,7 +18,7 @@ use super::{plan::ClusterPlan, progress::Progress, ready};
 const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The addresses that answered.
-pub async fn services(
+pub(crate) async fn services(
     client: &Client,
     plan: &ClusterPlan,
     progress: &Progress,

@@ -15,13 +15,13 @@ use crate::paths::{self, ClusterPaths};
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether anything of the cluster is there.
-pub fn is_present(paths: &ClusterPaths) -> bool {
+pub(crate) fn is_present(paths: &ClusterPaths) -> bool {
     paths.run.exists() || paths.cgroup.exists()
 }
 
 /// Ends every process of the cluster and removes its namespaces, cgroups and folders. What the
 /// server stored is kept, unless `fresh`.
-pub async fn down(paths: &ClusterPaths, fresh: bool) -> Result<()> {
+pub(crate) async fn down(paths: &ClusterPaths, fresh: bool) -> Result<()> {
     kill_cgroup(&paths.cgroup).await?;
     network::remove(paths)?;
     remove_cgroup(&paths.cgroup)?;

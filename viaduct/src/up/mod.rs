@@ -23,9 +23,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use kube::Client;
-pub use objects::api_resource;
-pub use spawn::passed_listener;
-pub use supervise::supervise;
+pub(crate) use objects::api_resource;
+pub(crate) use spawn::passed_listener;
+pub(crate) use supervise::supervise;
 
 use self::{pki::Authority, plan::ClusterPlan, progress::Progress};
 use crate::paths::{ClusterPaths, write_atomically};
@@ -34,10 +34,10 @@ const EXAMPLE: &str = include_str!("../../../manifests/examples/echo.yaml");
 const EXAMPLE_IMAGE: &str = "viaduct.dev/echo:latest";
 
 /// The cluster that is meant where none is named.
-pub const DEFAULT_NAME: &str = "viaduct";
+pub(crate) const DEFAULT_NAME: &str = "viaduct";
 
 #[derive(Args)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// Name of the cluster; several may stand side by side.
     #[arg(long, default_value = DEFAULT_NAME)]
     name: String,
@@ -65,7 +65,7 @@ pub struct UpArgs {
 }
 
 #[derive(Args)]
-pub struct DownArgs {
+pub(crate) struct DownArgs {
     /// Name of the cluster.
     #[arg(long, default_value = DEFAULT_NAME)]
     name: String,
@@ -79,7 +79,7 @@ fn beside(name: &str) -> PathBuf {
     std::env::current_exe().map_or_else(|_| name.into(), |program| program.with_file_name(name))
 }
 
-pub async fn up(args: UpArgs) -> Result<()> {
+pub(crate) async fn up(args: UpArgs) -> Result<()> {
     require_root("viaduct up")?;
     let mut plan = ClusterPlan::new(&args.name, args.nodes, args.api_port)?;
     plan.has_border = !args.no_border;
@@ -103,8 +103,6 @@ pub async fn up(args: UpArgs) -> Result<()> {
     progress.end();
     report::print(&plan, &paths, &progress, &vips, args.output)
 }
-
-
 
 /// Brings everything up; the virtual IPs of the example.
 async fn raise(
@@ -227,7 +225,7 @@ fn import_example(echo: &Path, paths: &ClusterPaths) -> Result<()> {
     Ok(())
 }
 
-pub async fn down(args: DownArgs) -> Result<()> {
+pub(crate) async fn down(args: DownArgs) -> Result<()> {
     require_root("viaduct down")?;
     let paths = ClusterPaths::new(&args.name)?;
     let forgets = args.fresh && paths.state.exists();

@@ -17,9 +17,9 @@ use super::plan::{ClusterPlan, Host, UNDERLAY_LEN_V4, UNDERLAY_LEN_V6};
 use crate::paths::ClusterPaths;
 
 /// The name of a host's link to the underlay, inside its namespace.
-pub const UPLINK: &str = "uplink";
+pub(crate) const UPLINK: &str = "uplink";
 
-pub fn create(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
+pub(crate) fn create(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
     fs::create_dir_all(paths.netns_tags()).context("create the folder of namespace tags")?;
     for namespace in plan.namespaces() {
         // The tag comes first: a crash in between leaves a tag too many, never a namespace.
@@ -69,7 +69,7 @@ fn addresses(host: &Host, link: &str, len_v4: u8, len_v6: u8) -> Result<String> 
 
 /// A mount namespace with a bpffs of its own, held by a bind mount. `/sys` stays the host's: a
 /// fresh one would lose the cgroup mounts.
-pub fn create_mount_namespace(paths: &ClusterPaths, node: &str) -> Result<()> {
+pub(crate) fn create_mount_namespace(paths: &ClusterPaths, node: &str) -> Result<()> {
     let folder = paths.mount_namespaces();
     if !folder.exists() {
         fs::create_dir_all(&folder)?;
@@ -86,7 +86,7 @@ pub fn create_mount_namespace(paths: &ClusterPaths, node: &str) -> Result<()> {
 }
 
 /// Removes what [`create`] and [`create_mount_namespace`] made, as far as it is there.
-pub fn remove(paths: &ClusterPaths) -> Result<()> {
+pub(crate) fn remove(paths: &ClusterPaths) -> Result<()> {
     let folder = paths.mount_namespaces();
     if folder.exists() {
         for holder in fs::read_dir(&folder)? {
@@ -111,7 +111,7 @@ fn path(path: &Path) -> Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
-pub fn run(program: &str, arguments: &[&str]) -> Result<()> {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())

@@ -23,7 +23,7 @@ use super::plan::{BORDER_ASN, CLUSTER_ASN, ClusterPlan};
 const FIELD_MANAGER: &str = "viaduct-up";
 
 /// What every node needs to know before the first one starts.
-pub async fn apply_network(client: &Client, plan: &ClusterPlan) -> Result<()> {
+pub(crate) async fn apply_network(client: &Client, plan: &ClusterPlan) -> Result<()> {
     let configuration = BGPConfigurationSpec { asn: CLUSTER_ASN, ..Default::default() };
     apply(client, DEFAULT_CONFIGURATION, &configuration).await?;
     apply(client, "border", &border_peer(plan)).await?;
@@ -72,7 +72,7 @@ fn border_peer(plan: &ClusterPlan) -> BGPPeerSpec {
 }
 
 /// The border's own configuration, as YAML documents for `viaduct router --config`.
-pub fn border_configuration(plan: &ClusterPlan) -> Result<String> {
+pub(crate) fn border_configuration(plan: &ClusterPlan) -> Result<String> {
     let accepted = plan.pod_cidrs.iter().chain(&plan.vip_cidrs).map(|cidr| PrefixMatch {
         prefix: *cidr,
         min_length: Some(cidr.len()),
@@ -118,7 +118,7 @@ fn document<T: CustomResource>(name: &str, spec: &T) -> Result<Value> {
     }))
 }
 
-pub fn api_resource<T: CustomResource>() -> ApiResource {
+pub(crate) fn api_resource<T: CustomResource>() -> ApiResource {
     let kind = GroupVersionKind::gvk(GROUP, VERSION, T::KIND);
     ApiResource::from_gvk_with_plural(&kind, T::PLURAL)
 }
@@ -133,7 +133,7 @@ async fn apply<T: CustomResource + Serialize>(client: &Client, name: &str, spec:
 }
 
 /// Applies every document of a manifest, as `kubectl apply --server-side` would.
-pub async fn apply_manifest(client: &Client, manifest: &str) -> Result<()> {
+pub(crate) async fn apply_manifest(client: &Client, manifest: &str) -> Result<()> {
     for document in serde_norway::Deserializer::from_str(manifest) {
         let value = <Value as serde::Deserialize>::deserialize(document)?;
         let object: DynamicObject = serde_json::from_value(value.clone())

@@ -17,19 +17,19 @@ use crate::paths::write_atomically;
 
 /// Files of one certificate in PEM.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     pub certificate: PathBuf,
     pub key: PathBuf,
 }
 
-pub struct Authority {
+pub(crate) struct Authority {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
     /// The CA kept in `folder`, made there if there is none.
-    pub fn open(folder: &Path, cluster: &str) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, cluster: &str) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let (certificate_path, key_path) = (folder.join("ca.crt"), folder.join("ca.key"));
         if certificate_path.exists() && key_path.exists() {
@@ -50,13 +50,18 @@ impl Authority {
         Ok(Self { folder: folder.to_owned(), issuer: Issuer::new(params, key) })
     }
 
-    pub fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.join("ca.crt")
     }
 
     /// For a server that is reached by these addresses and names. It may act as a client too: the
     /// API server asks the kubelets for logs.
-    pub fn server(&self, name: &str, addresses: &[IpAddr], names: &[&str]) -> Result<Credentials> {
+    pub(crate) fn server(
+        &self,
+        name: &str,
+        addresses: &[IpAddr],
+        names: &[&str],
+    ) -> Result<Credentials> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         for address in addresses {
@@ -73,7 +78,7 @@ impl Authority {
     }
 
     /// For a client: `user` and `group` are what Kubernetes reads from CN and O.
-    pub fn client(&self, file: &str, user: &str, group: &str) -> Result<Credentials> {
+    pub(crate) fn client(&self, file: &str, user: &str, group: &str) -> Result<Credentials> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
         params.distinguished_name.push(DnType::OrganizationName, group);
@@ -81,7 +86,7 @@ impl Authority {
     }
 
     /// For a node: the client that its daemon and its kubelet are, and the server its kubelet is.
-    pub fn node(&self, file: &str, user: &str, addresses: &[IpAddr]) -> Result<Credentials> {
+    pub(crate) fn node(&self, file: &str, user: &str, addresses: &[IpAddr]) -> Result<Credentials> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
         params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
@@ -115,7 +120,7 @@ impl Authority {
 }
 
 /// A kubeconfig that refers to the files of `credentials`.
-pub fn kubeconfig(server: &str, ca: &Path, credentials: &Credentials) -> Result<Vec<u8>> {
+pub(crate) fn kubeconfig(server: &str, ca: &Path, credentials: &Credentials) -> Result<Vec<u8>> {
     let document = serde_json::json!({
         "apiVersion": "v1",
         "kind": "Config",

@@ -13,32 +13,32 @@ use serde::{Deserialize, Serialize};
 use viaduct_net::Prefix;
 
 /// Beyond this the underlay's /24 has no addresses left.
-pub const NODES_MAX: usize = 200;
+pub(crate) const NODES_MAX: usize = 200;
 
-pub const CLUSTER_ASN: u32 = 64512;
-pub const BORDER_ASN: u32 = 64600;
+pub(crate) const CLUSTER_ASN: u32 = 64512;
+pub(crate) const BORDER_ASN: u32 = 64600;
 
 const UNDERLAY_V4: Ipv4Addr = Ipv4Addr::new(172, 30, 255, 0);
 const UNDERLAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x172, 0x30, 0, 0, 0, 0, 0);
-pub const UNDERLAY_LEN_V4: u8 = 24;
-pub const UNDERLAY_LEN_V6: u8 = 64;
+pub(crate) const UNDERLAY_LEN_V4: u8 = 24;
+pub(crate) const UNDERLAY_LEN_V6: u8 = 64;
 
 /// One machine of the plan: a network namespace on the underlay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Host {
+pub(crate) struct Host {
     pub name: String,
     pub v4: Ipv4Addr,
     pub v6: Ipv6Addr,
 }
 
 impl Host {
-    pub fn addresses(&self) -> [IpAddr; 2] {
+    pub(crate) fn addresses(&self) -> [IpAddr; 2] {
         [self.v4.into(), self.v6.into()]
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterPlan {
+pub(crate) struct ClusterPlan {
     pub name: String,
     pub api_port: u16,
     /// Whether the border's BGP is spoken by us.
@@ -55,7 +55,7 @@ pub struct ClusterPlan {
 }
 
 impl ClusterPlan {
-    pub fn new(name: &str, nodes: usize, api_port: u16) -> Result<Self> {
+    pub(crate) fn new(name: &str, nodes: usize, api_port: u16) -> Result<Self> {
         check_name(name)?;
         if !(1..=NODES_MAX).contains(&nodes) {
             bail!("--nodes {nodes}: between 1 and {NODES_MAX} nodes fit on one underlay");
@@ -84,12 +84,12 @@ impl ClusterPlan {
     }
 
     /// The network namespace of a host: `NAME.HOST`, as `ip netns` lists it.
-    pub fn netns(&self, host: &str) -> String {
+    pub(crate) fn netns(&self, host: &str) -> String {
         format!("{}.{host}", self.name)
     }
 
     /// Every namespace of the cluster; `underlay` holds the segment itself.
-    pub fn namespaces(&self) -> Vec<String> {
+    pub(crate) fn namespaces(&self) -> Vec<String> {
         ["underlay", "border", "control", "outside"]
             .into_iter()
             .chain(self.nodes.iter().map(|node| node.name.as_str()))

@@ -18,10 +18,14 @@ const NODE_GRACE_SECS: u32 = 12;
 /// And then its pods wait for so long before they are started elsewhere.
 const EVICTION_SECS: u32 = 3;
 
-pub const SECURE_PORT: u16 = 6443;
+pub(crate) const SECURE_PORT: u16 = 6443;
 
 /// `supervisor` is the pid of the process that holds the listener and starts the others.
-pub fn processes(plan: &ClusterPlan, paths: &ClusterPaths, supervisor: u32) -> Vec<ProcessSpec> {
+pub(crate) fn processes(
+    plan: &ClusterPlan,
+    paths: &ClusterPaths,
+    supervisor: u32,
+) -> Vec<ProcessSpec> {
     let mut all = vec![server(plan, paths, supervisor)];
     if plan.has_border {
         all.push(border(plan, paths));

@@ -8,12 +8,12 @@ use std::{
 use serde::Serialize;
 
 #[derive(Clone, Debug, Serialize)]
-pub struct Stage {
+pub(crate) struct Stage {
     pub name: &'static str,
     pub millis: u64,
 }
 
-pub struct Progress {
+pub(crate) struct Progress {
     begun: Instant,
     stage: Option<(&'static str, Instant)>,
     pub stages: Vec<Stage>,
@@ -24,19 +24,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(quiet: bool) -> Self {
+    pub(crate) fn new(quiet: bool) -> Self {
         let live = !quiet && std::io::stderr().is_terminal();
         Self { begun: Instant::now(), stage: None, stages: Vec::new(), quiet, live }
     }
 
-    pub fn begin(&mut self, name: &'static str) {
+    pub(crate) fn begin(&mut self, name: &'static str) {
         self.end();
         self.stage = Some((name, Instant::now()));
         self.note("");
     }
 
     /// Says on a terminal what the stage is waiting for.
-    pub fn note(&self, what: &str) {
+    pub(crate) fn note(&self, what: &str) {
         if let (true, Some((name, _))) = (self.live, self.stage) {
             eprint!("\r\x1b[K  … {name} {what}");
             // Progress that cannot be shown is no failure.
@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         let Some((name, begun)) = self.stage.take() else { return };
         let took = begun.elapsed();
         self.stages.push(Stage { name, millis: took.as_millis() as u64 });
@@ -56,7 +56,7 @@ impl Progress {
         }
     }
 
-    pub fn total(&self) -> Duration {
+    pub(crate) fn total(&self) -> Duration {
         self.begun.elapsed()
     }
 }

@@ -22,7 +22,7 @@ use crate::{operator::admin, paths::ClusterPaths};
 const TIMEOUT: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
-pub async fn server(client: &Client, progress: &Progress) -> Result<()> {
+pub(crate) async fn server(client: &Client, progress: &Progress) -> Result<()> {
     ask("the API server", progress, async || {
         let request = http::Request::get("/readyz").body(Vec::new())?;
         // The connection waits in the listener's queue while the server starts.
@@ -32,7 +32,7 @@ pub async fn server(client: &Client, progress: &Progress) -> Result<()> {
 }
 
 /// Every node is registered, ready, and has blocks to give its pods addresses from.
-pub async fn nodes(
+pub(crate) async fn nodes(
     client: &Client,
     plan: &ClusterPlan,
     paths: &ClusterPaths,
@@ -64,7 +64,11 @@ fn is_node_ready(node: &Node) -> bool {
 }
 
 /// Every session of every speaker of the cluster is established.
-pub async fn sessions(plan: &ClusterPlan, paths: &ClusterPaths, progress: &Progress) -> Result<()> {
+pub(crate) async fn sessions(
+    plan: &ClusterPlan,
+    paths: &ClusterPaths,
+    progress: &Progress,
+) -> Result<()> {
     let border = plan.has_border.then_some(&plan.border);
     for host in plan.nodes.iter().chain(border) {
         // A node peers with every other node and with the border.
@@ -92,7 +96,7 @@ async fn established(socket: &Path, wanted: usize) -> Result<()> {
 }
 
 /// Every pod of the example is ready.
-pub async fn pods(client: &Client, progress: &Progress) -> Result<()> {
+pub(crate) async fn pods(client: &Client, progress: &Progress) -> Result<()> {
     watch(Api::<Pod>::namespaced(client.clone(), "default"), "pods", progress, |pods| {
         let ready = pods.iter().filter(|pod| is_pod_ready(pod)).count();
         (ready > 0 && ready == pods.len(), format!("{ready}/{} ready", pods.len()))
@@ -148,7 +152,11 @@ where
 }
 
 /// Asks until the answer is good.
-pub async fn ask<F>(what: &str, progress: &Progress, mut question: impl FnMut() -> F) -> Result<()>
+pub(crate) async fn ask<F>(
+    what: &str,
+    progress: &Progress,
+    mut question: impl FnMut() -> F,
+) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{DEFAULT_NAME, plan::ClusterPlan, progress::Progress};
 use crate::{operator::Output, paths::ClusterPaths};
 
-pub fn print(
+pub(crate) fn print(
     plan: &ClusterPlan,
     paths: &ClusterPaths,
     progress: &Progress,

@@ -19,7 +19,7 @@ const PASSED_FD: RawFd = 3;
 
 /// A process of the cluster: what is run, and where.
 #[derive(Clone, Debug)]
-pub struct ProcessSpec {
+pub(crate) struct ProcessSpec {
     /// Names the log and the pid file: `node-1.kubelet`.
     pub name: String,
     pub arguments: Vec<String>,
@@ -34,7 +34,11 @@ pub struct ProcessSpec {
 
 /// Starts `program` as `spec` says. The child has a session of its own, so that neither a signal
 /// of a terminal nor the end of its parent reaches it.
-pub fn spawn(program: &PathBuf, spec: &ProcessSpec, listener: &TcpListener) -> Result<Child> {
+pub(crate) fn spawn(
+    program: &PathBuf,
+    spec: &ProcessSpec,
+    listener: &TcpListener,
+) -> Result<Child> {
     std::fs::create_dir_all(&spec.cgroup)
         .with_context(|| format!("create cgroup {}", spec.cgroup.display()))?;
     let open = |path: &PathBuf| {
@@ -89,7 +93,7 @@ fn pass(fd: RawFd) -> io::Result<()> {
 }
 
 /// The listener that this process was given by [`spawn`].
-pub fn passed_listener() -> Result<TcpListener> {
+pub(crate) fn passed_listener() -> Result<TcpListener> {
     nix::fcntl::fcntl(
         // SAFETY: the descriptor is only looked at; that it is open is what the call finds out.
         unsafe { std::os::fd::BorrowedFd::borrow_raw(PASSED_FD) },

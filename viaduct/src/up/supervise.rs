@@ -22,7 +22,7 @@ const DELAY_MAX: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(10);
 
 /// Runs until it is ended from outside. The children outlive it.
-pub async fn supervise(name: &str) -> Result<()> {
+pub(crate) async fn supervise(name: &str) -> Result<()> {
     let paths = ClusterPaths::new(name)?;
     let plan: ClusterPlan = serde_json::from_slice(
         &fs::read(paths.plan()).with_context(|| format!("no cluster `{name}` is up here"))?,
