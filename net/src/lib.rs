@@ -18,8 +18,9 @@ pub use route::{
 pub use router_id::{RouterId, RouterIdError};
 
 /// The kernel's number for an interface, as in `ip link`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct IfIndex(pub u32);
 

@@ -78,10 +78,12 @@ impl Prefix {
     /// 0.0.0.0/0 or ::/0.
     pub fn default_route(family: Family) -> Self {
         match family {
-            Family::V4 => Self(IpNetwork::V4(ipnetwork::Ipv4Network::from(Ipv4Addr::UNSPECIFIED)))
-                .truncate(0),
-            Family::V6 => Self(IpNetwork::V6(ipnetwork::Ipv6Network::from(Ipv6Addr::UNSPECIFIED)))
-                .truncate(0),
+            Family::V4 => {
+                Self(IpNetwork::V4(ipnetwork::Ipv4Network::from(Ipv4Addr::UNSPECIFIED))).truncate(0)
+            }
+            Family::V6 => {
+                Self(IpNetwork::V6(ipnetwork::Ipv6Network::from(Ipv6Addr::UNSPECIFIED))).truncate(0)
+            }
         }
     }
 
@@ -130,10 +132,7 @@ impl FromStr for Prefix {
         let Some((address, len)) = text.split_once('/') else {
             return Ok(Self::host(text.parse().map_err(|_e| syntax())?));
         };
-        Self::new(
-            address.parse().map_err(|_e| syntax())?,
-            len.parse().map_err(|_e| syntax())?,
-        )
+        Self::new(address.parse().map_err(|_e| syntax())?, len.parse().map_err(|_e| syntax())?)
     }
 }
 
