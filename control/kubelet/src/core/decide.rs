@@ -117,6 +117,8 @@ fn stop(
     }
     match observed.sandbox {
         Sandbox::Ready { .. } | Sandbox::Failed { .. } => decision.act(Action::RemoveSandbox),
+        // Begun by a process that was killed before it could write down how far it had come.
+        Sandbox::Absent if observed.started_at.is_some() => decision.act(Action::RemoveSandbox),
         Sandbox::Absent | Sandbox::Removed => {
             if !forget {
                 decision.act(Action::ConfirmDeletion);

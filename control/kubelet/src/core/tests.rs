@@ -292,8 +292,17 @@ fn a_pod_that_the_api_has_forgotten_goes_without_a_word() {
 #[test]
 fn a_pod_deleted_before_it_began_needs_no_teardown() {
     let mut world = World::new(one("Always"));
+    world.observed.started_at = None;
     world.desire = Desire::Stop { grace_secs: 30 };
     assert_eq!(world.settle(), ["confirm", "erase"]);
+}
+
+/// It may have an address and namespaces already, of which nothing is written down yet.
+#[test]
+fn a_sandbox_whose_creation_was_cut_short_is_torn_down() {
+    let mut world = World::new(one("Always"));
+    world.desire = Desire::Stop { grace_secs: 30 };
+    assert_eq!(world.settle(), ["no sandbox", "confirm", "erase"]);
 }
 
 #[test]

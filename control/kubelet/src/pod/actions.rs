@@ -1,6 +1,11 @@
 //! What the core decided, done.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::{api::core::v1::LifecycleHandler, jiff::Timestamp};
 use tracing::{info, warn};
@@ -23,9 +28,9 @@ impl Worker {
             Action::Terminate { container, deadline, reason } => {
                 self.terminate(container, *deadline, reason).await;
             }
-            Action::Kill { container } => self.kill(container).await,
+            Action::Kill { container } => return self.kill(container).await,
             Action::ConfirmDeletion => return self.confirm_deletion().await,
-            Action::Erase => return self.erase(),
+            Action::Erase => return self.erase().await,
             Action::NoteStopping(stopping) => {
                 self.observed.stopping = Some(*stopping);
                 self.save();
@@ -56,7 +61,8 @@ impl Worker {
         let container = Some(name.to_owned());
         self.event(PodEvent { warning: false, reason: "Killing", message, container });
         match self.pre_stop(name) {
-            None => self.signal(&id, Signal::Term).await,
+            // Where it fails, SIGKILL comes in its time.
+            None => drop(self.signal(&id, Signal::Term).await),
             Some(hook) => self.signal_after(hook, id, deadline),
         }
     }
@@ -82,20 +88,28 @@ impl Worker {
         });
     }
 
-    async fn kill(&mut self, container: &str) {
-        let Some(record) = self.observed.containers.get_mut(container) else { return };
-        let Some(id) = record.running_id().map(str::to_owned) else { return };
+    /// Noted only once it is sent: after it nothing else would end the container.
+    async fn kill(&mut self, container: &str) -> Flow {
+        let Some(record) = self.observed.containers.get(container) else { return Flow::Continue };
+        let Some(id) = record.running_id().map(str::to_owned) else { return Flow::Continue };
         let deadline = record.killing.map_or_else(Timestamp::now, |k| k.deadline);
-        record.killing = Some(Killing { deadline, forced: true });
+        if !self.signal(&id, Signal::Kill).await {
+            return Flow::Hold;
+        }
+        if let Some(record) = self.observed.containers.get_mut(container) {
+            record.killing = Some(Killing { deadline, forced: true });
+        }
         self.save();
-        self.signal(&id, Signal::Kill).await;
+        Flow::Continue
     }
 
-    async fn signal(&self, id: &str, signal: Signal) {
-        if let Err(error) = self.node.runtime.kill(id, signal).await {
-            // After SIGTERM comes SIGKILL, and after that the resync finds out.
+    /// Whether it was sent, or nobody is there to hear it.
+    async fn signal(&self, id: &str, signal: Signal) -> bool {
+        let sent = self.node.runtime.kill(id, signal).await;
+        if let Err(error) = &sent {
             warn!(pod = self.uid, id, ?signal, %error, "signal");
         }
+        sent.is_ok()
     }
 
     async fn confirm_deletion(&mut self) -> Flow {
@@ -110,8 +124,9 @@ impl Worker {
         }
     }
 
-    fn erase(&mut self) -> Flow {
+    async fn erase(&mut self) -> Flow {
         self.probes.stop();
+        self.sweep().await;
         let done = crate::volumes::release(&self.dir(), &self.pod)
             .and_then(|()| {
                 self.node.hierarchies.remove(&self.node.pod_cgroup(&self.uid)).map_err(
@@ -136,12 +151,29 @@ impl Worker {
 
     /// Takes away what a container that has ended leaves behind, but for its log.
     pub(super) async fn clean_container(&self, name: &str, id: &str) {
+        let restarts = self.observed.containers.get(name).map_or(0, |r| r.restarts);
+        self.clean(id, &self.bundle(name, restarts)).await;
+    }
+
+    /// Cleans up after the containers that do not run: a process that was killed right after it
+    /// had noted an end has left their roots mounted.
+    pub(super) async fn sweep(&self) {
+        for (name, dir) in directories(&self.dir().join("containers")) {
+            for (time, bundle) in directories(&dir) {
+                let id = format!("{}_{name}_{time}", self.uid);
+                let running = self.observed.containers.get(&name).and_then(|r| r.running_id());
+                if running != Some(id.as_str()) {
+                    self.clean(&id, &bundle).await;
+                }
+            }
+        }
+    }
+
+    async fn clean(&self, id: &str, bundle: &Path) {
         self.node.exits.forget(id);
         let done = self.node.runtime.delete(id).await;
-        let restarts = self.observed.containers.get(name).map_or(0, |r| r.restarts);
-        let bundle = self.bundle(name, restarts);
-        let done = done.and_then(|()| rootfs::unmount_rootfs(&bundle)).and_then(|()| {
-            crate::disk::remove(&bundle)
+        let done = done.and_then(|()| rootfs::unmount_rootfs(bundle)).and_then(|()| {
+            crate::disk::remove(bundle)
                 .map_err(crate::runtime::RuntimeError::io(bundle.display().to_string()))
         });
         match done {
@@ -154,4 +186,11 @@ impl Worker {
             Err(error) => warn!(pod = self.uid, id, %error, "container not cleaned up"),
         }
     }
+}
+
+fn directories(of: &Path) -> Vec<(String, PathBuf)> {
+    let Ok(entries) = fs::read_dir(of) else { return Vec::new() };
+    let named =
+        entries.flatten().filter_map(|e| Some((e.file_name().into_string().ok()?, e.path())));
+    named.collect()
 }

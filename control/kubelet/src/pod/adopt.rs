@@ -44,6 +44,7 @@ impl Worker {
             }
         }
         self.adopt_containers().await;
+        self.sweep().await;
         if matches!(self.observed.sandbox, Sandbox::Ready { .. }) && !self.sandbox_alive() {
             warn!(pod = self.uid, "namespaces are gone, the machine was restarted");
             self.observed.sandbox = Sandbox::Absent;

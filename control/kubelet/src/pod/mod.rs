@@ -256,10 +256,14 @@ impl Worker {
             _ => finished_at,
         };
         let bundle = self.bundle(name, record.restarts);
-        // conmon leaves this file when the kernel's OOM killer was there.
+        // conmon leaves a file when the kernel's OOM killer was there, but misses it where the
+        // container ends at once.
+        let group = format!("{}/{name}", self.node.pod_cgroup(&self.uid));
+        let oom_killed = bundle.join("oom").exists()
+            || exit_code != 0 && self.node.hierarchies.oom_kills(&group) > 0;
         let reason = match reason {
             Some(reason) => Some(reason.to_owned()),
-            None => bundle.join("oom").exists().then(|| "OOMKilled".to_owned()),
+            None => oom_killed.then(|| "OOMKilled".to_owned()),
         };
         let message = self.termination_message(name, &bundle, exit_code);
         let exit = Exit { id: id.to_owned(), exit_code, started_at, finished_at, reason, message };

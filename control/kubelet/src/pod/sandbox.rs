@@ -50,21 +50,21 @@ impl Worker {
         // Written first: what is made now has to be found by whoever comes next.
         self.save_pod();
         self.save();
+        let attempts = match &self.observed.sandbox {
+            Sandbox::Failed { attempts, .. } => *attempts,
+            _ => 0,
+        };
         match self.try_create_sandbox().await {
             Ok(addresses) => {
                 info!(pod = self.uid, ?addresses, "sandbox");
                 self.observed.sandbox = Sandbox::Ready { addresses };
             }
-            Err(error) => self.note_sandbox_failure(&error),
+            Err(error) => self.note_sandbox_failure(&error, attempts.saturating_add(1)),
         }
         self.save();
     }
 
-    fn note_sandbox_failure(&mut self, error: &SandboxError) {
-        let attempts = match &self.observed.sandbox {
-            Sandbox::Failed { attempts, .. } => attempts.saturating_add(1),
-            _ => 1,
-        };
+    fn note_sandbox_failure(&mut self, error: &SandboxError, attempts: u32) {
         let pause = FIRST_RETRY.saturating_mul(1 << (attempts - 1).min(10)).min(RETRY_MAX);
         let message = error.to_string();
         warn!(pod = self.uid, attempts, error = message, "sandbox");

@@ -284,6 +284,7 @@ async fn a_killed_container_is_restarted_and_its_logs_stay() {
     );
     let _running = node.start(&pod);
     node.status("running", is_running).await;
+    node.listening(&pod, "echo", 0).await;
     let first = node.pid(&pod, "echo");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), nix::sys::signal::Signal::SIGKILL)
         .unwrap();
@@ -364,6 +365,69 @@ async fn pods_are_adopted_and_none_is_restarted() {
         |stat: &str| stat.rsplit(") ").next().unwrap().split(' ').nth(19).unwrap().to_owned();
     assert_eq!(started(&before), started(&after));
     node.listening(&pod, "ends", 1).await;
+    running.sender.send(Assignment::Gone).unwrap();
+    running.finished().await;
+}
+
+/// The process was killed after it had written down a container's end and before it had cleaned
+/// up after it.
+#[tokio::test]
+async fn what_an_end_left_behind_is_swept_up() {
+    let mut node = Node::new("sweep");
+    let mut pod = pod(
+        "u-sweep",
+        json!({ "containers": [{
+        "name": "echo", "image": "echo", "args": ["--port", "0"] }] }),
+    );
+    let running = node.start(&pod);
+    node.status("running", is_running).await;
+    let pid = node.pid(&pod, "echo");
+    node.stop.cancel();
+    running.die().await;
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let state = node.root().join("pods/u-sweep/state.json");
+    let mut observed: Observed = crate::disk::read_json(&state).unwrap().unwrap();
+    let now = Timestamp::now();
+    observed.containers.get_mut("echo").unwrap().note_exit(Exit {
+        id: "u-sweep_echo_0".to_owned(),
+        exit_code: 137,
+        started_at: now,
+        finished_at: now,
+        reason: None,
+        message: None,
+    });
+    crate::disk::write_json(&state, &observed).unwrap();
+
+    pod.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
+    node.start(&pod).finished().await;
+    assert!(!node.root().join("pods/u-sweep").exists());
+    assert_eq!(std::fs::read_dir(node.root().join("runc")).unwrap().count(), 0);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&node.name), "{mounts}");
+}
+
+#[tokio::test]
+async fn a_volume_that_stays_missing_is_tried_ever_less_often() {
+    let mut node = Node::new("volume");
+    let pod = pod(
+        "u-volume",
+        json!({ "volumes": [{ "name": "v", "configMap": { "name": "missing" } }],
+                "containers": [{ "name": "echo", "image": "echo" }] }),
+    );
+    let running = node.start(&pod);
+    let state = node.root().join("pods/u-volume/state.json");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let observed = crate::disk::read_json::<Observed>(&state).ok().flatten();
+        let sandbox = observed.map(|observed| observed.sandbox);
+        if matches!(sandbox, Some(crate::core::Sandbox::Failed { attempts: 3, .. })) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "attempts are counted: {sandbox:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     running.sender.send(Assignment::Gone).unwrap();
     running.finished().await;
 }

@@ -76,6 +76,16 @@ impl Hierarchies {
         pids
     }
 
+    /// How many processes of the group the kernel has killed for want of memory.
+    pub(crate) fn oom_kills(&self, group: &str) -> u64 {
+        let file = match (self.controller("memory"), &self.v2) {
+            (Some(root), _) => root.join(group.trim_start_matches('/')).join("memory.oom_control"),
+            (None, Some(root)) => root.join(group.trim_start_matches('/')).join("memory.events"),
+            (None, None) => return 0,
+        };
+        keyed(&fs::read_to_string(file).unwrap_or_default(), "oom_kill ").unwrap_or(0)
+    }
+
     /// `None` where the group does not exist.
     pub(crate) fn usage(&self, group: &str) -> Option<Usage> {
         let relative = group.trim_start_matches('/');
@@ -177,5 +187,19 @@ mod tests {
         let usage = hierarchies.usage("/a").unwrap();
         assert_eq!(usage, Usage { cpu_nanos: 12_000, memory_bytes: 70 });
         assert_eq!(hierarchies.usage("/none"), None);
+    }
+
+    #[test]
+    fn kills_for_want_of_memory_are_read_in_both_worlds() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        let v1_text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
+        fs::write(dir.path().join("a/memory.oom_control"), v1_text).unwrap();
+        let v2_text = "low 0\nmax 9\noom 1\noom_kill 2\noom_group_kill 0\n";
+        fs::write(dir.path().join("a/memory.events"), v2_text).unwrap();
+        let root = dir.path().to_owned();
+        let v1 = Hierarchies { v1: vec![(vec!["memory".to_owned()], root.clone())], v2: None };
+        let v2 = Hierarchies { v1: Vec::new(), v2: Some(root) };
+        assert_eq!((v1.oom_kills("/a"), v2.oom_kills("/a"), v2.oom_kills("/none")), (3, 2, 0));
     }
 }
