@@ -3,16 +3,23 @@
 # usage: xtask/deps.sh run|test|ebpf|vm ...
 set -euo pipefail
 
-# `run`: what a cluster needs. tests: the other makers' daemons and the tools tests look through.
-run=(iproute2 nftables runc conmon util-linux ca-certificates gcc libc6-dev)
-test=(bird2 iputils-ping curl jq procps tcpdump)
-# The BPF object is committed; its toolchain is needed only to rebuild it.
-ebpf=(rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev bpftool)
-vm=(qemu-system-x86 busybox-static cpio gzip)
+declare -A groups=(
+  # What a cluster needs.
+  [run]="iproute2 nftables runc conmon util-linux ca-certificates gcc libc6-dev"
+  # The other makers' daemons, and the tools that tests look through.
+  [test]="bird2 iputils-ping curl jq procps tcpdump"
+  # The BPF object is committed; its toolchain is needed only to rebuild it.
+  [ebpf]="rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev bpftool"
+  [vm]="qemu-system-x86 busybox-static cpio gzip"
+)
 
 missing=()
 for group in "$@"; do
-  declare -n packages=$group 2>/dev/null || { echo "deps: no group '$group'" >&2; exit 2; }
+  if [ -z "${groups[$group]-}" ]; then
+    echo "deps: no group '$group', only: ${!groups[*]}" >&2
+    exit 2
+  fi
+  read -ra packages <<< "${groups[$group]}"
   for package in "${packages[@]}"; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
     [ "$status" = installed ] || missing+=("$package")
