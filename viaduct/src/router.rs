@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use bgp_speaker::LocalAddresses;
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::watch;
 use tracing::info;
 use viaduct_api::v1alpha1::{API_VERSION, BGPConfigurationSpec, BGPPeerSpec, CustomResource};
@@ -64,7 +64,8 @@ pub(crate) async fn run(args: RouterArgs) -> Result<()> {
         router_id,
         LocalAddresses { v4, v6 },
         &documents.peers,
-    )?;
+    )
+    .with_context(|| args.config.display().to_string())?;
     config.restarting = generation.is_restart();
     let asn = documents.configuration.asn;
 
@@ -134,19 +135,21 @@ fn parse(text: &str) -> Result<Documents> {
     let mut configuration = None;
     let mut peers = Vec::new();
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
-        let head =
-            Head::deserialize(document).with_context(|| format!("document {}", index + 1))?;
+        let head = Option::<Head>::deserialize(document)
+            .with_context(|| format!("document {}", index + 1))?;
+        // Empty, as what stands before the first `---` often is.
+        let Some(head) = head else { continue };
         let what = || format!("{} {}", head.kind, head.metadata.name);
         if head.api_version != API_VERSION {
             bail!("{}: apiVersion: expected {API_VERSION}, not {}", what(), head.api_version);
         }
         if head.kind == BGPConfigurationSpec::KIND {
-            let spec = serde_norway::from_value(head.spec.clone()).with_context(what)?;
+            let spec = spec(head.spec.clone()).with_context(what)?;
             if configuration.replace(spec).is_some() {
                 bail!("{}: there is a {} already", what(), head.kind);
             }
         } else if head.kind == BGPPeerSpec::KIND {
-            peers.push(serde_norway::from_value(head.spec.clone()).with_context(what)?);
+            peers.push(spec(head.spec.clone()).with_context(what)?);
         } else {
             bail!(
                 "{}: a router reads {} and {} only",
@@ -159,6 +162,11 @@ fn parse(text: &str) -> Result<Documents> {
     let configuration =
         configuration.with_context(|| format!("no {} is in it", BGPConfigurationSpec::KIND))?;
     Ok(Documents { configuration, peers })
+}
+
+/// A spec, or an error that begins with the path of the field that is wrong.
+fn spec<T: DeserializeOwned>(value: serde_norway::Value) -> Result<T> {
+    Ok(serde_path_to_error::deserialize(value)?)
 }
 
 #[cfg(test)]
@@ -182,8 +190,18 @@ mod tests {
     #[test]
     fn an_error_names_the_document_and_the_field() {
         let wrong = |text: &str| format!("{:#}", parse(text).err().unwrap());
-        assert!(wrong("").contains("no BGPConfiguration"));
+        for empty in ["", "# a comment\n", "---\n---\n"] {
+            assert!(wrong(empty).contains("no BGPConfiguration"), "{}", wrong(empty));
+        }
         assert!(wrong(&CONFIGURATION.replace("asn: 64600", "asn: x")).contains("asn"));
+        let peer = |spec: &str| {
+            format!(
+                "apiVersion: viaduct.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: a}}\nspec: {spec}\n"
+            )
+        };
+        assert!(wrong(&peer("{address: here, asn: 1}")).contains("BGPPeer a: address: "));
+        let rules = "{address: 192.0.2.1, asn: 1, export: {rules: [{action: Acept}]}}";
+        assert!(wrong(&peer(rules)).contains("export.rules[0].action: unknown variant"));
         assert!(wrong(&CONFIGURATION.replace("asn:", "as:")).contains("unknown field `as`"));
         assert!(wrong(&format!("{CONFIGURATION}---\n{CONFIGURATION}")).contains("already"));
         assert!(wrong(&CONFIGURATION.replace("BGPConfiguration", "Pod")).contains("reads"));
