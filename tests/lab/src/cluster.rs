@@ -119,6 +119,21 @@ impl Cluster {
         }
     }
 
+    /// What each node's programs have dropped or refused, for a test that lost a packet.
+    pub fn print_drops(&self) {
+        for node in &self.nodes {
+            let socket = self.run_dir().join("nodes").join(node).join("admin.sock");
+            let mut curl = Command::new("curl");
+            curl.args(["-s", "--unix-socket"]).arg(socket).arg("http://viaduct/metrics");
+            let Ok(output) = curl.output() else { continue };
+            for line in String::from_utf8_lossy(&output.stdout).lines() {
+                if line.contains("event=\"drop") && !line.ends_with(" 0") {
+                    eprintln!("{node}: {line}");
+                }
+            }
+        }
+    }
+
     /// A shell on a host of the cluster: a node, `outside`, `border`, `control`. On a node it is
     /// one of the node's own processes to the socket hooks.
     pub fn host(&self, host: &str) -> Shell {

@@ -61,6 +61,7 @@ fn main() {
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     if let (Some(cluster), true) = (&cluster, conclusion.has_failed()) {
+        cluster.print_drops();
         cluster.print_logs();
     }
     // `exit` runs no destructor, and the cluster must go.
