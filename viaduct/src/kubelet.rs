@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use control_kubelet::{CniConfig, KubeletConfig};
 
-use crate::{kubeclient, node, shutdown, tls};
+use crate::{kubeclient, node, paths, programs, shutdown, tls};
 
 #[derive(Args)]
 pub(crate) struct KubeletArgs {
@@ -25,6 +25,7 @@ pub(crate) struct KubeletArgs {
     /// The node's own address, one for each family.
     #[arg(long = "node-ip", value_name = "ADDRESS", required = true)]
     node_ips: Vec<IpAddr>,
+    /// Folder of the records, volumes and logs of pods.
     #[arg(long, default_value = "/var/lib/viaduct/kubelet")]
     state_dir: PathBuf,
     /// Folder of the imported images.
@@ -36,10 +37,13 @@ pub(crate) struct KubeletArgs {
     /// The socket at which `viaduct node` answers the CNI plugin.
     #[arg(long, default_value = "/run/viaduct/cni.sock")]
     cni_socket: PathBuf,
+    /// Certificate of the port at which the API server asks for logs, in PEM.
     #[arg(long, value_name = "FILE")]
     tls_cert: PathBuf,
+    /// Its key.
     #[arg(long, value_name = "FILE")]
     tls_key: PathBuf,
+    /// The CA that signs the API server's certificate.
     #[arg(long, value_name = "FILE")]
     client_ca: PathBuf,
     /// Seconds for which a sign of life counts; it is given four times as often.
@@ -53,10 +57,12 @@ pub(crate) async fn run(args: KubeletArgs) -> Result<()> {
         Some(name) => name,
         None => node::hostname()?,
     };
-    std::fs::create_dir_all(&args.state_dir)
-        .with_context(|| format!("create {}", args.state_dir.display()))?;
+    paths::create_private(&args.state_dir)?;
     let client = kubeclient::client(Some(&args.kubeconfig)).await?;
     let mut config = KubeletConfig::new(name, &args.state_dir, &args.images);
+    // Not everyone has them where Debian has; where they are nowhere, the kubelet says so.
+    config.runc = programs::find("runc").unwrap_or(config.runc);
+    config.conmon = programs::find("conmon").unwrap_or(config.conmon);
     config.node_addresses = args.node_ips;
     config.cgroup_parent = args.cgroup_parent.display().to_string();
     config.tls = Some(Arc::new(tls::server(&args.tls_cert, &args.tls_key, &args.client_ca)?));

@@ -6,7 +6,9 @@ mod kubelet;
 mod logging;
 mod node;
 mod operator;
+mod output;
 mod paths;
+mod programs;
 mod router;
 mod server;
 mod shutdown;
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("viaduct: {error:#}");
+            eprintln!("viaduct: {}", output::describe(&error));
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -11,8 +12,13 @@ use anyhow::{Context, Result, bail};
 pub(crate) const RUN: &str = "/run/viaduct";
 const STATE: &str = "/var/lib/viaduct";
 
+/// Folders that a node or a server of a real host has where those of clusters are: a cluster of
+/// that name would take them for its own, and `down` would remove them.
+const TAKEN: [&str; 5] = ["images", "kubelet", "node", "pods", "server"];
+
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterPaths {
+    pub name: String,
     pub run: PathBuf,
     pub state: PathBuf,
     /// The cluster's subtree of cgroup2.
@@ -22,9 +28,12 @@ pub(crate) struct ClusterPaths {
 }
 
 impl ClusterPaths {
+    /// Fails where `name` is none that a cluster can have: `down` removes what these paths name.
     pub(crate) fn new(name: &str) -> Result<Self> {
+        check_name(name)?;
         let cgroup_relative = Path::new("viaduct").join(name);
         Ok(Self {
+            name: name.to_owned(),
             run: Path::new(RUN).join(name),
             state: Path::new(STATE).join(name),
             cgroup: cgroup2_root()?.join(&cgroup_relative),
@@ -46,6 +55,21 @@ impl ClusterPaths {
 
     pub(crate) fn logs(&self) -> PathBuf {
         self.run.join("log")
+    }
+
+    /// Whether somebody starts again what ends.
+    pub(crate) fn is_supervised(&self) -> bool {
+        let processes = fs::read_to_string(self.cgroup.join("supervisor").join("cgroup.procs"));
+        processes.is_ok_and(|pids| !pids.trim().is_empty())
+    }
+
+    pub(crate) fn log(&self, process: &str) -> PathBuf {
+        self.logs().join(format!("{process}.log"))
+    }
+
+    /// One file for each process that ended though it should run.
+    pub(crate) fn ended(&self) -> PathBuf {
+        self.run.join("ended")
     }
 
     /// One file for each process of the cluster, holding its pid.
@@ -80,6 +104,51 @@ impl ClusterPaths {
     }
 }
 
+/// A cluster's name becomes a part of namespace, folder and cgroup names: a short DNS label.
+fn check_name(name: &str) -> Result<()> {
+    let fits = (1..=20).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if !fits {
+        bail!(
+            "`{name}` cannot name a cluster: up to 20 of a–z, 0–9 and `-`, with no `-` at an end"
+        );
+    }
+    if TAKEN.contains(&name) {
+        bail!("`{name}` cannot name a cluster: {STATE}/{name} is something else's folder");
+    }
+    Ok(())
+}
+
+/// The names of the clusters that are up, or were left half-way.
+pub(crate) fn clusters_in(run: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(run) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("read {}", run.display()))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.path().join("cluster.json").exists() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Makes a folder that root alone may enter, whatever the umask says.
+pub(crate) fn create_private(folder: &Path) -> Result<()> {
+    let create = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+    };
+    create().with_context(|| format!("create {}", folder.display()))
+}
+
 /// Where cgroup2 is mounted: the whole of `/sys/fs/cgroup`, or beside the controllers of version 1.
 pub(crate) fn cgroup2_root() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
@@ -107,11 +176,44 @@ pub(crate) fn cgroup1_roots() -> Result<Vec<PathBuf>> {
 
 /// Writes a file so that a reader sees the old content or the new, and a crash leaves one of them.
 pub(crate) fn write_atomically(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let staged = path.with_extension("new");
+    use std::io::Write;
+    // The whole name is kept: `node-1.node` and `node-1.kubelet` may be written at one time.
+    let mut staged = path.to_owned().into_os_string();
+    staged.push(".new");
+    let staged = PathBuf::from(staged);
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&staged)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&staged, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_be_a_folder_are_refused() {
+        for wrong in ["", ".", "..", "a/b", "A", "-a", "a-", "a.b", "a-name-that-is-far-too-long"] {
+            assert!(check_name(wrong).is_err(), "{wrong}");
+        }
+        for taken in TAKEN {
+            assert!(check_name(taken).is_err(), "{taken}");
+        }
+        assert!(check_name("viaduct").is_ok() && check_name("a-1").is_ok());
+    }
+
+    #[test]
+    fn files_of_one_stem_are_written_side_by_side() {
+        let folder = std::env::temp_dir().join(format!("viaduct-paths-{}", std::process::id()));
+        create_private(&folder).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&folder), 0o700);
+        // What one writer has staged is not what another renames.
+        fs::create_dir(folder.join("a.new")).unwrap();
+        write_atomically(&folder.join("a.key"), b"k", 0o600).unwrap();
+        assert_eq!(fs::read(folder.join("a.key")).unwrap(), b"k");
+        assert_eq!(mode(&folder.join("a.key")), 0o600);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

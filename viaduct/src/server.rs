@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use viaduct_net::Prefix;
 
-use crate::{kubeclient, shutdown, tls, up};
+use crate::{kubeclient, paths, shutdown, tls, up};
 
 #[derive(Args)]
 pub(crate) struct ServerArgs {
@@ -35,8 +35,10 @@ pub(crate) struct ServerArgs {
     /// Where to serve with TLS.
     #[arg(long, default_value = "[::]:6443")]
     listen: SocketAddr,
+    /// Certificate of --listen, in PEM; the server shows it to kubelets, too.
     #[arg(long, value_name = "FILE")]
     tls_cert: PathBuf,
+    /// Its key.
     #[arg(long, value_name = "FILE")]
     tls_key: PathBuf,
     /// The CA that signs the certificates of clients, and of the kubelets that are asked for logs.
@@ -61,8 +63,7 @@ pub(crate) struct ServerArgs {
 
 pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     let stop = shutdown::token()?;
-    std::fs::create_dir_all(&args.state_dir)
-        .with_context(|| format!("create {}", args.state_dir.display()))?;
+    paths::create_private(&args.state_dir)?;
     let store = EmbeddedStore::open(args.state_dir.join("state.redb"), Options::default())
         .with_context(|| format!("open the store in {}", args.state_dir.display()))?;
     let secure =

@@ -1,6 +1,7 @@
 //! The client of a node's admin socket.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -46,13 +47,19 @@ pub(crate) fn sockets(target: &Target) -> Result<Vec<(String, PathBuf)>> {
 }
 
 fn names_in(folder: &Path) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(folder).with_context(|| {
-        format!(
-            "no node runs here: neither {}/admin.sock nor {} is there",
-            paths::RUN,
-            folder.display()
-        )
-    })?;
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let run = Path::new(paths::RUN);
+            let own = socket_in(run);
+            let (own, folder) = (own.display(), folder.display());
+            let others = match paths::clusters_in(run)?.join(", ") {
+                none if none.is_empty() => "and no cluster is up".to_owned(),
+                names => format!("--cluster names one of: {names}"),
+            };
+            bail!("no node runs here, neither {own} nor {folder} is there; {others}")
+        }
+        entries => entries.with_context(|| format!("read {}", folder.display()))?,
+    };
     let mut names = Vec::new();
     for entry in entries {
         names.push(entry?.file_name().to_string_lossy().into_owned());
@@ -72,9 +79,13 @@ pub(crate) async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Resul
 }
 
 pub(crate) async fn bytes(socket: &Path, path: &str) -> Result<Bytes> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .with_context(|| format!("connect to {} (is the daemon running?)", socket.display()))?;
+    let stream = UnixStream::connect(socket).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied => "only root may ask: use sudo",
+            _ => "its daemon does not run",
+        };
+        anyhow::Error::new(error).context(format!("{hint}: connect to {}", socket.display()))
+    })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::get(path).header("host", "viaduct").body(Empty::<Bytes>::new())?;

@@ -43,7 +43,7 @@ async fn peers(target: &Target) -> Result<()> {
         }
         let header =
             ["NODE", "PEER", "ASN", "STATE", "SINCE", "ACC/RCV", "SENT", "FLAPS", "LAST ERROR"];
-        table::print(&header, &rows);
+        table::columns(&header, &rows)
     })
 }
 
@@ -77,6 +77,6 @@ async fn routes(target: &Target) -> Result<()> {
         }
         let header =
             ["NODE", "", "PREFIX", "NEXT HOP", "FROM", "AS PATH", "PREF", "COMMUNITIES", "WHY NOT"];
-        table::print(&header, &rows);
+        table::columns(&header, &rows)
     })
 }

@@ -13,6 +13,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::{output, paths::ClusterPaths};
+
 /// How to print.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -41,20 +43,34 @@ pub(crate) struct Target {
     /// The admin socket itself, in place of --cluster and --node.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["cluster", "node"])]
     socket: Option<PathBuf>,
+    /// How to print.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+}
+
+impl Target {
+    /// The cluster of `viaduct up` whose nodes are asked, if that is what there is.
+    fn own_cluster(&self) -> Option<ClusterPaths> {
+        let paths = ClusterPaths::new(&self.cluster).ok()?;
+        (self.socket.is_none() && paths.plan().exists()).then_some(paths)
+    }
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Show the nodes of this machine and what is wrong with them.
+    ///
+    /// PEERS are sessions that are established, of all; ROUTES those in the kernel, of those wanted.
     Status(Target),
     /// Show the BGP speaker.
     #[command(subcommand)]
     Bgp(bgp::Command),
     /// Show the routes that are wanted beside those in the kernel.
+    ///
+    /// KERNEL is `installed`, `missing` (wanted, and not there), or `leftover` (there, and not wanted).
     Routes(Target),
     /// Show the services, their frontends and the backends behind them.
+    #[command(after_help = "Example: viaduct services default/echo --node node-1")]
     Services {
         /// Only services whose name, or namespace/name, is this.
         service: Option<String>,
@@ -99,16 +115,18 @@ async fn ask<T: DeserializeOwned>(target: &Target, path: &str) -> Result<Vec<Ans
 fn print<T: Serialize>(
     target: &Target,
     answers: &[Answer<T>],
-    text: impl FnOnce(&[(&str, &T)]),
+    text: impl FnOnce(&[(&str, &T)]) -> String,
 ) -> Result<()> {
     if target.output.is_json() {
-        println!("{}", serde_json::to_string_pretty(answers)?);
+        output::print(serde_json::to_string_pretty(answers)?)?;
     } else {
         let good: Vec<_> = answers
             .iter()
             .filter_map(|one| Some((one.node.as_str(), one.answer.as_ref()?)))
             .collect();
-        text(&good);
+        if !good.is_empty() {
+            output::print(text(&good))?;
+        }
         for one in answers {
             if let Some(error) = &one.error {
                 eprintln!("{}: {error}", one.node);

@@ -23,7 +23,7 @@ pub(crate) async fn print(target: &Target) -> Result<()> {
                 ]);
             }
         }
-        table::print(&["NODE", "PREFIX", "VIA", "KERNEL"], &rows);
+        table::columns(&["NODE", "PREFIX", "VIA", "KERNEL"], &rows)
     })
 }
 

@@ -1,4 +1,4 @@
-use anyhow::Result;
+use anyhow::{Result, bail};
 use viaduct_api::admin::ServiceStatus;
 
 use super::{Target, table};
@@ -10,6 +10,10 @@ pub(crate) async fn print(target: &Target, service: Option<&str>) -> Result<()> 
             services.retain(|one| {
                 one.name == wanted || format!("{}/{}", one.namespace, one.name) == wanted
             });
+        }
+        let mut known = answers.iter().filter_map(|one| one.answer.as_ref()).peekable();
+        if known.peek().is_some() && known.all(Vec::is_empty) {
+            bail!("no node knows a service `{wanted}`: `viaduct services` lists all");
         }
     }
     super::print(target, &answers, |nodes| {
@@ -36,6 +40,6 @@ pub(crate) async fn print(target: &Target, service: Option<&str>) -> Result<()> 
             }
         }
         let header = ["NODE", "SERVICE", "KIND", "FRONTEND", "IN KERNEL", "BACKENDS"];
-        table::print(&header, &rows);
+        table::columns(&header, &rows)
     })
 }

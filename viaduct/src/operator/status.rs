@@ -7,6 +7,15 @@ use super::{
 };
 
 pub(crate) async fn print(target: &Target) -> Result<()> {
+    if let Some(cluster) = target.own_cluster()
+        && !cluster.is_supervised()
+    {
+        let name = &cluster.name;
+        eprintln!(
+            "the supervisor of cluster `{name}` does not run, so that nothing is started again \
+             that ends: `viaduct down --name {name}`, then `viaduct up --name {name}`"
+        );
+    }
     let answers = super::ask::<NodeStatus>(target, "/v1/status").await?;
     super::print(target, &answers, |nodes| {
         let rows: Vec<_> = nodes
@@ -25,11 +34,12 @@ pub(crate) async fn print(target: &Target) -> Result<()> {
             })
             .collect();
         let header = ["NODE", "ADDRESSES", "PEERS", "ROUTES", "BLOCKS", "PODS", "SERVICES", "UP"];
-        table::print(&header, &rows);
+        let mut text = table::columns(&header, &rows);
         for (node, status) in nodes {
             for problem in &status.problems {
-                println!("{node}: {problem}");
+                text += &format!("\n{node}: {problem}");
             }
         }
+        text
     })
 }

@@ -1,5 +1,5 @@
-/// Prints rows in columns as wide as their widest cell; the last column is left as it is.
-pub(crate) fn print(header: &[&str], rows: &[Vec<String>]) {
+/// Rows in columns as wide as their widest cell; the last column is left as it is.
+pub(crate) fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -11,12 +11,11 @@ pub(crate) fn print(header: &[&str], rows: &[Vec<String>]) {
         for (cell, width) in cells.zip(&widths) {
             text += &format!("{cell:<width$}   ");
         }
-        println!("{}", text.trim_end());
+        text.trim_end().to_owned()
     };
-    line(&mut header.iter().copied());
-    for row in rows {
-        line(&mut row.iter().map(String::as_str));
-    }
+    let mut lines = vec![line(&mut header.iter().copied())];
+    lines.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
+    lines.join("\n")
 }
 
 /// A time as people say it: `45s`, `12m`, `3h20m`, `5d`.
@@ -37,6 +36,12 @@ pub(crate) fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["a".to_owned(), String::new()], vec!["bcdef".to_owned(), "1".to_owned()]];
+        assert_eq!(columns(&["X", "Y"], &rows), "X       Y\na\nbcdef   1");
+    }
 
     #[test]
     fn ages_keep_two_units_at_most() {

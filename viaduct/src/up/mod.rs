@@ -2,6 +2,7 @@
 
 mod answer;
 mod down;
+mod failures;
 mod network;
 mod objects;
 mod pki;
@@ -10,6 +11,7 @@ mod processes;
 mod progress;
 mod ready;
 mod report;
+mod requirements;
 mod spawn;
 mod supervise;
 
@@ -17,7 +19,7 @@ use std::{
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -28,7 +30,10 @@ pub(crate) use spawn::passed_listener;
 pub(crate) use supervise::supervise;
 
 use self::{pki::Authority, plan::ClusterPlan, progress::Progress};
-use crate::paths::{ClusterPaths, write_atomically};
+use crate::{
+    output,
+    paths::{self, ClusterPaths, write_atomically},
+};
 
 const EXAMPLE: &str = include_str!("../../../manifests/examples/echo.yaml");
 const EXAMPLE_IMAGE: &str = "viaduct.dev/echo:latest";
@@ -45,7 +50,7 @@ pub(crate) struct UpArgs {
     #[arg(long, default_value_t = 3)]
     nodes: usize,
     /// Port of the API on this machine's loopback.
-    #[arg(long, default_value_t = 8080)]
+    #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     api_port: u16,
     /// Forget what the cluster of this name stored when it was up before.
     #[arg(long)]
@@ -84,22 +89,29 @@ pub(crate) async fn up(args: UpArgs) -> Result<()> {
     let mut plan = ClusterPlan::new(&args.name, args.nodes, args.api_port)?;
     plan.has_border = !args.no_border;
     let paths = ClusterPaths::new(&args.name)?;
-    if paths.run.exists() {
-        bail!(
-            "cluster `{0}` is up already, or was left half-way: `viaduct status` shows it, \
-             `viaduct down --name {0}` removes it",
-            args.name
-        );
-    }
+    requirements::check(&args, &paths)?;
     let mut progress = Progress::new(args.output.is_json());
-    let vips = raise(&args, &plan, &paths, &mut progress).await.with_context(|| {
-        format!(
-            "the cluster did not come up; its logs are in {}, and `viaduct down --name {}` \
-             removes what is there",
-            paths.logs().display(),
-            args.name
-        )
-    })?;
+    let raised = tokio::select! {
+        biased;
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            bail!("interrupted: `viaduct down --name {}` removes what is there", args.name);
+        }
+        raised = raise(&args, &plan, &paths, &mut progress) => raised,
+    };
+    let vips = match raised {
+        Ok(vips) => vips,
+        Err(error) => {
+            progress.warn(&failures::logs(&paths));
+            bail!(
+                "the cluster did not come up: {}\nIts logs are in {}; `viaduct down --name {}` \
+                 removes what is there.",
+                output::describe(&error),
+                paths.logs().display(),
+                args.name
+            );
+        }
+    };
     progress.end();
     report::print(&plan, &paths, &progress, &vips, args.output)
 }
@@ -112,6 +124,7 @@ async fn raise(
     progress: &mut Progress,
 ) -> Result<Vec<IpAddr>> {
     progress.begin("namespaces and links");
+    requirements::claim(paths)?;
     if args.fresh && paths.state.exists() {
         fs::remove_dir_all(&paths.state)?;
     }
@@ -120,10 +133,24 @@ async fn raise(
     let authority = certificates(plan, paths)?;
     drop(authority);
     progress.begin("control plane");
-    start_supervisor(plan, paths)?;
+    let mut supervisor = start_supervisor(plan, paths)?;
+    tokio::select! {
+        vips = await_parts(args, plan, paths, progress) => vips,
+        why = failures::watch(paths, &mut supervisor) => bail!("{}", why?),
+    }
+}
+
+/// Waits until each part works that the supervisor has started.
+async fn await_parts(
+    args: &UpArgs,
+    plan: &ClusterPlan,
+    paths: &ClusterPaths,
+    progress: &mut Progress,
+) -> Result<Vec<IpAddr>> {
     let client = plain_client(plan)?;
     ready::server(&client, progress).await?;
     objects::apply_network(&client, plan).await?;
+    objects::forget_nodes(&client, plan).await?;
     progress.begin("nodes");
     ready::nodes(&client, plan, paths, progress).await?;
     progress.begin("BGP sessions");
@@ -145,9 +172,11 @@ async fn raise(
 }
 
 fn prepare(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
-    for folder in [paths.run.clone(), paths.logs(), paths.pids(), paths.state.clone()] {
+    for folder in [paths.logs(), paths.pids()] {
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     }
+    // It holds the keys of the cluster, and what its pods keep secret.
+    paths::create_private(&paths.state)?;
     write_atomically(&paths.plan(), &serde_json::to_vec_pretty(plan)?, 0o644)?;
     network::create(plan, paths)?;
     for node in &plan.nodes {
@@ -184,8 +213,8 @@ fn certificates(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<Authority> {
 }
 
 /// Starts `viaduct supervise`, which outlives this program.
-fn start_supervisor(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
-    let log = fs::File::create(paths.logs().join("supervisor.log"))?;
+fn start_supervisor(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<Child> {
+    let log = fs::File::create(paths.log(failures::SUPERVISOR))?;
     let cgroup = paths.cgroup.join("supervisor");
     fs::create_dir_all(&cgroup).with_context(|| format!("create cgroup {}", cgroup.display()))?;
     let mut command = Command::new("setsid");
@@ -199,9 +228,8 @@ fn start_supervisor(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
         .spawn()
         .context("start `setsid`: is util-linux installed? (make deps)")?;
     let pid = supervisor.id().to_string();
-    fs::write(cgroup.join("cgroup.procs"), &pid)?;
-    write_atomically(&paths.pids().join("supervisor"), pid.as_bytes(), 0o644)?;
-    Ok(())
+    write_atomically(&paths.pids().join(failures::SUPERVISOR), pid.as_bytes(), 0o644)?;
+    Ok(supervisor)
 }
 
 fn plain_client(plan: &ClusterPlan) -> Result<Client> {
@@ -211,13 +239,6 @@ fn plain_client(plan: &ClusterPlan) -> Result<Client> {
 }
 
 fn import_example(echo: &Path, paths: &ClusterPaths) -> Result<()> {
-    if !echo.exists() {
-        bail!(
-            "the example program {} is not there: `make build` builds it, --echo names it, \
-             --bare does without",
-            echo.display()
-        );
-    }
     let archive = paths.run.join("echo.tar");
     crate::image::pack(echo, EXAMPLE_IMAGE, &archive)?;
     crate::image::import(&archive, &paths.images())?;
@@ -230,7 +251,7 @@ pub(crate) async fn down(args: DownArgs) -> Result<()> {
     let paths = ClusterPaths::new(&args.name)?;
     let forgets = args.fresh && paths.state.exists();
     if !down::is_present(&paths) && !forgets {
-        eprintln!("cluster `{}` is not up", args.name);
+        eprintln!("cluster `{}` is not up{}", args.name, others(&paths)?);
         return Ok(());
     }
     let begun = std::time::Instant::now();
@@ -239,9 +260,16 @@ pub(crate) async fn down(args: DownArgs) -> Result<()> {
     Ok(())
 }
 
+/// Which clusters there are besides, for someone who forgot the name.
+fn others(paths: &ClusterPaths) -> Result<String> {
+    let names = paths::clusters_in(Path::new(paths::RUN))?;
+    let names: Vec<_> = names.into_iter().filter(|name| *name != paths.name).collect();
+    Ok(if names.is_empty() { String::new() } else { format!("; there are: {}", names.join(", ")) })
+}
+
 fn require_root(what: &str) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("{what} makes network namespaces and needs root: run it with sudo");
+        bail!("{what} needs root for network namespaces and cgroups: run it with sudo");
     }
     Ok(())
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::serde_json::{Value, json};
 use kube::{
     Api, Client,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
     core::{GroupVersionKind, TypeMeta},
     discovery::ApiResource,
 };
@@ -41,6 +42,21 @@ pub(crate) async fn apply_network(client: &Client, plan: &ClusterPlan) -> Result
         let pool =
             VIPPoolSpec { cidrs: vec![cidr], service_selector: BTreeMap::new(), auto_assign: true };
         apply(client, &name, &pool).await?;
+    }
+    Ok(())
+}
+
+/// Removes the nodes that an earlier `up` had and this one has not: nobody is going to come back
+/// under their names.
+pub(crate) async fn forget_nodes(client: &Client, plan: &ClusterPlan) -> Result<()> {
+    let api = Api::<Node>::all(client.clone());
+    let nodes = api.list_metadata(&ListParams::default()).await.context("list the nodes")?;
+    for name in nodes.items.into_iter().filter_map(|node| node.metadata.name) {
+        if !plan.nodes.iter().any(|node| node.name == name) {
+            api.delete(&name, &DeleteParams::default())
+                .await
+                .with_context(|| format!("delete node {name}, which the cluster has no more"))?;
+        }
     }
     Ok(())
 }

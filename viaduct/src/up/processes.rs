@@ -20,13 +20,13 @@ const EVICTION_SECS: u32 = 3;
 
 pub(crate) const SECURE_PORT: u16 = 6443;
 
-/// `supervisor` is the pid of the process that holds the listener and starts the others.
+/// `witness` is the pid of a process in the network namespace of the plain listener.
 pub(crate) fn processes(
     plan: &ClusterPlan,
     paths: &ClusterPaths,
-    supervisor: u32,
+    witness: u32,
 ) -> Vec<ProcessSpec> {
-    let mut all = vec![server(plan, paths, supervisor)];
+    let mut all = vec![server(plan, paths, witness)];
     if plan.has_border {
         all.push(border(plan, paths));
     }
@@ -65,7 +65,7 @@ fn spec(
 ) -> ProcessSpec {
     let name = format!("{host}.{part}");
     ProcessSpec {
-        log: paths.logs().join(format!("{name}.log")),
+        log: paths.log(&name),
         name,
         arguments: arguments.0,
         netns: Path::new("/run/netns").join(plan.netns(host)),
@@ -75,11 +75,11 @@ fn spec(
     }
 }
 
-fn server(plan: &ClusterPlan, paths: &ClusterPaths, supervisor: u32) -> ProcessSpec {
+fn server(plan: &ClusterPlan, paths: &ClusterPaths, witness: u32) -> ProcessSpec {
     let pki = paths.pki();
     let mut arguments = Arguments::new("server")
         .path("state-dir", &paths.server_state())
-        .path("plain-sockets", &Path::new("/proc").join(supervisor.to_string()).join("net"))
+        .path("plain-sockets", &Path::new("/proc").join(witness.to_string()).join("net"))
         .option("listen", format!("[::]:{SECURE_PORT}"))
         .path("tls-cert", &pki.join("server.crt"))
         .path("tls-key", &pki.join("server.key"))

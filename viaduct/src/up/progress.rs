@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal, Write},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::Serialize;
@@ -15,6 +15,8 @@ pub(crate) struct Stage {
 
 pub(crate) struct Progress {
     begun: Instant,
+    /// The same as the objects of the API tell it.
+    pub begun_at: SystemTime,
     stage: Option<(&'static str, Instant)>,
     pub stages: Vec<Stage>,
     /// Nothing is printed where a script reads the result.
@@ -26,7 +28,14 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(quiet: bool) -> Self {
         let live = !quiet && std::io::stderr().is_terminal();
-        Self { begun: Instant::now(), stage: None, stages: Vec::new(), quiet, live }
+        Self {
+            begun: Instant::now(),
+            begun_at: SystemTime::now(),
+            stage: None,
+            stages: Vec::new(),
+            quiet,
+            live,
+        }
     }
 
     pub(crate) fn begin(&mut self, name: &'static str) {
@@ -38,9 +47,7 @@ impl Progress {
     /// Says on a terminal what the stage is waiting for.
     pub(crate) fn note(&self, what: &str) {
         if let (true, Some((name, _))) = (self.live, self.stage) {
-            eprint!("\r\x1b[K  … {name} {what}");
-            // Progress that cannot be shown is no failure.
-            let _ = std::io::stderr().flush();
+            say(&format!("\r\x1b[K  … {name} {what}"));
         }
     }
 
@@ -49,14 +56,28 @@ impl Progress {
         let took = begun.elapsed();
         self.stages.push(Stage { name, millis: took.as_millis() as u64 });
         if self.live {
-            eprint!("\r\x1b[K");
+            say("\r\x1b[K");
         }
         if !self.quiet {
-            eprintln!("  ✓ {name} ({:.1} s)", took.as_secs_f64());
+            say(&format!("  ✓ {name} ({:.1} s)\n", took.as_secs_f64()));
         }
+    }
+
+    /// Says something above the line of the stage that is under way.
+    pub(crate) fn warn(&self, text: &str) {
+        if self.live {
+            say("\r\x1b[K");
+        }
+        say(text);
     }
 
     pub(crate) fn total(&self) -> Duration {
         self.begun.elapsed()
     }
+}
+
+/// Progress that cannot be shown is no failure, least of all one that stops half-way.
+fn say(text: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }

@@ -2,7 +2,11 @@
 //!
 //! What can be watched is watched; what only answers questions is asked again soon.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{
+    future::Future,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, pin_mut};
@@ -39,7 +43,7 @@ pub(crate) async fn nodes(
     progress: &Progress,
 ) -> Result<()> {
     let wanted = plan.nodes.len();
-    watch(Api::<Node>::all(client.clone()), "nodes", progress, |nodes| {
+    watch(Api::<Node>::all(client.clone()), "", "nodes", progress, |nodes| {
         let ready = nodes.iter().filter(|node| is_node_ready(node)).count();
         (ready >= wanted, format!("{ready}/{wanted} ready"))
     })
@@ -95,23 +99,36 @@ async fn established(socket: &Path, wanted: usize) -> Result<()> {
     Ok(())
 }
 
-/// Every pod of the example is ready.
+/// Every pod of the example is ready. Pods of others may never be, and are not waited for.
 pub(crate) async fn pods(client: &Client, progress: &Progress) -> Result<()> {
-    watch(Api::<Pod>::namespaced(client.clone(), "default"), "pods", progress, |pods| {
-        let ready = pods.iter().filter(|pod| is_pod_ready(pod)).count();
+    let api = Api::<Pod>::namespaced(client.clone(), "default");
+    watch(api, "app=echo", "pods", progress, |pods| {
+        let ready = pods.iter().filter(|pod| is_pod_ready(pod, progress.begun_at)).count();
         (ready > 0 && ready == pods.len(), format!("{ready}/{} ready", pods.len()))
     })
     .await
 }
 
-fn is_pod_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| all.iter().any(|one| one.type_ == "Ready" && one.status == "True"))
+/// Ready, and running since this `up` began: the store remembers what was ready before `down`.
+fn is_pod_ready(pod: &Pod, begun: SystemTime) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let is_ready = conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
+    // The API tells whole seconds.
+    let begun = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut containers = status.container_statuses.iter().flatten();
+    is_ready
+        && containers.all(|container| {
+            let running = container.state.as_ref().and_then(|state| state.running.as_ref());
+            let started = running.and_then(|running| running.started_at.as_ref());
+            started.is_some_and(|at| at.0.as_second() >= begun.cast_signed())
+        })
 }
 
-/// Follows all objects of a kind until `done` says so of them.
+/// Follows all objects of a kind with these labels until `done` says so of them.
 async fn watch<K>(
     api: Api<K>,
+    labels: &str,
     what: &str,
     progress: &Progress,
     done: impl Fn(&[std::sync::Arc<K>]) -> (bool, String),
@@ -127,7 +144,8 @@ where
 {
     let (store, writer) = reflector::store();
     // Events rather than objects: that the first list is complete is an event, too.
-    let stream = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
+    let config = watcher::Config::default().labels(labels);
+    let stream = watcher(api, config).default_backoff().reflect(writer);
     pin_mut!(stream);
     let mut last = String::new();
     let follow = async {
@@ -172,5 +190,32 @@ where
             Ok(Err(_not_yet)) => tokio::time::sleep(ASK_AGAIN).await,
             Err(_elapsed) => bail!("{what}: no answer in {} s", TIMEOUT.as_secs()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_was_ready_before_is_not_ready_now() {
+        let pod = |started: &str, ready: &str| -> Pod {
+            serde_json::from_value(json!({"status": {
+                "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [{
+                    "name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                    "state": {"running": {"startedAt": started}},
+                }],
+            }}))
+            .unwrap()
+        };
+        // A fraction of a second before this `up` is the second in which it began.
+        let begun = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000_900);
+        assert!(is_pod_ready(&pod("1970-01-12T13:46:40Z", "True"), begun));
+        assert!(!is_pod_ready(&pod("1970-01-12T13:46:39Z", "True"), begun));
+        assert!(!is_pod_ready(&pod("1970-01-12T13:46:40Z", "False"), begun));
+        assert!(!is_pod_ready(&Pod::default(), begun));
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Result;
 
 use super::{DEFAULT_NAME, plan::ClusterPlan, progress::Progress};
-use crate::{operator::Output, paths::ClusterPaths};
+use crate::{operator::Output, output, paths::ClusterPaths};
 
 pub(crate) fn print(
     plan: &ClusterPlan,
@@ -24,34 +24,38 @@ pub(crate) fn print(
             "stages": progress.stages,
             "totalMillis": progress.total().as_millis() as u64,
         });
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output::print(serde_json::to_string_pretty(&report)?)?;
         return Ok(());
     }
     let name = &plan.name;
-    println!(
-        "\nCluster `{name}` is up after {:.1} s: {} nodes, each a network namespace.\n",
-        progress.total().as_secs_f64(),
-        plan.nodes.len(),
-    );
     let kubectl = format!("kubectl --server=http://127.0.0.1:{}", plan.api_port);
     let viaduct = std::env::current_exe()?;
     let viaduct = viaduct.display();
     let cluster = if name == DEFAULT_NAME { String::new() } else { format!(" --cluster {name}") };
-    println!("Try next:");
-    println!("  {kubectl} get nodes,pods,services -o wide");
-    println!("  {viaduct} status{cluster}");
+    let mut lines = vec![
+        format!(
+            "\nCluster `{name}` is up after {:.1} s: {} nodes, each a network namespace.\n",
+            progress.total().as_secs_f64(),
+            plan.nodes.len(),
+        ),
+        "Try next:".to_owned(),
+        format!("  {kubectl} get nodes,pods,services -o wide"),
+        format!("  {viaduct} status{cluster}"),
+    ];
     for command in ["bgp peers", "routes", "services"] {
-        println!("  {viaduct} {command}{cluster} --node {}", plan.nodes[0].name);
+        lines.push(format!("  {viaduct} {command}{cluster} --node {}", plan.nodes[0].name));
     }
     for vip in vips {
-        let url = format!("http://{}/", SocketAddr::new(*vip, 80));
-        println!("  nsenter --net=/run/netns/{} curl -s {url}", plan.netns("outside"));
+        // Quoted, since some shells take the brackets of an IPv6 address for a pattern.
+        let url = format!("'http://{}/'", SocketAddr::new(*vip, 80));
+        lines.push(format!("  nsenter --net=/run/netns/{} curl -s {url}", plan.netns("outside")));
     }
-    println!("  {viaduct} down --name {name}\n");
-    println!(
+    lines.push(format!("  {viaduct} down --name {name}\n"));
+    lines.push(format!(
         "Logs are in {}, the cluster's state in {}.",
         paths.logs().display(),
         paths.state.display()
-    );
+    ));
+    output::print(lines.join("\n"))?;
     Ok(())
 }

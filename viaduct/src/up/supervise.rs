@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::{plan::ClusterPlan, processes::processes, spawn};
+use super::{failures, plan::ClusterPlan, processes::processes, spawn};
 use crate::paths::{ClusterPaths, write_atomically};
 
 const DELAY_MIN: Duration = Duration::from_millis(50);
@@ -24,6 +24,11 @@ const STEADY: Duration = Duration::from_secs(10);
 /// Runs until it is ended from outside. The children outlive it.
 pub(crate) async fn supervise(name: &str) -> Result<()> {
     let paths = ClusterPaths::new(name)?;
+    // Of its own accord and first of all: whoever started it may be killed at any moment, and `down`
+    // must find it.
+    let cgroup = paths.cgroup.join("supervisor");
+    fs::write(cgroup.join("cgroup.procs"), "0")
+        .with_context(|| format!("enter cgroup {}", cgroup.display()))?;
     let plan: ClusterPlan = serde_json::from_slice(
         &fs::read(paths.plan()).with_context(|| format!("no cluster `{name}` is up here"))?,
     )?;
@@ -34,8 +39,8 @@ pub(crate) async fn supervise(name: &str) -> Result<()> {
     let listener = Arc::new(listener);
     let program = std::env::current_exe().context("find this program's own file")?;
     let mut tasks = JoinSet::new();
-    for spec in processes(&plan, &paths, std::process::id()) {
-        tasks.spawn(keep(program.clone(), spec, paths.pids(), listener.clone()));
+    for spec in processes(&plan, &paths, witness()) {
+        tasks.spawn(keep(program.clone(), spec, paths.clone(), listener.clone()));
     }
     while let Some(ended) = tasks.join_next().await {
         ended?;
@@ -43,18 +48,36 @@ pub(crate) async fn supervise(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// A process by which the server sees the sockets of the namespace of the plain listener. The first
+/// process of the machine is one that never ends, where it stands in the same namespace.
+fn witness() -> u32 {
+    let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let own = std::process::id();
+    if namespace(1).is_some() && namespace(1) == namespace(own) { 1 } else { own }
+}
+
 async fn keep(
     program: PathBuf,
     spec: spawn::ProcessSpec,
-    pids: PathBuf,
+    paths: ClusterPaths,
     listener: Arc<TcpListener>,
 ) {
     let mut delay = DELAY_MIN;
     loop {
         let started = Instant::now();
-        match run_once(&program, &spec, &pids, &listener).await {
-            Ok(status) => warn!(process = spec.name, %status, "ended"),
-            Err(error) => error!(process = spec.name, error = format!("{error:#}"), "not started"),
+        let last = match run_once(&program, &spec, &paths.pids(), &listener).await {
+            Ok(status) => {
+                warn!(process = spec.name, %status, "ended");
+                status.to_string()
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                error!(process = spec.name, error, "not started");
+                error
+            }
+        };
+        if let Err(error) = failures::note(&paths.ended(), &spec.name, last) {
+            warn!(process = spec.name, %error, "not noted");
         }
         if started.elapsed() >= STEADY {
             delay = DELAY_MIN;
@@ -72,7 +95,11 @@ async fn run_once(
 ) -> Result<std::process::ExitStatus> {
     let mut child = spawn::spawn(program, spec, listener)?;
     let pid = child.id().context("the process has ended already")?;
-    write_atomically(&pids.join(&spec.name), pid.to_string().as_bytes(), 0o644)?;
+    // The process runs in either case; a second one beside it would be worse than no pid file.
+    if let Err(error) = write_atomically(&pids.join(&spec.name), pid.to_string().as_bytes(), 0o644)
+    {
+        warn!(process = spec.name, %error, "pid not written");
+    }
     info!(process = spec.name, pid, "started");
     Ok(child.wait().await?)
 }
