@@ -1,5 +1,6 @@
 //! What the API server and people ask a node for: logs, statistics, what runs here.
 
+mod clients;
 pub(crate) mod logs;
 mod routes;
 mod stream;
@@ -42,6 +43,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let router = routes::router(server);
+    let strangers = routes::for_strangers();
     let acceptor = tls.map(TlsAcceptor::from);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     info!(address = ?listener.local_addr().ok(), tls = acceptor.is_some(), "listening");
@@ -59,7 +61,8 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let (router, acceptor, stop) = (router.clone(), acceptor.clone(), stop.clone());
+        let (router, strangers) = (router.clone(), strangers.clone());
+        let (acceptor, stop) = (acceptor.clone(), stop.clone());
         tokio::spawn(async move {
             let _permit = permit;
             match acceptor {
@@ -67,7 +70,12 @@ pub(crate) async fn serve(
                 Some(acceptor) => {
                     let handshake = acceptor.accept(stream);
                     match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-                        Ok(Ok(stream)) => converse(stream, router, stop).await,
+                        Ok(Ok(stream)) => {
+                            let shown = stream.get_ref().1.peer_certificates();
+                            let known = shown.and_then(|chain| chain.first());
+                            let trusted = known.is_some_and(clients::may_ask);
+                            converse(stream, if trusted { router } else { strangers }, stop).await;
+                        }
                         Ok(Err(error)) => debug!(%peer, %error, "TLS"),
                         Err(_elapsed) => debug!(%peer, "TLS handshake took too long"),
                     }
@@ -92,3 +100,6 @@ async fn converse(
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,6 +35,13 @@ pub(super) fn router(server: Server) -> Router {
         .with_state(server)
 }
 
+/// What is told to those who have not shown that they may ask.
+pub(super) fn for_strangers() -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .fallback(|| async { (StatusCode::UNAUTHORIZED, "a client certificate is needed") })
+}
+
 /// As in the API server's `pods/log`; what is not understood is refused.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
