@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::strategy::keep_all_but_status;
 use super::{ALL_VERBS, Kind, Strategy, pod_defaults};
 use crate::validate::quantity::Quantity;
-use crate::{table, validate};
+use crate::{object, table, validate};
 
 pub(super) static POD: Kind = Kind {
     group: "",
@@ -53,6 +53,11 @@ fn prepare_create(pod: &mut Value) {
 /// The class follows from the spec and outlives every status a kubelet writes.
 fn prepare_status_update(new: &mut Value, old: &Value) {
     keep_all_but_status(new, old);
+    // A node could put its pods behind any service.
+    match &old["metadata"]["labels"] {
+        Value::Null => object::unset(new, "labels"),
+        labels => object::set(new, "labels", labels.clone()),
+    }
     if let Some(status) = new.get_mut("status").and_then(Value::as_object_mut) {
         let class = match &old["status"]["qosClass"] {
             Value::String(class) => class.clone(),
@@ -111,6 +116,18 @@ mod tests {
         assert_eq!(qos_class(&spec(same)), "Guaranteed");
         let less = json!({"limits": both, "requests": {"cpu": "1", "memory": "1Mi"}});
         assert_eq!(qos_class(&spec(less)), "Burstable");
+    }
+
+    #[test]
+    fn a_status_changes_no_label() {
+        let old = json!({"metadata": {"name": "p", "labels": {"app": "a"}}, "spec": {}});
+        let mut new = json!({"metadata": {"name": "p", "labels": {"app": "b"},
+                                          "annotations": {"x": "y"}},
+                             "spec": {}, "status": {"phase": "Running"}});
+        POD.prepare_status_update(&mut new, &old);
+        assert_eq!(new["metadata"]["labels"], json!({"app": "a"}));
+        assert_eq!(new["metadata"]["annotations"], json!({"x": "y"}));
+        assert_eq!(new["status"]["phase"], "Running");
     }
 
     #[test]

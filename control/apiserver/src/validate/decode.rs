@@ -61,9 +61,10 @@ pub(crate) fn decode(kind: &Kind, content_type: &str, body: &[u8]) -> Result<Dec
 /// words of a strict decoding error, nulls vanish, quantities take their canonical form.
 ///
 /// # Errors
-/// 400 for a value of another type. The specs of our own kinds are left to validation, which says
+/// 400 for an object of another kind or a value of another type. The specs of our own kinds are left to validation, which says
 /// it with the path, as Kubernetes does for custom resources.
 pub(crate) fn conform(kind: &Kind, object: &mut Value) -> Result<Vec<String>, StatusError> {
+    check_kind(kind, object)?;
     let mut walk = Walk { definitions: definitions(), custom: kind.is_custom(), unknown: vec![] };
     walk.definition(object, kind.definition, None)
         .map_err(|why| StatusError::undecodable(kind, &why))?;

@@ -157,6 +157,10 @@ async fn what_is_wrong_with_a_request_is_said_as_kubernetes_says_it() {
         assert!(answer.message().starts_with(message), "{what}: {}", answer.message());
         assert_eq!(answer.body["kind"], "Status", "{what}");
     }
+    for other in [json!({"kind": "Secret"}), json!({"apiVersion": "v2"})] {
+        let answer = server.patch(&one, &other).await;
+        assert_eq!(answer.code, 400, "a patch makes no object of another kind: {}", answer.body);
+    }
     let xml = server.request(Method::POST, CONFIG_MAPS, "text/xml", "<a/>").await;
     assert_eq!(xml.body["reason"], "UnsupportedMediaType");
     let large = format!("{{\"data\": \"{}\"}}", "x".repeat(4 << 20));
