@@ -18,6 +18,9 @@ const COMPACTED: &str = "compacted";
 const FORMAT: &str = "format";
 /// Of the records below. A file of another format is refused.
 const FORMAT_VERSION: u64 = 1;
+/// Pages of the file kept in memory. Nothing is read from it after the start, so that only what a
+/// transaction changes has to fit; redb's own measure is 1 GiB.
+const CACHE_BYTES: usize = 16 << 20;
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -45,7 +48,10 @@ impl Disk {
             .open(path)
             .map_err(os)?;
         let backend = FileBackend::new(file).map_err(io)?;
-        let database = Database::builder().create_with_backend(backend).map_err(io)?;
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend)
+            .map_err(io)?;
         let disk = Self { database };
         disk.prepare()?;
         if is_new && let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
