@@ -104,7 +104,8 @@ pub(crate) async fn pods(client: &Client, progress: &Progress) -> Result<()> {
     let api = Api::<Pod>::namespaced(client.clone(), "default");
     watch(api, "app=echo", "pods", progress, |pods| {
         let ready = pods.iter().filter(|pod| is_pod_ready(pod, progress.begun_at)).count();
-        (ready > 0 && ready == pods.len(), format!("{ready}/{} ready", pods.len()))
+        let why = pods.iter().find_map(|pod| why_not(pod)).unwrap_or_default();
+        (ready > 0 && ready == pods.len(), format!("{ready}/{} ready{why}", pods.len()))
     })
     .await
 }
@@ -123,6 +124,24 @@ fn is_pod_ready(pod: &Pod, begun: SystemTime) -> bool {
             let started = running.and_then(|running| running.started_at.as_ref());
             started.is_some_and(|at| at.0.as_second() >= begun.cast_signed())
         })
+}
+
+/// What a pod that waits says of it: why it is not placed, or why a container does not start.
+fn why_not(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        // Without a message it waits its turn.
+        Some((waiting.reason.as_deref()?, waiting.message.as_deref()?))
+    });
+    let unplaced = || {
+        let all = status.conditions.iter().flatten();
+        let mut failed = all.filter(|one| one.type_ == "PodScheduled" && one.status == "False");
+        failed.find_map(|one| Some((one.reason.as_deref()?, one.message.as_deref()?)))
+    };
+    let (reason, message) = waiting.or_else(unplaced)?;
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    Some(format!("; {name}: {reason}: {}", message.lines().next().unwrap_or_default()))
 }
 
 /// Follows all objects of a kind with these labels until `done` says so of them.
@@ -217,5 +236,26 @@ mod tests {
         assert!(!is_pod_ready(&pod("1970-01-12T13:46:39Z", "True"), begun));
         assert!(!is_pod_ready(&pod("1970-01-12T13:46:40Z", "False"), begun));
         assert!(!is_pod_ready(&Pod::default(), begun));
+    }
+
+    #[test]
+    fn a_pod_that_waits_says_why() {
+        let pod = |status| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap()
+        };
+        let container = |message: Option<&str>| {
+            let waiting = json!({"reason": "CreateContainerError", "message": message});
+            pod(json!({"containerStatuses": [{
+                "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": waiting},
+            }]}))
+        };
+        let why = why_not(&container(Some("no runc\nat all")));
+        assert_eq!(why.as_deref(), Some("; a: CreateContainerError: no runc"));
+        assert_eq!(why_not(&container(None)), None);
+        let unplaced = pod(json!({"conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "full",
+        }]}));
+        assert_eq!(why_not(&unplaced).as_deref(), Some("; a: Unschedulable: full"));
     }
 }
