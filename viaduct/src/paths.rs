@@ -140,6 +140,19 @@ pub(crate) fn clusters_in(run: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Locks what is made and removed of clusters, until the file is dropped or its process ends: `down`
+/// beside an `up` that has not made everything yet would miss the rest. The folder itself is the
+/// lock, so that none is left lying about.
+pub(crate) fn lock(run: &Path) -> Result<fs::File> {
+    let lock = || {
+        fs::create_dir_all(run)?;
+        let folder = fs::File::open(run)?;
+        folder.lock()?;
+        Ok::<_, io::Error>(folder)
+    };
+    lock().with_context(|| format!("lock {}", run.display()))
+}
+
 /// Makes a folder that root alone may enter, whatever the umask says.
 pub(crate) fn create_private(folder: &Path) -> Result<()> {
     let create = || {
@@ -201,6 +214,17 @@ mod tests {
             assert!(check_name(taken).is_err(), "{taken}");
         }
         assert!(check_name("viaduct").is_ok() && check_name("a-1").is_ok());
+    }
+
+    #[test]
+    fn of_two_that_lock_one_waits() {
+        let folder = std::env::temp_dir().join(format!("viaduct-lock-{}", std::process::id()));
+        let held = lock(&folder).unwrap();
+        let other = fs::File::open(&folder).unwrap();
+        assert!(matches!(other.try_lock(), Err(fs::TryLockError::WouldBlock)));
+        drop(held);
+        other.try_lock().unwrap();
+        fs::remove_dir(&folder).unwrap();
     }
 
     #[test]

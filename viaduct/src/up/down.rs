@@ -22,9 +22,10 @@ pub(crate) fn is_present(paths: &ClusterPaths) -> bool {
 /// Ends every process of the cluster and removes its namespaces, cgroups and folders. What the
 /// server stored is kept, unless `fresh`.
 pub(crate) async fn down(paths: &ClusterPaths, fresh: bool) -> Result<()> {
-    kill_cgroup(&paths.cgroup).await?;
+    let _lock = paths::lock(Path::new(paths::RUN))?;
+    end_processes(&paths.cgroup).await?;
+    // Nobody can be in them any more, nor come into them.
     network::remove(paths)?;
-    remove_cgroup(&paths.cgroup)?;
     for root in paths::cgroup1_roots()? {
         remove_cgroup(&root.join(&paths.cgroup_relative))?;
     }
@@ -36,14 +37,27 @@ pub(crate) async fn down(paths: &ClusterPaths, fresh: bool) -> Result<()> {
     remove_folder(&paths.run)
 }
 
-/// Kills all processes below a folder of cgroup2: the daemons, conmon and the containers alike.
-async fn kill_cgroup(cgroup: &Path) -> Result<()> {
+/// Kills all processes below a folder of cgroup2, the daemons, conmon and the containers alike, and
+/// removes it. A supervisor that was just started may enter it in between, and is killed in turn.
+async fn end_processes(cgroup: &Path) -> Result<()> {
+    let deadline = Instant::now() + END_TIMEOUT;
+    loop {
+        kill_cgroup(cgroup, deadline).await?;
+        match remove_cgroup(cgroup) {
+            Err(_entered) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn kill_cgroup(cgroup: &Path, deadline: Instant) -> Result<()> {
     if !cgroup.exists() {
         return Ok(());
     }
     fs::write(cgroup.join("cgroup.kill"), "1")
         .with_context(|| format!("kill the processes in {}", cgroup.display()))?;
-    let deadline = Instant::now() + END_TIMEOUT;
     while fs::read_to_string(cgroup.join("cgroup.events"))?.contains("populated 1") {
         if Instant::now() > deadline {
             bail!("processes in {} do not end", cgroup.display());

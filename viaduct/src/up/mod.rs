@@ -124,6 +124,7 @@ async fn raise(
     progress: &mut Progress,
 ) -> Result<Vec<IpAddr>> {
     progress.begin("namespaces and links");
+    let lock = paths::lock(Path::new(paths::RUN))?;
     requirements::claim(paths)?;
     if args.fresh && paths.state.exists() {
         fs::remove_dir_all(&paths.state)?;
@@ -134,6 +135,7 @@ async fn raise(
     drop(authority);
     progress.begin("control plane");
     let mut supervisor = start_supervisor(plan, paths)?;
+    drop(lock);
     tokio::select! {
         vips = await_parts(args, plan, paths, progress) => vips,
         why = failures::watch(paths, &mut supervisor) => bail!("{}", why?),

@@ -50,7 +50,6 @@ pub(super) fn check(args: &UpArgs, paths: &ClusterPaths) -> Result<()> {
 
 /// Makes the folder that says that the cluster is up. Of two that want it one gets it.
 pub(super) fn claim(paths: &ClusterPaths) -> Result<()> {
-    fs::create_dir_all(paths::RUN).with_context(|| format!("create {}", paths::RUN))?;
     match fs::create_dir(&paths.run) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => bail!(present(paths)),
         result => result.with_context(|| format!("create {}", paths.run.display())),
