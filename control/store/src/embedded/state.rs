@@ -114,21 +114,24 @@ impl State {
         Ok(())
     }
 
-    /// At most `max` events behind `after` whose key starts with `prefix`, and the revision up to
-    /// which the history has been searched for them.
+    /// At most `max` events behind `after` whose key starts with `prefix`, fewer where these have
+    /// `max_bytes`, and the revision up to which the history has been searched for them.
     pub(super) fn events_after(
         &self,
         prefix: &str,
         after: Revision,
         max: usize,
+        max_bytes: usize,
     ) -> Result<(Vec<Arc<Event>>, Revision), StoreError> {
         self.check(after)?;
         let skip = usize::try_from(after - self.compacted).unwrap_or(usize::MAX);
         let mut found = Vec::new();
+        let mut bytes = 0;
         for event in self.history.range(skip.min(self.history.len())..) {
             if event.key.starts_with(prefix) {
                 found.push(event.clone());
-                if found.len() == max {
+                bytes += event_size(event);
+                if found.len() == max || bytes >= max_bytes {
                     return Ok((found, event.revision));
                 }
             }

@@ -288,6 +288,26 @@ fn a_watcher_that_is_too_slow_is_told_so() {
     });
 }
 
+#[test]
+fn a_watcher_far_behind_is_given_little_at_once_and_all_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path(), options());
+    block_on(async {
+        for n in 0..WINDOW {
+            store.create(&format!("k{n}"), Bytes::from(vec![0; 30_000])).await.unwrap();
+        }
+        let mut watch = store.watch(String::new(), 0).await.unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < WINDOW {
+            let events = watch.next().await.unwrap();
+            assert!(events.len() <= 3, "{}", events.len());
+            seen.extend(events.iter().map(|event| event.revision));
+            assert_eq!(watch.revision(), *seen.last().unwrap());
+        }
+        assert_eq!(seen, (1..=WINDOW as u64).collect::<Vec<_>>());
+    });
+}
+
 /// Polls once: what a watcher does when it is woken and finds nothing.
 async fn futures_poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);

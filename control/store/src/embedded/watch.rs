@@ -9,6 +9,9 @@ use crate::{Answer, Event, Revision, StoreError, Watch};
 
 /// Events handed out at once, so that one watcher far behind does not hold the lock for long.
 const BATCH: usize = 256;
+/// As much as a watcher is given at once, or one event more. Each watcher holds what it was given
+/// until its client has taken it, and there may be many with slow clients.
+const BATCH_BYTES: usize = 64 << 10;
 
 pub(super) struct Cursor {
     /// Weak, so that a watcher left behind does not keep a closed store in memory.
@@ -26,11 +29,12 @@ impl Cursor {
     ) -> Result<Self, StoreError> {
         let newest = shared.newest.subscribe();
         // Only to learn whether `after` can be served.
-        shared
-            .state
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .events_after(&prefix, after, 1)?;
+        shared.state.read().unwrap_or_else(PoisonError::into_inner).events_after(
+            &prefix,
+            after,
+            1,
+            BATCH_BYTES,
+        )?;
         Ok(Self { shared: Arc::downgrade(&shared), newest, prefix, after })
     }
 
@@ -41,7 +45,7 @@ impl Cursor {
             let (events, searched) = {
                 let shared = self.shared.upgrade().ok_or(StoreError::Closed)?;
                 let state = shared.state.read().unwrap_or_else(PoisonError::into_inner);
-                state.events_after(&self.prefix, self.after, BATCH)?
+                state.events_after(&self.prefix, self.after, BATCH, BATCH_BYTES)?
             };
             self.after = searched;
             if !events.is_empty() {
