@@ -56,6 +56,8 @@ async fn bounded<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Re
 fn of_pod(error: kube::Error) -> ApiError {
     match &error {
         kube::Error::Api(status) if matches!(status.code, 404 | 409) => ApiError::Gone,
+        // People read it in an event; the rest of the status is for programs.
+        kube::Error::Api(status) => ApiError::Unavailable(status.message.clone()),
         _ => ApiError::Unavailable(error.to_string()),
     }
 }
