@@ -50,7 +50,8 @@ pub(crate) fn print(
         let url = format!("'http://{}/'", SocketAddr::new(*vip, 80));
         lines.push(format!("  nsenter --net=/run/netns/{} curl -s {url}", plan.netns("outside")));
     }
-    lines.push(format!("  {viaduct} down --name {name}\n"));
+    let named = if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") };
+    lines.push(format!("  {viaduct} down{named}\n"));
     lines.push(format!(
         "Logs are in {}, the cluster's state in {}.",
         paths.logs().display(),
