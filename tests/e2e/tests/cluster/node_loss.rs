@@ -32,7 +32,11 @@ pub(crate) fn cut_off_node(cluster: &Cluster) -> Result<()> {
     })?;
     println!("the node was whole again {:?} after it was joined again", back.elapsed());
     cluster.ready_pods("app=echo", 3)?;
-    answers(cluster)
+    // It announces the virtual IPs as soon as it has its sessions, and hears a moment later what it
+    // has missed: until then what it is sent may go to a backend that is gone.
+    wait_for("every request to be answered again", LIMIT, || answers(cluster))?;
+    println!("every request was answered {:?} after it was joined again", back.elapsed());
+    Ok(())
 }
 
 fn check(cluster: &Cluster, lost: &str, observer: &str, cut: Instant) -> Result<()> {
