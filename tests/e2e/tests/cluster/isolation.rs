@@ -76,6 +76,21 @@ pub(crate) fn no_bgp_from_a_pod(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// A pod sees its own sockets and no other's, neither of the node nor of another pod.
+pub(crate) fn sockets_of_others_are_unseen(cluster: &Cluster) -> Result<()> {
+    for pod in cluster.ready_pods("app=echo", 3)? {
+        let list = ["-Htuln"];
+        let in_pod = cluster.pod_shell(&pod)?.run("ss", &list)?;
+        let foreign: Vec<&str> = in_pod.lines().filter(|line| !line.contains(":8080")).collect();
+        ensure!(foreign.is_empty() && !in_pod.is_empty(), "{} sees {in_pod}", pod.name);
+        let on_node = cluster.host(&pod.node).run("ss", &list)?;
+        ensure!(on_node.contains(":179") && on_node.contains(":10250"), "the node has {on_node}");
+        let unix = cluster.pod_shell(&pod)?.run("ss", &["-Hxl"])?;
+        ensure!(unix.trim().is_empty(), "{} sees unix sockets: {unix}", pod.name);
+    }
+    Ok(())
+}
+
 /// Captures ICMP that reaches a pod.
 struct Capture {
     child: Child,

@@ -35,6 +35,7 @@ const TESTS: &[(&str, Test)] = &[
     ("isolation::api_without_credentials", isolation::api_without_credentials),
     ("isolation::no_bgp_from_a_pod", isolation::no_bgp_from_a_pod),
     ("isolation::source_address_is_verified", isolation::source_address_is_verified),
+    ("isolation::sockets_of_others_are_unseen", isolation::sockets_of_others_are_unseen),
     ("kubectl::everyday_commands", kubectl::everyday_commands),
     ("kubectl::wrong_manifests", kubectl::wrong_manifests),
     ("node_loss::cut_off_node", node_loss::cut_off_node),

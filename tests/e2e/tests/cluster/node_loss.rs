@@ -34,7 +34,7 @@ pub(crate) fn cut_off_node(cluster: &Cluster) -> Result<()> {
     cluster.ready_pods("app=echo", 3)?;
     // It announces the virtual IPs as soon as it has its sessions, and hears a moment later what it
     // has missed: until then what it is sent may go to a backend that is gone.
-    wait_for("every request to be answered again", LIMIT, || answers(cluster))?;
+    wait_for("every request to be answered again", LIMIT, || answers(cluster, observer))?;
     println!("every request was answered {:?} after it was joined again", back.elapsed());
     Ok(())
 }
@@ -54,7 +54,7 @@ fn check(cluster: &Cluster, lost: &str, observer: &str, cut: Instant) -> Result<
         Ok(())
     })?;
     println!("its pods were started elsewhere {:?} after the cut", cut.elapsed());
-    wait_for("the services to answer from the others only", LIMIT, || answers(cluster))?;
+    wait_for("the services to answer from the others only", LIMIT, || answers(cluster, observer))?;
     println!("every request was answered {:?} after the cut", cut.elapsed());
     Ok(())
 }
@@ -72,9 +72,9 @@ fn routes_of(cluster: &Cluster, node: &str, observer: &str) -> Result<usize> {
     Ok(own.filter(|block| block["spec"]["cidr"].as_str().is_some_and(routed)).count())
 }
 
-fn answers(cluster: &Cluster) -> Result<()> {
+/// Every service answers every request of a node and of `outside`.
+fn answers(cluster: &Cluster, node: &str) -> Result<()> {
     let (cluster_ips, vips, _) = cluster.service("echo")?;
-    let node = &cluster.nodes[0];
     for ip in cluster_ips {
         let url = format!("http://{}/", socket(ip, 80));
         cluster.host(node).ask("get", &url, REQUESTS / 3)?.none_lost(&url)?;

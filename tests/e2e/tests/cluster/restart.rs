@@ -1,13 +1,18 @@
 //! A daemon that is killed and started again is noticed by nobody.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
+    net::IpAddr,
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use viaduct_lab::{Cluster, Load, repeat, wait_for};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use viaduct_lab::{Cluster, Load, Shell, repeat, wait_for};
 
 use crate::routing::socket;
 
@@ -18,6 +23,44 @@ const BACK: Duration = Duration::from_secs(30);
 /// Traffic of every kind, while something is done to the cluster.
 struct Traffic {
     loads: Vec<(String, Load)>,
+    pings: Vec<Ping>,
+}
+
+/// `ping` from one pod to another, until it is stopped.
+struct Ping {
+    target: String,
+    child: Child,
+}
+
+impl Ping {
+    fn start(shell: &Shell, target: IpAddr) -> Result<Self> {
+        let target = target.to_string();
+        let child = shell
+            .command("ping")
+            .args(["-n", "-q", "-i", "0.02", &target])
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("start ping")?;
+        Ok(Self { target, child })
+    }
+
+    /// Its end; the number of echoes, none of which may be missing.
+    fn stop(mut self) -> Result<usize> {
+        // SIGINT makes it print its summary.
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT)?;
+        let mut text = String::new();
+        self.child.stdout.take().context("no output")?.read_to_string(&mut text)?;
+        self.child.wait()?;
+        let summary = text.lines().find(|line| line.contains("packets transmitted"));
+        let summary = summary.with_context(|| format!("ping printed: {text}"))?;
+        let count = |at: usize| -> Result<usize> {
+            Ok(summary.split(' ').nth(at).context("no summary")?.parse()?)
+        };
+        let (sent, received) = (count(0)?, count(3)?);
+        // The last may be on its way.
+        ensure!(received > 0 && received + 1 >= sent, "ping {}: {summary}", self.target);
+        Ok(received)
+    }
 }
 
 impl Traffic {
@@ -34,8 +77,10 @@ impl Traffic {
             loads.push((format!("{what} {target}"), Load::start(shell, &arguments)?));
             Ok(())
         };
+        let mut pings = Vec::new();
         for v6 in [false, true] {
             let peer = pods[1].address(v6)?;
+            pings.push(Ping::start(&pod, peer)?);
             start("pod → pod", &pod, "get", format!("http://{}/", socket(peer, 8080)))?;
         }
         for ip in cluster_ips {
@@ -45,7 +90,7 @@ impl Traffic {
         for vip in vips {
             start("outside → VIP", &outside, "get", format!("http://{}/", socket(vip, 80)))?;
         }
-        let traffic = Self { loads };
+        let traffic = Self { loads, pings };
         traffic.flows()?;
         Ok(traffic)
     }
@@ -71,8 +116,22 @@ impl Traffic {
             lost.extend(outcome.none_lost(&what).err().map(|error| error.to_string()));
             sent += outcome.sent();
         }
+        for ping in self.pings {
+            match ping.stop() {
+                Ok(received) => sent += received,
+                Err(error) => lost.push(error.to_string()),
+            }
+        }
         ensure!(lost.is_empty(), "{}", lost.join("\n"));
         Ok(sent)
+    }
+}
+
+impl Drop for Ping {
+    fn drop(&mut self) {
+        // A test that fails leaves no ping behind; one that has ended is not there to be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
