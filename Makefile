@@ -76,7 +76,7 @@ vm:
 	@$(SUDO) xtask/deps.sh vm
 	@$(SUDO) cargo xtask vm
 
-bench-up: deps build
+bench-up: deps-test build
 	@$(SUDO) bench/up.sh
 
 clean:

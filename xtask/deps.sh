@@ -7,10 +7,10 @@ declare -A groups=(
   # What a cluster needs.
   [run]="iproute2 nftables runc conmon util-linux ca-certificates gcc libc6-dev"
   # The other makers' daemons, and the tools that tests look through.
-  [test]="bird2 iputils-ping curl jq procps tcpdump"
+  [test]="bird2 iputils-ping curl jq procps tcpdump bpftool"
   # The BPF object is committed; its toolchain is needed only to rebuild it.
   [ebpf]="rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev bpftool"
-  [vm]="qemu-system-x86 busybox-static cpio gzip"
+  [vm]="qemu-system-x86 busybox-static cpio gzip xz-utils"
 )
 
 missing=()
