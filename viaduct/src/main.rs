@@ -7,6 +7,7 @@ mod logging;
 mod node;
 mod operator;
 mod output;
+mod passed;
 mod paths;
 mod programs;
 mod router;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 use viaduct_net::Prefix;
 
-use crate::{kubeclient, paths, shutdown, tls, up};
+use crate::{kubeclient, passed, paths, shutdown, tls};
 
 #[derive(Args)]
 pub(crate) struct ServerArgs {
@@ -102,7 +102,7 @@ async fn control(client: kube::Client, config: ControllersConfig, stop: Cancella
 
 fn plain_listener(address: Option<SocketAddr>, passed: bool) -> Result<Option<TcpListener>> {
     if passed {
-        return up::passed_listener().map(Some);
+        return passed::listener(passed::API).map(Some);
     }
     let bind =
         |address| TcpListener::bind(address).with_context(|| format!("--plain-listen {address}"));

@@ -26,7 +26,6 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use kube::Client;
 pub(crate) use objects::api_resource;
-pub(crate) use spawn::passed_listener;
 pub(crate) use supervise::supervise;
 
 use self::{pki::Authority, plan::ClusterPlan, progress::Progress};

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::Path};
 use super::{
     network::UPLINK,
     plan::{ClusterPlan, Host},
-    spawn::ProcessSpec,
+    spawn::{HeldSockets, ProcessSpec},
 };
 use crate::paths::ClusterPaths;
 
@@ -71,7 +71,7 @@ fn spec(
         netns: Path::new("/run/netns").join(plan.netns(host)),
         mount_namespace: None,
         cgroup: paths.cgroup.join(host).join("daemons"),
-        takes_listener: false,
+        sockets: HeldSockets::None,
     }
 }
 
@@ -95,7 +95,7 @@ fn server(plan: &ClusterPlan, paths: &ClusterPaths, witness: u32) -> ProcessSpec
         arguments = arguments.option("service-cidr", cidr);
     }
     ProcessSpec {
-        takes_listener: true,
+        sockets: HeldSockets::Api,
         ..spec(plan, paths, &plan.control.name, "server", arguments)
     }
 }

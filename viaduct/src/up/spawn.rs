@@ -4,18 +4,19 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    net::TcpListener,
-    os::fd::{AsRawFd, FromRawFd, RawFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     path::PathBuf,
     process::Stdio,
 };
 
 use anyhow::{Context, Result};
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    sched::{CloneFlags, setns},
+};
 use tokio::process::{Child, Command};
 
-/// The descriptor at which a process finds a socket that was opened for it.
-const PASSED_FD: RawFd = 3;
+use crate::passed::{COUNT_VARIABLE, FIRST, NAMES_VARIABLE};
 
 /// A process of the cluster: what is run, and where.
 #[derive(Clone, Debug)]
@@ -28,17 +29,25 @@ pub(crate) struct ProcessSpec {
     /// A folder of cgroup2, made if it is not there.
     pub cgroup: PathBuf,
     pub log: PathBuf,
-    /// Whether the process is given the listener of the host's loopback.
-    pub takes_listener: bool,
+    /// The sockets that are held for it while it is not there.
+    pub sockets: HeldSockets,
 }
+
+/// Which sockets the supervisor opens for a process and passes to each that takes its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum HeldSockets {
+    #[default]
+    None,
+    /// The listener of the plain API, on the loopback of the host.
+    Api,
+}
+
+/// A descriptor of the supervisor, and the name under which a process takes it.
+pub(crate) type Passed = (&'static str, OwnedFd);
 
 /// Starts `program` as `spec` says. The child has a session of its own, so that neither a signal
 /// of a terminal nor the end of its parent reaches it.
-pub(crate) fn spawn(
-    program: &PathBuf,
-    spec: &ProcessSpec,
-    listener: &TcpListener,
-) -> Result<Child> {
+pub(crate) fn spawn(program: &PathBuf, spec: &ProcessSpec, passed: &[Passed]) -> Result<Child> {
     std::fs::create_dir_all(&spec.cgroup)
         .with_context(|| format!("create cgroup {}", spec.cgroup.display()))?;
     let open = |path: &PathBuf| {
@@ -55,7 +64,15 @@ pub(crate) fn spawn(
         .create(true)
         .open(&spec.log)
         .with_context(|| format!("open log {}", spec.log.display()))?;
-    let passed = spec.takes_listener.then(|| listener.as_raw_fd());
+    // Copies out of the way of the numbers they are to have: none is overwritten by another.
+    let first_free = FIRST + passed.len() as RawFd;
+    let copy = |(name, fd): &Passed| -> Result<OwnedFd> {
+        let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(first_free))
+            .with_context(|| format!("copy a descriptor of `{name}`"))?;
+        // SAFETY: the kernel has just made it, and nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+    };
+    let descriptors = passed.iter().map(copy).collect::<Result<Vec<OwnedFd>>>()?;
 
     let mut command = Command::new(program);
     command
@@ -64,8 +81,12 @@ pub(crate) fn spawn(
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
+    if !passed.is_empty() {
+        let names: Vec<&str> = passed.iter().map(|(name, _)| *name).collect();
+        command.env(COUNT_VARIABLE, names.len().to_string()).env(NAMES_VARIABLE, names.join(":"));
+    }
     // SAFETY: the closure runs in the child between fork and exec and makes system calls only; the
-    // descriptors it uses are owned by it and stay open until then.
+    // descriptors it uses are owned by it or by the caller, and stay open until then.
     unsafe {
         command.pre_exec(move || {
             nix::unistd::setsid()?;
@@ -74,32 +95,20 @@ pub(crate) fn spawn(
             if let Some(mount_namespace) = &mount_namespace {
                 setns(mount_namespace, CloneFlags::CLONE_NEWNS)?;
             }
-            if let Some(fd) = passed {
-                pass(fd)?;
-            }
-            Ok(())
+            pass(&descriptors)
         });
     }
     command.spawn().with_context(|| format!("start {}", spec.name))
 }
 
-/// Leaves `fd` open at [`PASSED_FD`] over exec.
-fn pass(fd: RawFd) -> io::Result<()> {
-    // SAFETY: plain system calls on descriptors of this process, which is about to exec. dup2 onto
-    // itself would keep close-on-exec, so that flag is cleared by hand in either case.
-    let done =
-        unsafe { libc::dup2(fd, PASSED_FD) >= 0 && libc::fcntl(PASSED_FD, libc::F_SETFD, 0) >= 0 };
-    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// The listener that this process was given by [`spawn`].
-pub(crate) fn passed_listener() -> Result<TcpListener> {
-    nix::fcntl::fcntl(
-        // SAFETY: the descriptor is only looked at; that it is open is what the call finds out.
-        unsafe { std::os::fd::BorrowedFd::borrow_raw(PASSED_FD) },
-        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
-    )
-    .context("no listener was passed to this process")?;
-    // SAFETY: it is open, and nothing else in this process owns it.
-    Ok(unsafe { TcpListener::from_raw_fd(PASSED_FD) })
+/// Leaves the descriptors open over exec, one after another from [`FIRST`] on. None of them has one
+/// of those numbers already.
+fn pass(descriptors: &[OwnedFd]) -> io::Result<()> {
+    for (target, fd) in (FIRST..).zip(descriptors) {
+        // SAFETY: a plain system call on descriptors of this process, which is about to exec.
+        if unsafe { libc::dup2(fd.as_raw_fd(), target) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }

@@ -5,7 +5,6 @@ use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,8 +12,16 @@ use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::{failures, plan::ClusterPlan, processes::processes, spawn};
-use crate::paths::{ClusterPaths, write_atomically};
+use super::{
+    failures,
+    plan::ClusterPlan,
+    processes::processes,
+    spawn::{self, HeldSockets},
+};
+use crate::{
+    passed,
+    paths::{ClusterPaths, write_atomically},
+};
 
 const DELAY_MIN: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(5);
@@ -36,11 +43,11 @@ pub(crate) async fn supervise(name: &str) -> Result<()> {
     // is being started again instead of being refused.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, plan.api_port))
         .with_context(|| format!("listen on 127.0.0.1:{}", plan.api_port))?;
-    let listener = Arc::new(listener);
     let program = std::env::current_exe().context("find this program's own file")?;
     let mut tasks = JoinSet::new();
     for spec in processes(&plan, &paths, witness()) {
-        tasks.spawn(keep(program.clone(), spec, paths.clone(), listener.clone()));
+        let passed = held(&spec.sockets, &listener)?;
+        tasks.spawn(keep(program.clone(), spec, paths.clone(), passed));
     }
     while let Some(ended) = tasks.join_next().await {
         ended?;
@@ -56,16 +63,24 @@ fn witness() -> u32 {
     if namespace(1).is_some() && namespace(1) == namespace(own) { 1 } else { own }
 }
 
+/// The sockets that stay open here while the process they are for is not there.
+fn held(sockets: &HeldSockets, api: &TcpListener) -> Result<Vec<spawn::Passed>> {
+    match sockets {
+        HeldSockets::None => Ok(Vec::new()),
+        HeldSockets::Api => Ok(vec![(passed::API, api.try_clone()?.into())]),
+    }
+}
+
 async fn keep(
     program: PathBuf,
     spec: spawn::ProcessSpec,
     paths: ClusterPaths,
-    listener: Arc<TcpListener>,
+    passed: Vec<spawn::Passed>,
 ) {
     let mut delay = DELAY_MIN;
     loop {
         let started = Instant::now();
-        let last = match run_once(&program, &spec, &paths.pids(), &listener).await {
+        let last = match run_once(&program, &spec, &paths.pids(), &passed).await {
             Ok(status) => {
                 warn!(process = spec.name, %status, "ended");
                 status.to_string()
@@ -91,9 +106,9 @@ async fn run_once(
     program: &PathBuf,
     spec: &spawn::ProcessSpec,
     pids: &Path,
-    listener: &TcpListener,
+    passed: &[spawn::Passed],
 ) -> Result<std::process::ExitStatus> {
-    let mut child = spawn::spawn(program, spec, listener)?;
+    let mut child = spawn::spawn(program, spec, passed)?;
     let pid = child.id().context("the process has ended already")?;
     // The process runs in either case; a second one beside it would be worse than no pid file.
     if let Err(error) = write_atomically(&pids.join(&spec.name), pid.to_string().as_bytes(), 0o644)
