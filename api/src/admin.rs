@@ -7,12 +7,33 @@
 //! | `GET /v1/bgp/routes` | `Vec<`[`BgpPath`]`>` |
 //! | `GET /v1/routes` | `Vec<`[`FibRoute`]`>` |
 //! | `GET /v1/services` | `Vec<`[`ServiceStatus`]`>` |
+//! | `GET /v1/services/withdrawn?address=A&wait=MS` | [`Withdrawal`] |
+//! | `GET /v1/nodes` | `Vec<`[`NodeEndpoint`]`>` |
 //! | `GET /metrics` | Prometheus text |
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use viaduct_net::{Family, NextHop, OriginSource, Prefix, RouterId};
+
+/// The path at which one asks whether addresses have left the services.
+pub const WITHDRAWN_PATH: &str = "v1/services/withdrawn";
+
+/// What only reads, without the leading slash: a node's kubelet hands these on to the API server.
+pub const READ_PATHS: [&str; 8] = [
+    "v1/status",
+    "v1/bgp/peers",
+    "v1/bgp/routes",
+    "v1/routes",
+    "v1/services",
+    WITHDRAWN_PATH,
+    "v1/nodes",
+    "metrics",
+];
+
+/// Addresses of one question about [`Withdrawal`], and how long its answer may be waited for.
+pub const WITHDRAWN_ADDRESSES_MAX: usize = 16;
+pub const WITHDRAWN_WAIT_MILLIS_MAX: u64 = 10_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -123,4 +144,26 @@ pub struct BackendStatus {
     pub id: u32,
     /// `active`, `terminating` or `unready`.
     pub state: String,
+}
+
+/// What the services of a node make of some addresses: the answer comes as soon as they are
+/// withdrawn, or else when the time of the question is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Withdrawal {
+    /// Some service has an endpoint at one of them, or not all services are known.
+    pub endpoint: bool,
+    /// New flows of this node go to none of them: so the maps stand.
+    pub withdrawn: bool,
+}
+
+/// A node of the cluster as this one knows it, and where its kubelet listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeEndpoint {
+    pub name: String,
+    pub addresses: Vec<IpAddr>,
+    /// `None` where it has no kubelet that says so.
+    pub kubelet_port: Option<u16>,
+    pub ready: bool,
 }

@@ -14,11 +14,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use viaduct_api::admin::ServiceStatus;
+use viaduct_api::admin::{ServiceStatus, Withdrawal};
 
 use crate::{
     Config, Pods, SpawnError, attachments::Attachments, counters::Counters,
-    kernel_maps::KernelMaps, status,
+    kernel_maps::KernelMaps, status, waiters::Waiters,
 };
 
 /// After a failed write or attachment. At least [`Balancer::grace`], so that nobody reads what a
@@ -30,6 +30,12 @@ const _: () = assert!(RETRY.as_nanos() >= Balancer::grace().as_nanos());
 pub(crate) enum Query {
     Services(oneshot::Sender<Vec<ServiceStatus>>),
     Problems(oneshot::Sender<Vec<String>>),
+    /// Answered when no new flow goes to the addresses any more, or `at_once`.
+    Withdrawn {
+        addresses: BTreeSet<IpAddr>,
+        at_once: bool,
+        reply: oneshot::Sender<Withdrawal>,
+    },
 }
 
 pub(crate) struct Daemon {
@@ -42,6 +48,7 @@ pub(crate) struct Daemon {
     snapshot: Arc<Snapshot>,
     desired: Desired,
     problems: Vec<Problem>,
+    waiters: Waiters,
     pods: Arc<Pods>,
     vips: watch::Sender<BTreeSet<IpAddr>>,
     counters: Arc<Counters>,
@@ -76,6 +83,7 @@ impl Daemon {
             snapshot: Arc::default(),
             desired: Desired::default(),
             problems: Vec::new(),
+            waiters: Waiters::default(),
             pods: Arc::default(),
             vips,
             counters,
@@ -176,6 +184,7 @@ impl Daemon {
             self.retry_maps = Some(Instant::now() + RETRY);
             return false;
         }
+        self.answer_waiters();
         // Announced only once it can be served.
         self.vips.send_if_modified(|vips| {
             let differs = *vips != self.desired.vips;
@@ -238,8 +247,37 @@ impl Daemon {
         }
     }
 
-    fn answer(&self, query: Query) {
+    /// Tells those who wait for addresses to be withdrawn, as soon as the maps are written.
+    fn answer_waiters(&mut self) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let Some(flows) = self.balancer.as_ref().map(Balancer::flow_addresses) else { return };
+        let desired = &self.desired;
+        self.waiters.answer(|addresses| withdrawal(desired, &flows, addresses));
+    }
+
+    fn withdrawal(&self, addresses: &BTreeSet<IpAddr>) -> Withdrawal {
+        match &self.balancer {
+            Some(balancer) if self.snapshot.complete => {
+                withdrawal(&self.desired, &balancer.flow_addresses(), addresses)
+            }
+            // What is in the maps, or is to be, is not known.
+            _ => Withdrawal { endpoint: true, withdrawn: false },
+        }
+    }
+
+    fn answer(&mut self, query: Query) {
         match query {
+            Query::Withdrawn { addresses, at_once, reply } => {
+                let found = self.withdrawal(&addresses);
+                if at_once || found.withdrawn {
+                    // Nobody waits where it fails.
+                    let _ = reply.send(found);
+                } else {
+                    self.waiters.add(addresses, reply);
+                }
+            }
             Query::Services(reply) => {
                 let rows = self
                     .balancer
@@ -258,6 +296,18 @@ impl Daemon {
                 drop(reply.send(texts));
             }
         }
+    }
+}
+
+/// Neither do the maps send new flows there, nor are they to.
+fn withdrawal(
+    desired: &Desired,
+    flows: &BTreeSet<IpAddr>,
+    addresses: &BTreeSet<IpAddr>,
+) -> Withdrawal {
+    Withdrawal {
+        endpoint: desired.has_endpoint(addresses),
+        withdrawn: flows.is_disjoint(addresses) && !desired.sends_flows_to(addresses),
     }
 }
 

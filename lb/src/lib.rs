@@ -10,6 +10,7 @@ mod counters;
 mod daemon;
 mod kernel_maps;
 mod status;
+mod waiters;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +28,7 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
-use viaduct_api::admin::ServiceStatus;
+use viaduct_api::admin::{ServiceStatus, Withdrawal};
 use viaduct_net::Prefix;
 
 pub use counters::{CounterValues, UPDATE_BUCKETS};
@@ -155,6 +156,27 @@ impl Handle {
     /// Every service with what it leads to, sorted; empty after the end.
     pub async fn services(&self) -> Vec<ServiceStatus> {
         self.ask(Query::Services).await
+    }
+
+    /// Waits until new flows go to none of the addresses, as the maps stand, and at most for so
+    /// long; the answer is how it is then.
+    pub async fn withdrawn(&self, addresses: BTreeSet<IpAddr>, wait: Duration) -> Withdrawal {
+        let (reply, answer) = oneshot::channel();
+        let question = Query::Withdrawn { addresses: addresses.clone(), at_once: false, reply };
+        if !wait.is_zero()
+            && self.queries.send(question).await.is_ok()
+            && let Ok(Ok(withdrawal)) = tokio::time::timeout(wait, answer).await
+        {
+            return withdrawal;
+        }
+        let (reply, answer) = oneshot::channel();
+        let question = Query::Withdrawn { addresses, at_once: true, reply };
+        // After the end nobody knows.
+        let unknown = Withdrawal { endpoint: true, withdrawn: false };
+        match self.queries.send(question).await {
+            Ok(()) => answer.await.unwrap_or(unknown),
+            Err(_ended) => unknown,
+        }
     }
 
     /// What keeps the maps from being what they should be, in words.

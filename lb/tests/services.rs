@@ -175,6 +175,53 @@ fn sockets_follow_the_services() {
     assert!(running.handle.counters().last_update > Duration::ZERO);
 }
 
+/// Whoever waits for an endpoint to leave the services hears of it once the maps are written, and
+/// at the end of his time where it stays because there is no other.
+#[test]
+fn an_endpoint_is_withdrawn_when_new_flows_go_elsewhere() {
+    let host = Host::enter();
+    serve(&host);
+    let running = Running::start(&host, &["lo"]);
+    let of = |addresses: &[&str]| addresses.iter().copied().map(ip).collect::<BTreeSet<IpAddr>>();
+    let ask_of = |addresses: &[&str], wait| {
+        running.runtime.block_on(running.handle.withdrawn(of(addresses), wait))
+    };
+    let found = ask_of(&["192.0.2.9"], Duration::ZERO);
+    assert!(found.endpoint && !found.withdrawn, "not all services are known yet: {found:?}");
+    running.set(snapshot(all_ready()));
+    let found = ask_of(&["192.0.2.9"], Duration::ZERO);
+    assert!(!found.endpoint && found.withdrawn, "{found:?}");
+    let both = [FOUR[0], SIX[0]];
+    let found = ask_of(&both, Duration::from_millis(50));
+    assert!(found.endpoint && !found.withdrawn, "{found:?}");
+
+    let handle = running.handle.clone();
+    let addresses = of(&both);
+    let wait = running
+        .runtime
+        .spawn(async move { handle.withdrawn(addresses, Duration::from_secs(60)).await });
+    // One of the two does not do.
+    let terminating = |endpoint: &mut Endpoint| {
+        endpoint.ready = false;
+        endpoint.terminating = true;
+    };
+    let mut endpoints = all_ready();
+    terminating(&mut endpoints[0]);
+    running.set(snapshot(endpoints.clone()));
+    running.runtime.block_on(async { tokio::task::yield_now().await });
+    assert!(!wait.is_finished());
+    terminating(&mut endpoints[3]);
+    running.services.send_replace(snapshot(endpoints.clone()));
+    let found = running.runtime.block_on(wait).unwrap();
+    assert!(found.endpoint && found.withdrawn, "{found:?}");
+    assert!(!askers(CLUSTER_IPS[0], 80, 30).contains(FOUR[0]));
+
+    endpoints.iter_mut().for_each(terminating);
+    running.set(snapshot(endpoints));
+    let found = ask_of(&both, Duration::from_millis(50));
+    assert!(!found.withdrawn, "the last ones are used while they serve: {found:?}");
+}
+
 #[test]
 fn services_outlive_the_daemon_and_its_successor_writes_nothing() {
     let host = Host::enter();

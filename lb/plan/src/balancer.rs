@@ -100,7 +100,7 @@ impl Balancer {
         work.enter_backends(desired);
         work.put_services(desired);
         work.put_addresses(desired);
-        let named = work.named_backends();
+        let named = work.balancer.named_backends();
         work.drain_backends(desired, &named);
         work.retire(desired, &named);
         let mut plan = work.plan;
@@ -130,6 +130,13 @@ impl Balancer {
         self.held == *contents
     }
 
+    /// The addresses that the maps, as they stand, send new flows to.
+    pub fn flow_addresses(&self) -> BTreeSet<IpAddr> {
+        let named = self.named_backends();
+        let values = named.iter().filter_map(|id| self.held.backends.get(id));
+        values.map(|value| key_of(value).ip()).collect()
+    }
+
     /// Frontends and backends that the maps hold.
     pub fn sizes(&self) -> (usize, usize) {
         (self.held.services.len(), self.held.backends.len())
@@ -142,6 +149,12 @@ impl Balancer {
     fn named_tables(&self) -> BTreeSet<u32> {
         let tables = self.held.services.values().filter(|value| value.length > 0);
         tables.map(|value| value.offset).collect()
+    }
+
+    fn named_backends(&self) -> BTreeSet<u32> {
+        let tables = self.named_tables();
+        let ids = tables.iter().filter_map(|offset| self.members.get(offset));
+        ids.flat_map(|ids| ids.iter().copied()).collect()
     }
 }
 
@@ -335,12 +348,6 @@ impl Work<'_> {
         for operation in drained.collect::<Vec<_>>() {
             self.push(operation);
         }
-    }
-
-    fn named_backends(&self) -> BTreeSet<u32> {
-        let tables = self.balancer.named_tables();
-        let ids = tables.iter().filter_map(|offset| self.balancer.members.get(offset));
-        ids.flat_map(|ids| ids.iter().copied()).collect()
     }
 
     /// Sets a time for what nothing names, and takes it back where something does again.

@@ -102,6 +102,18 @@ pub struct Desired {
     pub(crate) backends: BTreeMap<BackendKey, BackendNeed>,
 }
 
+impl Desired {
+    /// Whether some service has an endpoint at one of the addresses, whatever its state.
+    pub fn has_endpoint(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+        self.backends.keys().any(|key| addresses.contains(&key.ip()))
+    }
+
+    /// Whether new flows are to go to one of the addresses.
+    pub fn sends_flows_to(&self, addresses: &BTreeSet<IpAddr>) -> bool {
+        self.backends.iter().any(|(key, need)| need.takes_flows && addresses.contains(&key.ip()))
+    }
+}
+
 /// Works out the frontends of every service for one node.
 ///
 /// Clients inside the cluster reach node ports and VIPs whatever `externalTrafficPolicy` says, as
