@@ -37,6 +37,10 @@ pub(crate) struct KubeletArgs {
     /// The socket at which `viaduct node` answers the CNI plugin.
     #[arg(long, default_value = "/run/viaduct/cni.sock")]
     cni_socket: PathBuf,
+    /// The admin socket of `viaduct node`: pods end once it has taken them out of the services, and
+    /// the API server asks it through this kubelet.
+    #[arg(long, value_name = "SOCKET", default_value = "/run/viaduct/admin.sock")]
+    network_socket: PathBuf,
     /// Certificate of the port at which the API server asks for logs, in PEM.
     #[arg(long, value_name = "FILE")]
     tls_cert: PathBuf,
@@ -66,6 +70,8 @@ pub(crate) async fn run(args: KubeletArgs) -> Result<()> {
     config.node_addresses = args.node_ips;
     config.cgroup_parent = args.cgroup_parent.display().to_string();
     config.tls = Some(Arc::new(tls::server(&args.tls_cert, &args.tls_key, &args.client_ca)?));
+    config.peer_tls = Some(Arc::new(tls::client(&args.tls_cert, &args.tls_key, &args.client_ca)?));
+    config.network_socket = Some(args.network_socket);
     config.lease_duration = Duration::from_secs(args.lease_secs);
     config.cni = Some(CniConfig {
         plugin: cni_plugin(&args.state_dir)?,

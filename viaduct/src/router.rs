@@ -88,6 +88,7 @@ pub(crate) async fn run(args: RouterArgs) -> Result<()> {
         vrouter,
         pods: None,
         services: None,
+        view: watch::channel(None).1,
         blocks: watch::channel(BTreeSet::new()).1,
         problems: watch::channel(Vec::new()).1,
         process: Process::new(),

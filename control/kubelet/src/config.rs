@@ -35,6 +35,11 @@ pub struct KubeletConfig {
     pub listen: SocketAddr,
     /// TLS for `listen`; plain HTTP without.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The admin socket of the node's network daemon; without it nobody is asked whether a pod has
+    /// left the services before it ends.
+    pub network_socket: Option<PathBuf>,
+    /// TLS towards the kubelets of other nodes, with this node's certificate; plain HTTP without.
+    pub peer_tls: Option<Arc<rustls::ClientConfig>>,
     /// What the node offers; everything that the machine has where it is `None`.
     pub capacity: Option<Capacity>,
     pub lease_duration: Duration,
@@ -91,6 +96,8 @@ impl KubeletConfig {
             conmon: PathBuf::from("/usr/bin/conmon"),
             listen: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), PORT_DEFAULT),
             tls: None,
+            network_socket: None,
+            peer_tls: None,
             capacity: None,
             lease_duration: Duration::from_secs(40),
             cluster_dns: Vec::new(),

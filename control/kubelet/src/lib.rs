@@ -14,6 +14,7 @@ mod http;
 pub mod image;
 mod kube_api;
 mod kubelet;
+mod network;
 mod node;
 mod pod;
 mod quantity;

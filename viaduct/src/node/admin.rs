@@ -18,10 +18,16 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use viaduct_api::admin::{BgpPath, FibRoute, NodeStatus, PeerStatus, ServiceStatus};
+use viaduct_api::admin::{
+    BgpPath, FibRoute, NodeStatus, PeerStatus, ServiceStatus, WITHDRAWN_PATH,
+};
 use viaduct_net::{Prefix, RouterId};
 
-use super::metrics::{self, Process};
+use super::{
+    cache::View,
+    metrics::{self, Process},
+    withdrawal,
+};
 use crate::operator::admin::socket_in;
 
 /// The parts of a daemon, to be asked.
@@ -35,12 +41,14 @@ pub(crate) struct State {
     /// A router alone has neither pods nor services.
     pub pods: Option<vrouter_cni::PodNetwork>,
     pub services: Option<lb::Handle>,
+    /// What the API says; never for a router.
+    pub view: watch::Receiver<Option<Arc<View>>>,
     pub blocks: watch::Receiver<BTreeSet<Prefix>>,
     pub problems: watch::Receiver<Vec<String>>,
     pub process: Process,
 }
 
-type Shared = Extract<Arc<State>>;
+pub(super) type Shared = Extract<Arc<State>>;
 
 /// A part has ended, which the daemon does not outlive for long.
 struct Failure(String);
@@ -67,6 +75,8 @@ pub(crate) async fn serve(run_dir: &Path, state: State, stop: CancellationToken)
         .route("/v1/bgp/routes", get(paths))
         .route("/v1/routes", get(routes))
         .route("/v1/services", get(services))
+        .route(&format!("/{WITHDRAWN_PATH}"), get(withdrawal::withdrawn))
+        .route("/v1/nodes", get(withdrawal::nodes))
         .route("/metrics", get(prometheus))
         .with_state(Arc::new(state));
     axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await?;

@@ -9,6 +9,7 @@ pub(crate) mod generation;
 mod inputs;
 pub(crate) mod metrics;
 mod services;
+mod withdrawal;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -113,6 +114,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         stop.clone(),
     )
     .context("start the service balancer")?;
+    let nodes = view.clone();
     let mut sources =
         Sources { identity: identity.clone(), view, pods: pods.pods(), vips: balancer.vips() };
     sources.begin(&senders).await?;
@@ -135,6 +137,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         vrouter,
         pods: Some(pods.clone()),
         services: Some(balancer),
+        view: nodes,
         blocks: inputs.blocks,
         problems: inputs.problems,
         process,

@@ -7,7 +7,7 @@ use super::{
     plan::{ClusterPlan, Host},
     spawn::{HeldSockets, ProcessSpec},
 };
-use crate::paths::ClusterPaths;
+use crate::{operator::admin::socket_in, paths::ClusterPaths};
 
 /// For how long a node's sign of life counts. Well below the grace: three signs may be lost.
 const LEASE_SECS: u32 = 8;
@@ -135,6 +135,7 @@ fn kubelet(plan: &ClusterPlan, paths: &ClusterPaths, node: &Host) -> ProcessSpec
         .path("images", &paths.images())
         .path("cgroup-parent", &pods)
         .path("cni-socket", &paths.node_run(&node.name).join("cni.sock"))
+        .path("network-socket", &socket_in(&paths.node_run(&node.name)))
         .path("tls-cert", &pki.join(format!("{}.crt", node.name)))
         .path("tls-key", &pki.join(format!("{}.key", node.name)))
         .path("client-ca", &pki.join("ca.crt"))

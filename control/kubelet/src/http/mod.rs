@@ -2,6 +2,7 @@
 
 mod clients;
 pub(crate) mod logs;
+mod relay;
 mod routes;
 mod stream;
 
@@ -21,7 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::{kubelet::PodTable, pod::context::NodeContext, stats::Sampler};
+use self::clients::Caller;
+use crate::{kubelet::PodTable, network::NetworkDaemon, pod::context::NodeContext, stats::Sampler};
 
 /// Connections served at once; the next one waits to be accepted.
 const CONNECTIONS_MAX: usize = 256;
@@ -34,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) node: Arc<NodeContext>,
     pub(crate) pods: PodTable,
     pub(crate) sampler: Arc<Sampler>,
+    /// The node's network daemon, where the kubelet was told of one.
+    pub(crate) network: Option<Arc<NetworkDaemon>>,
 }
 
 pub(crate) async fn serve(
@@ -42,6 +46,7 @@ pub(crate) async fn serve(
     server: Server,
     stop: CancellationToken,
 ) {
+    let nodes = routes::for_nodes(&server);
     let router = routes::router(server);
     let strangers = routes::for_strangers();
     let acceptor = tls.map(TlsAcceptor::from);
@@ -61,7 +66,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let (router, strangers) = (router.clone(), strangers.clone());
+        let (router, nodes, strangers) = (router.clone(), nodes.clone(), strangers.clone());
         let (acceptor, stop) = (acceptor.clone(), stop.clone());
         tokio::spawn(async move {
             let _permit = permit;
@@ -72,9 +77,12 @@ pub(crate) async fn serve(
                     match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
                         Ok(Ok(stream)) => {
                             let shown = stream.get_ref().1.peer_certificates();
-                            let known = shown.and_then(|chain| chain.first());
-                            let trusted = known.is_some_and(clients::may_ask);
-                            converse(stream, if trusted { router } else { strangers }, stop).await;
+                            let allowed = match Caller::of(shown.and_then(|chain| chain.first())) {
+                                Caller::Trusted => router,
+                                Caller::Node => nodes,
+                                Caller::Stranger => strangers,
+                            };
+                            converse(stream, allowed, stop).await;
                         }
                         Ok(Err(error)) => debug!(%peer, %error, "TLS"),
                         Err(_elapsed) => debug!(%peer, "TLS handshake took too long"),

@@ -14,9 +14,12 @@ use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use viaduct_api::admin::WITHDRAWN_PATH;
+
 use super::{
     Server,
     logs::LogOptions,
+    relay,
     stream::{self, LogSource},
 };
 use crate::{
@@ -32,7 +35,16 @@ pub(super) fn router(server: Server) -> Router {
         .route("/stats/summary", get(summary))
         .route("/metrics", get(metrics))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
+        .route("/network/{*path}", get(relay::relay))
         .with_state(server)
+}
+
+/// What other nodes may ask: nothing about pods, but whether addresses have left the services.
+pub(super) fn for_nodes(server: &Server) -> Router {
+    Router::new()
+        .route(&format!("/network/{WITHDRAWN_PATH}"), get(relay::withdrawn))
+        .with_state(server.clone())
+        .merge(for_strangers())
 }
 
 /// What is told to those who have not shown that they may ask.
