@@ -320,7 +320,7 @@ mod tests {
     fn a_scale_is_of_another_group() {
         let list = value("/apis/apps/v1", "").1;
         let scale = &list["resources"][1];
-        assert_eq!(scale["name"], "replicasets/scale");
+        assert_eq!(scale["name"], "deployments/scale");
         assert_eq!(scale["group"], "autoscaling");
     }
 }

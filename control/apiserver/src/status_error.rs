@@ -121,6 +121,20 @@ impl StatusError {
         error
     }
 
+    /// 422 for a wrong `autoscaling/v1` Scale, which is no kind of its own.
+    pub(crate) fn invalid_scale(name: &str, error: FieldError) -> Self {
+        let message = format!("Scale.autoscaling \"{name}\" is invalid: {error}");
+        let mut status = Self::new(422, "Invalid", message);
+        status.details = Some(Box::new(Details {
+            name: name.to_owned(),
+            group: "autoscaling".to_owned(),
+            kind: "Scale".to_owned(),
+            causes: vec![error.cause()],
+            ..Details::default()
+        }));
+        status
+    }
+
     /// 400 for a request that cannot be understood.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)

@@ -106,7 +106,8 @@ fn prepare(kind: &Kind, object: &mut Value) {
 
 /// Whether objects of the kind count the changes of what is wanted of them.
 pub(crate) fn has_generation(kind: &Kind) -> bool {
-    kind.is_custom() || matches!(kind.plural, "pods" | "replicasets" | "endpointslices")
+    kind.is_custom()
+        || matches!(kind.plural, "pods" | "deployments" | "replicasets" | "endpointslices")
 }
 
 /// The namespace of the path rules; the object may repeat it but not differ.

@@ -78,7 +78,7 @@ fn scaled(call: &Call, current: &Value, wanted: &Value) -> Result<Value, StatusE
             None => {
                 let why = "must be greater than or equal to 0";
                 let error = FieldError::invalid("spec.replicas", value.clone(), why);
-                return Err(StatusError::invalid(call.kind, name, [error]));
+                return Err(StatusError::invalid_scale(name, error));
             }
         },
     };

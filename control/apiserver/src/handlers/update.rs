@@ -206,7 +206,7 @@ fn prepare(kind: &Kind, part: Part, new: &mut Value, old: &Value) -> Result<(), 
     if !errors.is_empty() {
         return Err(StatusError::invalid(kind, object::name(old), &errors));
     }
-    if has_generation(kind) && is_wanted_changed(new, old) {
+    if has_generation(kind) && is_wanted_changed(kind, part, new, old) {
         object::set(new, "generation", object::generation(old) + 1);
     }
     Ok(())
@@ -231,8 +231,15 @@ fn new_finalizers(new: &Value, old: &Value) -> Option<FieldError> {
     })
 }
 
-/// Whether anything but metadata and status differs.
-fn is_wanted_changed(new: &Value, old: &Value) -> bool {
+/// Whether anything but metadata and status differs. Annotations of a Deployment go on to its
+/// ReplicaSets, so they are something to be done, too.
+fn is_wanted_changed(kind: &Kind, part: Part, new: &Value, old: &Value) -> bool {
+    if kind.kind == "Deployment" && part == Part::Main {
+        let (is, was) = (&new["metadata"]["annotations"], &old["metadata"]["annotations"]);
+        if is != was {
+            return true;
+        }
+    }
     let wanted = |object: &Value| {
         let mut object = object.clone();
         if let Some(map) = object.as_object_mut() {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::schema::Merge;
 
 const CONTAINER: &str = "io.k8s.api.core.v1.Container";
+const DEPLOYMENT_SPEC: &str = "io.k8s.api.apps.v1.DeploymentSpec";
 const NODE_SPEC: &str = "io.k8s.api.core.v1.NodeSpec";
 const NODE_STATUS: &str = "io.k8s.api.core.v1.NodeStatus";
 const OBJECT_META: &str = super::schema::OBJECT_META;
@@ -45,6 +46,8 @@ pub(super) const TABLE: &[(&str, &str, Merge)] = &[
     ("io.k8s.api.core.v1.ServiceSpec", "selector", Merge::Atomic),
     ("io.k8s.api.core.v1.ServiceStatus", "conditions", TYPE),
     (SERVICE_ACCOUNT, "secrets", NAME),
+    (DEPLOYMENT_SPEC, "strategy", Merge::RetainKeys),
+    ("io.k8s.api.apps.v1.DeploymentStatus", "conditions", TYPE),
     ("io.k8s.api.apps.v1.ReplicaSetStatus", "conditions", TYPE),
 ];
 
@@ -65,5 +68,6 @@ pub(super) fn mark(schema: &mut Value, merge: Merge) {
         Merge::ByKeys(keys) => by_keys(keys, "merge"),
         Merge::ByKeysRetainKeys(keys) => by_keys(keys, "merge,retainKeys"),
         Merge::Atomic => schema["x-kubernetes-map-type"] = "atomic".into(),
+        Merge::RetainKeys => schema["x-kubernetes-patch-strategy"] = "retainKeys".into(),
     }
 }

@@ -5,6 +5,7 @@
 
 mod config;
 mod custom;
+mod deployment;
 mod endpoint_slice;
 mod event;
 mod lease;
@@ -74,7 +75,7 @@ pub(crate) const VERBS_WITHOUT_COLLECTION: &[&str] =
     &["create", "delete", "get", "list", "patch", "update", "watch"];
 
 /// The kinds in the order in which discovery lists them.
-static KINDS: [&Kind; 16] = [
+static KINDS: &[&Kind] = &[
     &config::CONFIG_MAP,
     &event::EVENT,
     &namespace::NAMESPACE,
@@ -83,6 +84,7 @@ static KINDS: [&Kind; 16] = [
     &config::SECRET,
     &service_account::SERVICE_ACCOUNT,
     &service::SERVICE,
+    &deployment::DEPLOYMENT,
     &replica_set::REPLICA_SET,
     &lease::LEASE,
     &endpoint_slice::ENDPOINT_SLICE,
@@ -95,7 +97,7 @@ static KINDS: [&Kind; 16] = [
 
 /// Every kind that is served.
 pub(crate) fn all() -> &'static [&'static Kind] {
-    &KINDS
+    KINDS
 }
 
 /// The kind of a path: `find("apps", "v1", "replicasets")`.

@@ -1,4 +1,4 @@
-//! ReplicaSet. A Deployment has the same template and selector and would be one more entry here.
+//! ReplicaSet.
 
 use serde_json::{Value, json};
 

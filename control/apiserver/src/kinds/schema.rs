@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
@@ -86,6 +86,9 @@ pub(crate) enum Merge {
     ByKeysRetainKeys(&'static [&'static str]),
     /// Replaced as a whole, though it is an object.
     Atomic,
+    /// An object of alternatives: its fields that a strategic merge patch does not name in
+    /// `$retainKeys` go, and server-side apply replaces it.
+    RetainKeys,
 }
 
 /// Every definition that is reached from a served kind, by its full name.
@@ -176,6 +179,7 @@ pub(crate) fn definitions_json() -> Map<String, Value> {
     generator.subschema_for::<Secret>();
     generator.subschema_for::<Service>();
     generator.subschema_for::<ServiceAccount>();
+    generator.subschema_for::<Deployment>();
     generator.subschema_for::<ReplicaSet>();
     generator.subschema_for::<Lease>();
     generator.subschema_for::<EndpointSlice>();

@@ -38,7 +38,7 @@ fn merge(target: &mut Value, wanted: &Value, schema: Option<&'static Schema>) {
     let merge_as = schema.map_or(Merge::Usual, |schema| schema.merge);
     let shape = schema.map(|schema| definitions().resolve(schema).0);
     match (wanted, merge_as) {
-        (Value::Object(_), Merge::Atomic) => *target = wanted.clone(),
+        (Value::Object(_), Merge::Atomic | Merge::RetainKeys) => *target = wanted.clone(),
         (Value::Object(wanted), _) => {
             if !target.is_object() {
                 *target = Value::Object(Map::new());

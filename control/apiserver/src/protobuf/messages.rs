@@ -1,5 +1,7 @@
 //! The fields of the messages that are read, by their numbers in `generated.proto`.
 
+use super::workload;
+
 /// A message and the fields that are read of it.
 pub(super) struct Message {
     pub name: &'static str,
@@ -17,6 +19,8 @@ pub(super) struct Field {
 pub(super) enum Form {
     Text,
     Integer,
+    /// An integer for which 0 is not the same as nothing.
+    OptionalInteger,
     Flag,
     /// A flag for which `false` is not the same as nothing.
     OptionalFlag,
@@ -25,6 +29,8 @@ pub(super) enum Form {
     Texts,
     Messages(&'static Message),
     TextMap,
+    /// Amounts of resources by name.
+    QuantityMap,
     /// Bytes that are base64 in JSON.
     BytesMap,
     /// What the server writes itself, whatever the client sends.
@@ -35,7 +41,7 @@ use Form::{
     BytesMap, Flag, Ignored, IntOrString, Integer, Messages, OptionalFlag, Text, TextMap, Texts,
 };
 
-const fn field(number: u32, name: &'static str, form: Form) -> Field {
+pub(super) const fn field(number: u32, name: &'static str, form: Form) -> Field {
     Field { number, name, form }
 }
 
@@ -47,6 +53,8 @@ pub(super) fn of_kind(api_version: &str, kind: &str) -> Option<&'static Message>
         ("v1", "Secret") => &SECRET,
         ("v1", "Service") => &SERVICE,
         ("v1", "ServiceAccount") => &SERVICE_ACCOUNT,
+        ("v1", "Pod") => &workload::POD,
+        ("apps/v1", "Deployment") => &workload::DEPLOYMENT,
         ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => &ACCESS_REVIEW,
         _ => return None,
     })
@@ -73,7 +81,7 @@ pub(super) static INT_OR_STRING: Message = Message {
     fields: &[field(1, "type", Integer), field(2, "intVal", Integer), field(3, "strVal", Text)],
 };
 
-static OBJECT_META: Message = Message {
+pub(super) static OBJECT_META: Message = Message {
     name: "ObjectMeta",
     fields: &[
         field(1, "name", Text),
@@ -148,7 +156,7 @@ static SERVICE_ACCOUNT: Message = Message {
     ],
 };
 
-static LOCAL_OBJECT_REFERENCE: Message =
+pub(super) static LOCAL_OBJECT_REFERENCE: Message =
     Message { name: "LocalObjectReference", fields: &[field(1, "name", Text)] };
 
 static SERVICE: Message = Message {

@@ -1,11 +1,13 @@
 //! `application/vnd.kubernetes.protobuf`, for the few objects that kubectl sends in no other form:
-//! those of `kubectl create namespace|configmap|secret|service|serviceaccount` and `auth can-i`.
+//! those of `kubectl create namespace|configmap|secret|service|serviceaccount|deployment` and
+//! `auth can-i`.
 //!
 //! A message is read by a table of its fields (`generated.proto` of `k8s.io/api`) into the value
 //! that JSON would have given. A field that no table knows is refused, never dropped.
 
 mod messages;
 mod wire;
+mod workload;
 
 use serde_json::{Map, Value};
 
@@ -18,7 +20,7 @@ const MAGIC: &[u8] = b"k8s\0";
 
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
-/// How deep messages may lie in each other; the deepest that we know is 5.
+/// How deep messages may lie in each other; the deepest that we know is 6.
 const MAX_DEPTH: usize = 16;
 
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +98,9 @@ fn put(
         },
         (Form::Integer, WireValue::Varint(0)) => return Ok(()),
         // Negative numbers are sent in two's complement of 64 bits.
-        (Form::Integer, WireValue::Varint(number)) => number.cast_signed().into(),
+        (Form::Integer | Form::OptionalInteger, WireValue::Varint(number)) => {
+            number.cast_signed().into()
+        }
         (Form::Flag, WireValue::Varint(0)) => return Ok(()),
         (Form::Flag | Form::OptionalFlag, WireValue::Varint(number)) => (*number != 0).into(),
         (Form::IntOrString, WireValue::Bytes(bytes)) => int_or_string(bytes, depth)?,
@@ -112,6 +116,12 @@ fn put(
         (Form::TextMap, WireValue::Bytes(bytes)) => {
             let (key, value) = entry(bytes)?;
             let value = text(value)?.into();
+            insert(out, name, text(key)?, value);
+            return Ok(());
+        }
+        (Form::QuantityMap, WireValue::Bytes(bytes)) => {
+            let (key, quantity) = entry(bytes)?;
+            let value = text(wire::field_bytes(quantity, 1)?)?.into();
             insert(out, name, text(key)?, value);
             return Ok(());
         }

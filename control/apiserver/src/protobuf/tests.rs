@@ -38,7 +38,7 @@ fn numbers_and_ports_are_read() {
 fn what_is_not_known_is_refused() {
     assert_eq!(decode(b"{}").unwrap_err().code, 400);
     assert_eq!(decode(b"k8s\0\xff").unwrap_err().code, 400);
-    assert_eq!(decode(&envelope("v1", "Pod", b"")).unwrap_err().code, 415);
+    assert_eq!(decode(&envelope("v1", "Node", b"")).unwrap_err().code, 415);
     let error = decode(&envelope("v1", "ConfigMap", &field(9, b""))).unwrap_err();
     assert_eq!(
         (error.code, error.message.as_str()),

@@ -3,6 +3,7 @@
 mod age;
 mod config;
 mod custom;
+mod deployment;
 mod endpoint_slice;
 mod event;
 mod lease;
@@ -20,6 +21,7 @@ use crate::kinds::Kind;
 pub(crate) use age::unix_secs;
 pub(crate) use config::{CONFIG_MAP, SECRET};
 pub(crate) use custom::{BGP_CONFIGURATION, BGP_PEER, IP_BLOCK, IP_POOL, VIP_POOL};
+pub(crate) use deployment::DEPLOYMENT;
 pub(crate) use endpoint_slice::ENDPOINT_SLICE;
 pub(crate) use event::EVENT;
 pub(crate) use lease::LEASE;

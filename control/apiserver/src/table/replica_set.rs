@@ -33,7 +33,7 @@ pub(crate) const REPLICA_SET: Columns = Columns {
 };
 
 /// The names and the images of a pod's containers.
-fn containers(pod_spec: &Value) -> (String, String) {
+pub(super) fn containers(pod_spec: &Value) -> (String, String) {
     let field = |field: &'static str| {
         joined(list(&pod_spec["containers"]).filter_map(move |one| one[field].as_str()))
     };

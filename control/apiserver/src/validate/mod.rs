@@ -3,6 +3,7 @@
 mod config;
 mod custom;
 mod decode;
+mod deployment;
 mod endpoint_slice;
 mod field_error;
 mod lease;
@@ -19,6 +20,7 @@ pub(crate) use field_error::{Errors, FieldError};
 
 pub(crate) use config::{config_map, config_map_update, secret, secret_update};
 pub(crate) use custom::custom;
+pub(crate) use deployment::{deployment, deployment_status, deployment_update};
 pub(crate) use endpoint_slice::{endpoint_slice, endpoint_slice_update};
 pub(crate) use lease::lease;
 pub(crate) use metadata::{metadata_on_create, metadata_on_update};

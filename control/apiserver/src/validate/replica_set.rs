@@ -19,7 +19,7 @@ pub(crate) fn replica_set(_: &Kind, set: &Value, errors: &mut Errors) {
             errors.invalid(&path.child(field), number, "must be greater than or equal to 0");
         }
     }
-    selector_and_template(spec, &path, errors);
+    selector_and_template(spec, &path, "replicaset", errors);
 }
 
 pub(crate) fn replica_set_update(new: &Value, old: &Value, errors: &mut Errors) {
@@ -30,7 +30,13 @@ pub(crate) fn replica_set_update(new: &Value, old: &Value, errors: &mut Errors) 
     }
 }
 
-fn selector_and_template(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+/// `owner` is the word for the kind in errors.
+pub(super) fn selector_and_template(
+    spec: &Value,
+    path: &Path<'_>,
+    owner: &str,
+    errors: &mut Errors,
+) {
     let selector = &spec["selector"];
     let at = path.child("selector");
     let before = errors.0.len();
@@ -39,7 +45,8 @@ fn selector_and_template(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     } else {
         label_selector(selector, &at, errors);
         if is_empty(selector) {
-            errors.invalid(&at, selector.clone(), "empty selector is invalid for replicaset");
+            let why = format!("empty selector is invalid for {owner}");
+            errors.invalid(&at, selector.clone(), &why);
         }
     }
     let template = &spec["template"];

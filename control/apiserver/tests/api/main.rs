@@ -4,6 +4,7 @@
 
 mod common;
 mod kubectl;
+mod kubectl_deployments;
 mod kubectl_errors;
 mod kubectl_objects;
 mod objects;
