@@ -1,7 +1,10 @@
 //! The server: HTTP/1.1 and UDP on one port, both families on one socket.
 
+mod identity;
+mod request;
+
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufReader, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::ExitCode,
     sync::{
@@ -9,57 +12,83 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crate::{json::Object, signal};
+use self::{
+    identity::Identity,
+    request::{Request, read_request, respond},
+};
+use crate::{calls::Calls, client, listen, signal};
 
 /// Connections served at once; one more is answered with 503.
-const CONNECTIONS_MAX: usize = 256;
+const CONNECTIONS_MAX: usize = 1024;
 const STACK_BYTES: usize = 128 * 1024;
-/// Request line and fields together.
-const REQUEST_BYTES_MAX: u64 = 16 * 1024;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const SLOW_MS_DEFAULT: u64 = 5_000;
 const SLOW_MS_MAX: u64 = 600_000;
+/// How long a lookup may take that somebody asked for.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// A signal that another thread took is found out after this time.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long requests that are under way hold up a graceful end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What SIGTERM means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// The process is gone, and with it every request that is under way: the worst that a program
+    /// may do to those who stop it.
+    AtOnce,
+    /// Every request that is under way is answered first.
+    Graceful,
+}
+
+impl Exit {
+    fn from_env() -> Result<Self, String> {
+        match std::env::var("EXIT").as_deref() {
+            Err(_unset) => Ok(Self::AtOnce),
+            Ok("" | "at-once") => Ok(Self::AtOnce),
+            Ok("graceful") => Ok(Self::Graceful),
+            Ok(other) => Err(format!("EXIT={other}: it is `at-once` or `graceful`")),
+        }
+    }
+}
 
 struct Shared {
     identity: Identity,
+    calls: Calls,
     ready: AtomicBool,
     connections: AtomicUsize,
+    /// Requests that are read and not answered yet.
+    requests: AtomicUsize,
 }
 
-/// Who answers, from the environment that the downward API fills.
-struct Identity {
-    service: Option<String>,
-    pod: Option<String>,
-    node: Option<String>,
-    namespace: Option<String>,
-}
-
-impl Identity {
-    fn from_env() -> Self {
-        let variable = |name| std::env::var(name).ok().filter(|v: &String| !v.is_empty());
+impl Shared {
+    fn new(identity: Identity, calls: Calls) -> Self {
         Self {
-            service: variable("SERVICE"),
-            pod: variable("POD_NAME").or_else(|| variable("HOSTNAME")),
-            node: variable("NODE_NAME"),
-            namespace: variable("POD_NAMESPACE"),
+            identity,
+            calls,
+            ready: AtomicBool::new(true),
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
         }
     }
+}
 
-    fn answer(&self, client: SocketAddr, server: Option<SocketAddr>, host: Option<&str>) -> String {
-        let server = server.map(|s| SocketAddr::new(s.ip().to_canonical(), s.port()).to_string());
-        Object::new()
-            .optional("service", self.service.as_deref())
-            .string("pod", self.pod.as_deref().unwrap_or(""))
-            .string("node", self.node.as_deref().unwrap_or(""))
-            .string("namespace", self.namespace.as_deref().unwrap_or(""))
-            .string("client", &client.ip().to_canonical().to_string())
-            .raw("clientPort", &client.port().to_string())
-            .optional("server", server.as_deref())
-            .string("host", host.unwrap_or(""))
-            .finish()
+/// Counts one more for as long as it lives.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Self(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -76,20 +105,21 @@ pub(crate) fn port(arguments: &[String]) -> Result<u16, String> {
 }
 
 pub(crate) fn serve(port: u16) -> Result<ExitCode, String> {
-    signal::exit_on_stop();
-    let listener = on_any(port, TcpListener::bind).map_err(|e| format!("tcp {port}: {e}"))?;
+    match Exit::from_env()? {
+        Exit::AtOnce => signal::exit_on_stop(),
+        Exit::Graceful => signal::note_stop(),
+    }
+    let shared = Arc::new(Shared::new(Identity::from_env(), Calls::from_env()?));
+    let listener = on_any(port, listen::bind).map_err(|e| format!("tcp {port}: {e}"))?;
     let address = listener.local_addr().map_err(|e| e.to_string())?;
     let datagrams =
         on_any(address.port(), UdpSocket::bind).map_err(|e| format!("udp {port}: {e}"))?;
-    println!("{}", Object::new().string("listening", &address.to_string()).finish());
-    let shared = Arc::new(Shared {
-        identity: Identity::from_env(),
-        ready: AtomicBool::new(true),
-        connections: AtomicUsize::new(0),
-    });
+    println!("{}", crate::json::Object::new().string("listening", &address.to_string()).finish());
     let udp_shared = Arc::clone(&shared);
     spawn(move || answer_datagrams(&datagrams, &udp_shared)).map_err(|e| e.to_string())?;
-    accept(&listener, &shared)
+    accept(&listener, &shared, signal::stopped);
+    drain(&shared);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The IPv6 wildcard takes both families; a host without IPv6 has only the other.
@@ -102,32 +132,40 @@ fn spawn(body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().stack_size(STACK_BYTES).spawn(body).map(drop)
 }
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) -> Result<ExitCode, String> {
+/// Takes connections until `stopped`, and then those that are there already.
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, stopped: fn() -> bool) {
     loop {
-        let (stream, client) = match listener.accept() {
-            Ok(accepted) => accepted,
+        // Looked at first: whoever connected before is in the queue then.
+        let stopping = stopped();
+        let wait = if stopping { Duration::ZERO } else { LOOK_AGAIN };
+        match listen::accept(listener, wait) {
+            Ok(Some((stream, client))) => take(stream, client, shared),
+            Ok(None) if stopping => return,
+            Ok(None) => {}
             Err(error) => {
                 // Out of descriptors, or a client that left: neither ends the server.
                 eprintln!("accept: {error}");
                 thread::sleep(Duration::from_millis(10));
-                continue;
             }
-        };
-        if shared.connections.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
-            refuse(stream);
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
-            continue;
         }
-        let of_thread = Arc::clone(shared);
-        let spawned = spawn(move || {
-            // A client that goes away is its own business.
-            let _ = converse(&stream, client, &of_thread);
-            of_thread.connections.fetch_sub(1, Ordering::Relaxed);
-        });
-        if let Err(error) = spawned {
-            eprintln!("thread: {error}");
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
-        }
+    }
+}
+
+fn take(stream: TcpStream, client: SocketAddr, shared: &Arc<Shared>) {
+    if shared.connections.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+        return refuse(stream);
+    }
+    let of_thread = Arc::clone(shared);
+    // Counted here: a graceful end waits for those that are taken, not for those that have begun.
+    of_thread.connections.fetch_add(1, Ordering::SeqCst);
+    let spawned = spawn(move || {
+        // A client that goes away is its own business.
+        let _ = converse(&stream, client, &of_thread);
+        of_thread.connections.fetch_sub(1, Ordering::SeqCst);
+    });
+    if let Err(error) = spawned {
+        eprintln!("thread: {error}");
+        shared.connections.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -136,11 +174,20 @@ fn refuse(mut stream: TcpStream) {
     let _ = respond(&mut stream, "503 Service Unavailable", "too many connections\n", false);
 }
 
-struct Request {
-    path: String,
-    query: String,
-    host: Option<String>,
-    keep_alive: bool,
+/// Waits for the requests that are under way. A connection on which nothing is asked holds up
+/// nothing for longer than a request takes to come.
+fn drain(shared: &Shared) {
+    const QUIET: Duration = Duration::from_millis(100);
+    let deadline = Instant::now() + DRAIN_TIMEOUT;
+    let mut quiet_since = Instant::now();
+    while Instant::now() < deadline && shared.connections.load(Ordering::SeqCst) > 0 {
+        if shared.requests.load(Ordering::SeqCst) > 0 {
+            quiet_since = Instant::now();
+        } else if quiet_since.elapsed() >= QUIET {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn converse(stream: &TcpStream, client: SocketAddr, shared: &Shared) -> io::Result<()> {
@@ -148,92 +195,64 @@ fn converse(stream: &TcpStream, client: SocketAddr, shared: &Shared) -> io::Resu
     stream.set_write_timeout(Some(IDLE_TIMEOUT))?;
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
-    let mut writer = stream;
-    while let Some(request) = read_request(&mut reader)? {
-        let server = stream.local_addr().ok();
-        let json = || {
-            let mut line = shared.identity.answer(client, server, request.host.as_deref());
-            line.push('\n');
-            line
-        };
-        let keep = request.keep_alive;
-        match (request.path.as_str(), request.query.as_str()) {
-            ("/", _) => respond(&mut writer, "200 OK", &json(), keep)?,
-            ("/healthz", _) => {
-                let (status, body) = match shared.ready.load(Ordering::Relaxed) {
-                    true => ("200 OK", "ready\n"),
-                    false => ("503 Service Unavailable", "not ready\n"),
-                };
-                respond(&mut writer, status, body, keep)?;
-            }
-            ("/ready", state @ ("on" | "off")) => {
-                shared.ready.store(state == "on", Ordering::Relaxed);
-                respond(&mut writer, "200 OK", &format!("ready {state}\n"), keep)?;
-            }
-            ("/slow", wait) => return trickle(&mut writer, wait, &json()),
-            ("/exit", code) => {
-                respond(&mut writer, "200 OK", "bye\n", false)?;
-                std::process::exit(code.parse().unwrap_or(0));
-            }
-            _ => respond(&mut writer, "404 Not Found", "not found\n", keep)?,
-        }
-        if !keep {
+    while let Some(mut request) = read_request(&mut reader)? {
+        let _counted = Counted::new(&shared.requests);
+        // Whoever asks again after this answer asks somebody else.
+        request.keep_alive &= !signal::stopped();
+        if !answer(stream, client, &request, shared)? {
             break;
         }
     }
     Ok(())
 }
 
-/// `None` where the client closed instead of asking again, or did not speak HTTP.
-fn read_request(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
-    let mut bounded = reader.take(REQUEST_BYTES_MAX);
-    let mut line = String::new();
-    if bounded.read_line(&mut line)? == 0 {
-        return Ok(None);
+/// Answers one request; whether another may come.
+fn answer(
+    stream: &TcpStream,
+    client: SocketAddr,
+    request: &Request,
+    shared: &Shared,
+) -> io::Result<bool> {
+    let mut writer = stream;
+    let server = stream.local_addr().ok();
+    let host = request.host.as_deref();
+    let keep = request.keep_alive;
+    match (request.path.as_str(), request.query.as_str()) {
+        ("/", _) => {
+            let called = shared.calls.call(request.depth);
+            let is_whole = called.as_ref().is_none_or(|called| called.is_whole);
+            let status = if is_whole { "200 OK" } else { "502 Bad Gateway" };
+            let body = shared.identity.answer(client, server, host, called.as_ref());
+            respond(&mut writer, status, &(body + "\n"), keep)?;
+        }
+        ("/healthz", _) => {
+            let (status, body) = match shared.ready.load(Ordering::Relaxed) {
+                true => ("200 OK", "ready\n"),
+                false => ("503 Service Unavailable", "not ready\n"),
+            };
+            respond(&mut writer, status, body, keep)?;
+        }
+        ("/livez", _) => respond(&mut writer, "200 OK", "alive\n", keep)?,
+        ("/ready", state @ ("on" | "off")) => {
+            shared.ready.store(state == "on", Ordering::Relaxed);
+            respond(&mut writer, "200 OK", &format!("ready {state}\n"), keep)?;
+        }
+        ("/resolve", name) => {
+            let found = shared.calls.resolver().lookup(name, Instant::now() + LOOKUP_TIMEOUT);
+            let status = if found.is_ok() { "200 OK" } else { "404 Not Found" };
+            respond(&mut writer, status, &(client::found_json(name, &found) + "\n"), keep)?;
+        }
+        ("/slow", wait) => {
+            let json = shared.identity.answer(client, server, host, None);
+            return trickle(&mut writer, wait, &(json + "\n")).map(|()| false);
+        }
+        ("/exit", code) => {
+            respond(&mut writer, "200 OK", "bye\n", false)?;
+            std::process::exit(code.parse().unwrap_or(0));
+        }
+        _ => respond(&mut writer, "404 Not Found", "not found\n", keep)?,
     }
-    let mut words = line.split_whitespace();
-    let (Some("GET" | "HEAD" | "POST"), Some(target), Some(version)) =
-        (words.next(), words.next(), words.next())
-    else {
-        return Ok(None);
-    };
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let mut request = Request {
-        path: path.to_owned(),
-        query: query.to_owned(),
-        host: None,
-        keep_alive: version == "HTTP/1.1",
-    };
-    loop {
-        let mut field = String::new();
-        if bounded.read_line(&mut field)? == 0 {
-            return Ok(None);
-        }
-        let field = field.trim_end();
-        if field.is_empty() {
-            return Ok(Some(request));
-        }
-        let Some((name, value)) = field.split_once(':') else { return Ok(None) };
-        if name.eq_ignore_ascii_case("host") {
-            request.host = Some(value.trim().to_owned());
-        } else if name.eq_ignore_ascii_case("connection") {
-            request.keep_alive &= !value.trim().eq_ignore_ascii_case("close");
-        } else if name.eq_ignore_ascii_case("content-length") && value.trim() != "0" {
-            // Bodies are not read, so nothing after one could be understood.
-            request.keep_alive = false;
-        }
-    }
-}
-
-fn respond(writer: &mut impl Write, status: &str, body: &str, keep_alive: bool) -> io::Result<()> {
-    let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
-    let connection = if keep_alive { "keep-alive" } else { "close" };
-    // One write, so that an answer is one segment.
-    let message = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n{body}",
-        body.len()
-    );
-    writer.write_all(message.as_bytes())
+    Ok(keep)
 }
 
 /// A long answer: whoever loses a packet or a connection in the meantime will see it.
@@ -254,7 +273,7 @@ fn answer_datagrams(socket: &UdpSocket, shared: &Shared) {
         match socket.recv_from(&mut buffer) {
             Ok((length, client)) => {
                 let asked = String::from_utf8_lossy(&buffer[..length]);
-                let answer = shared.identity.answer(client, None, Some(asked.trim_end()));
+                let answer = shared.identity.answer(client, None, Some(asked.trim_end()), None);
                 if let Err(error) = socket.send_to(answer.as_bytes(), client) {
                     eprintln!("udp to {client}: {error}");
                 }
