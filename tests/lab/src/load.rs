@@ -16,18 +16,53 @@ use serde::Deserialize;
 
 use crate::Shell;
 
-/// What the example program says of itself and of its client.
+/// What the example program says of itself and of its client, and whom it asked in turn.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Reply {
+    #[serde(default)]
+    pub service: String,
+    #[serde(default)]
+    pub version: String,
     pub pod: String,
     pub node: String,
     /// The address the pod saw.
     pub client: IpAddr,
+    /// Its own address and port; UDP does not tell it.
+    #[serde(default)]
+    pub server: String,
+    /// By which name it was asked.
+    #[serde(default)]
+    pub host: String,
+    #[serde(default)]
+    pub calls: Vec<Called>,
+}
+
+/// What a service answered that was called, or why it did not.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Called {
+    Reply(Box<Reply>),
+    Failure { url: String, error: String, message: String },
 }
 
 impl Reply {
     pub fn client_address(&self) -> IpAddr {
         self.client.to_canonical()
+    }
+
+    /// The answers of all that were called, of those behind them too, this one first; fails where
+    /// one is missing.
+    pub fn hops(&self) -> Result<Vec<&Self>> {
+        let mut hops = vec![self];
+        for called in &self.calls {
+            match called {
+                Called::Reply(reply) => hops.extend(reply.hops()?),
+                Called::Failure { url, error, message } => {
+                    bail!("{} asked {url}: {error}: {message}", self.service)
+                }
+            }
+        }
+        Ok(hops)
     }
 }
 
@@ -38,18 +73,41 @@ struct Line {
     #[serde(default)]
     ok: serde_json::Value,
     body: Option<Reply>,
+    text: Option<String>,
     error: Option<String>,
     message: Option<String>,
     #[serde(default)]
     seq: u64,
+    /// Milliseconds since the epoch.
+    #[serde(default)]
+    at: u64,
+}
+
+/// What a client says of all its requests together, at its end.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    pub sent: u64,
+    pub ok: u64,
+    /// How many failed, by reason.
+    pub failures: BTreeMap<String, u64>,
+    pub seconds: f64,
+    /// Latencies count from when a request was due.
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub max_ms: f64,
+    /// The longest time in which no request was answered well.
+    pub longest_gap_ms: f64,
 }
 
 /// The requests of one client: what was answered, and what failed and how.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub replies: Vec<Reply>,
-    /// `seq kind message` of each failure.
+    /// `#seq @milliseconds-since-the-epoch kind message` of each failure.
     pub failures: Vec<String>,
+    /// Of a client that has ended.
+    pub summary: Option<Summary>,
 }
 
 impl Outcome {
@@ -77,22 +135,31 @@ impl Outcome {
         Ok(())
     }
 
-    fn add(&mut self, line: &str) -> Result<()> {
-        let line: Line =
-            serde_json::from_str(line).with_context(|| format!("the client printed: {line}"))?;
+    fn add(&mut self, text: &str) -> Result<()> {
+        let printed = || format!("the client printed: {text}");
+        let line: Line = serde_json::from_str(text).with_context(printed)?;
         if line.summary {
+            self.summary = Some(serde_json::from_str(text).with_context(printed)?);
             return Ok(());
         }
         match (line.ok == true, line.body) {
             (true, Some(reply)) => self.replies.push(reply),
-            _ => self.failures.push(format!(
-                "#{} {} {}",
-                line.seq,
-                line.error.unwrap_or_default(),
-                line.message.unwrap_or_default()
-            )),
+            // Of a service that answered for others what it answered says which of them failed.
+            (_, Some(reply)) => {
+                let why = reply.hops().err().map(|error| error.to_string()).unwrap_or_default();
+                self.fail(line.seq, line.at, line.error, &why);
+            }
+            (_, None) => {
+                let why = line.message.or(line.text).unwrap_or_default();
+                self.fail(line.seq, line.at, line.error, &why);
+            }
         }
         Ok(())
+    }
+
+    fn fail(&mut self, sequence: u64, at: u64, kind: Option<String>, why: &str) {
+        let kind = kind.unwrap_or_default();
+        self.failures.push(format!("#{sequence} @{at} {kind} {why}"));
     }
 }
 
