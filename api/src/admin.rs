@@ -95,6 +95,12 @@ pub struct BgpPath {
     pub local_pref: Option<u32>,
     pub med: Option<u32>,
     pub communities: Vec<String>,
+    /// Of a reflected path: who has brought it into the AS, and the clusters it has passed, the
+    /// latest first (RFC 4456 §8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub originator_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cluster_list: Vec<String>,
     pub best: bool,
     pub stale: bool,
     /// Why it is not the best, by the step of RFC 4271 §9.1.2.2 that decided.

@@ -1,6 +1,9 @@
 //! The custom resources of `viaduct.dev/v1alpha1`. All are cluster-scoped.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,6 +59,11 @@ pub struct BGPConfigurationSpec {
     #[serde(default = "restart_time_secs")]
     #[schemars(range(max = 4095))]
     pub graceful_restart_seconds: u16,
+    /// The cluster of whoever has reflector clients (RFC 4456 §7), written as an IPv4 address; the
+    /// router id of each where not given. Reflectors with one id take nothing from each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub cluster_id: Option<Ipv4Addr>,
 }
 
 impl Default for BGPConfigurationSpec {
@@ -66,6 +74,7 @@ impl Default for BGPConfigurationSpec {
             listen_port: bgp_port(),
             hold_time_seconds: hold_time_secs(),
             graceful_restart_seconds: restart_time_secs(),
+            cluster_id: None,
         }
     }
 }
@@ -87,6 +96,9 @@ pub struct BGPPeerSpec {
     /// Wait for the neighbour to connect and never connect to it.
     #[serde(default)]
     pub passive: bool,
+    /// The neighbour is a client of ours as route reflector (RFC 4456); of our own AS only.
+    #[serde(default)]
+    pub reflector_client: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_time_seconds: Option<u16>,
     /// What is taken from the neighbour. Without it an external neighbour's routes are refused
@@ -115,6 +127,10 @@ pub struct PolicyRule {
     /// Any of these; routes of every source where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceMatch>,
+    /// Routes whose AS path begins with one of these, so that an external neighbour of that AS has
+    /// told them; any path where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbor_asns: Vec<u32>,
     pub action: PolicyAction,
 }
 

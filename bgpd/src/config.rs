@@ -163,6 +163,7 @@ impl Reader {
         let config = Config {
             asn,
             router_id: node.router_id,
+            cluster_id: spec.cluster_id.unwrap_or(node.router_id.into()),
             addresses: LocalAddresses { v4: node.v4, v6: node.v6 },
             listen_port: spec.listen_port,
             restart_time,
@@ -210,6 +211,11 @@ impl Reader {
         let mut peer = PeerConfig::new(self.config.asn, asn, hold_time);
         peer.port = spec.port;
         peer.passive = spec.passive;
+        peer.reflector_client = spec.reflector_client;
+        if spec.reflector_client && asn != self.config.asn {
+            let problem = format!("a client is of our own AS {}, not of {asn}", self.config.asn);
+            self.wrong(format!("{place}.reflectorClient"), problem);
+        }
         if let Some(policy) = &spec.import {
             peer.import = self.policy(&format!("{place}.import"), policy);
         }
@@ -253,6 +259,7 @@ impl Reader {
             rules.push(Rule {
                 prefixes,
                 sources: rule.sources.iter().copied().map(source).collect(),
+                neighbor_asns: rule.neighbor_asns.iter().copied().map(Asn::new).collect(),
                 action: match rule.action {
                     api::PolicyAction::Accept => Action::Accept,
                     api::PolicyAction::Reject => Action::Reject,

@@ -54,6 +54,8 @@ fn path(view: &PathView<'_>) -> BgpPath {
         local_pref: attributes.local_pref,
         med: attributes.med,
         communities: communities.chain(extended).chain(large).collect(),
+        originator_id: attributes.originator_id.map(|id| id.to_string()),
+        cluster_list: attributes.cluster_list.iter().map(ToString::to_string).collect(),
         best,
         stale: view.stale,
         reason: (!best).then(|| view.reason.to_string()),

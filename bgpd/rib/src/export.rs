@@ -10,7 +10,7 @@ use std::{
 };
 
 use bgp_wire::{BgpNextHop, Community, PathAttributes, PeerKind};
-use viaduct_net::{Asn, Family, Prefix};
+use viaduct_net::{Asn, Family, Prefix, RouterId};
 
 use crate::{BestPath, DEFAULT_LOCAL_PREF, PathSource, PeerId, Policy, Source};
 
@@ -18,6 +18,8 @@ use crate::{BestPath, DEFAULT_LOCAL_PREF, PathSource, PeerId, Policy, Source};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalSpeaker {
     pub asn: Asn,
+    /// Prepended to the CLUSTER_LIST of what is reflected (RFC 4456 §8).
+    pub cluster_id: Ipv4Addr,
     /// Next hop of what is originated here or passed on with itself as next hop; a family without
     /// one is not told.
     pub address_v4: Option<Ipv4Addr>,
@@ -100,7 +102,8 @@ pub fn permits(
     if external && (has(Community::NO_EXPORT) || has(Community::NO_EXPORT_SUBCONFED)) {
         return Err(ExportReject::NoExport);
     }
-    if target.policy.accepts(prefix, source) { Ok(()) } else { Err(ExportReject::Policy) }
+    let neighbor = path.attributes.as_path.neighbor_as();
+    if target.policy.accepts(prefix, source, neighbor) { Ok(()) } else { Err(ExportReject::Policy) }
 }
 
 /// What the peer is told of the path: [`permits`], then the next hop and attributes as the peer
@@ -131,7 +134,7 @@ pub fn is_told(
 /// so prefixes can be grouped into messages by [`Arc::ptr_eq`].
 #[derive(Debug, Default)]
 pub struct Rewriter {
-    asn: Option<Asn>,
+    local: Option<(Asn, Ipv4Addr)>,
     known: HashMap<RewriteKey, Rewritten>,
 }
 
@@ -142,6 +145,7 @@ struct RewriteKey {
     attributes: usize,
     to_external: bool,
     originated: bool,
+    reflected_of: Option<RouterId>,
 }
 
 #[derive(Debug)]
@@ -165,13 +169,15 @@ impl Rewriter {
         permits(target, prefix, path)?;
         let next_hop =
             next_hop(local, target, prefix.family(), path).ok_or(ExportReject::NoNextHop)?;
-        if self.asn.replace(local.asn) != Some(local.asn) || self.known.len() >= Self::CAPACITY {
+        let us = Some((local.asn, local.cluster_id));
+        if std::mem::replace(&mut self.local, us) != us || self.known.len() >= Self::CAPACITY {
             self.known.clear();
         }
         let key = RewriteKey {
             attributes: Arc::as_ptr(&path.attributes).addr(),
             to_external: target.kind == PeerKind::External,
             originated: matches!(path.source, PathSource::Local(_)),
+            reflected_of: reflected_of(target.kind, path),
         };
         let known = self.known.entry(key).or_insert_with(|| Rewritten {
             _original: path.attributes.clone(),
@@ -183,7 +189,7 @@ impl Rewriter {
 
 fn rewrite(local: &LocalSpeaker, kind: PeerKind, path: &BestPath) -> Arc<PathAttributes> {
     match kind {
-        PeerKind::Internal => internal_attributes(path),
+        PeerKind::Internal => internal_attributes(local, path),
         PeerKind::External => Arc::new(external_attributes(local, path)),
     }
 }
@@ -217,13 +223,32 @@ fn next_hop(
     }
 }
 
-/// RFC 4271 §5.1.5: internal peers are always told LOCAL_PREF.
-fn internal_attributes(path: &BestPath) -> Arc<PathAttributes> {
-    if path.attributes.local_pref.is_some() {
+/// The router id of the internal peer whose path is reflected, if that is what telling it is.
+fn reflected_of(to: PeerKind, path: &BestPath) -> Option<RouterId> {
+    match path.source {
+        PathSource::Peer { kind: PeerKind::Internal, router_id, .. }
+            if to == PeerKind::Internal =>
+        {
+            Some(router_id)
+        }
+        PathSource::Peer { .. } | PathSource::Local(_) => None,
+    }
+}
+
+/// RFC 4271 §5.1.5: internal peers are always told LOCAL_PREF. RFC 4456 §8: what is reflected says
+/// who has brought it into the AS, and which clusters it has passed; RFC 4456 §10: nothing else of
+/// it changes.
+fn internal_attributes(local: &LocalSpeaker, path: &BestPath) -> Arc<PathAttributes> {
+    let reflected_of = reflected_of(PeerKind::Internal, path);
+    if path.attributes.local_pref.is_some() && reflected_of.is_none() {
         return path.attributes.clone();
     }
     let mut attributes = PathAttributes::clone(&path.attributes);
-    attributes.local_pref = Some(DEFAULT_LOCAL_PREF);
+    attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
+    if let Some(teller) = reflected_of {
+        attributes.originator_id.get_or_insert(teller);
+        attributes.cluster_list.insert(0, local.cluster_id);
+    }
     Arc::new(attributes)
 }
 

@@ -24,19 +24,26 @@ pub(crate) fn judge_attributes(
     if attributes.originator_id == Some(config.router_id) {
         return Some(Reason::OriginatorLoop);
     }
-    // RFC 4456 §7: a reflector's cluster id is its router id where none is configured.
-    if attributes.cluster_list.contains(&Ipv4Addr::from(config.router_id)) {
+    // RFC 4456 §8: reflectors look for their cluster. Others have none, and what the reflectors of
+    // a cluster tell its clients is no loop.
+    if config.cluster_id.is_some_and(|cluster| attributes.cluster_list.contains(&cluster)) {
         return Some(Reason::ClusterLoop);
     }
     None
 }
 
 /// What the prefix decides.
-pub(crate) fn judge_prefix(peer: &Peer, prefix: Prefix) -> Option<Reason> {
+pub(crate) fn judge_prefix(
+    peer: &Peer,
+    prefix: Prefix,
+    attributes: &PathAttributes,
+) -> Option<Reason> {
     if is_martian(prefix) {
         return Some(Reason::Martian);
     }
-    (!peer.import.accepts(prefix, peer.kind.into())).then_some(Reason::ImportPolicy)
+    let neighbor = attributes.as_path.neighbor_as();
+    let accepted = peer.import.accepts(prefix, peer.kind.into(), neighbor);
+    (!accepted).then_some(Reason::ImportPolicy)
 }
 
 /// Prefixes that no router can have a route to (RFC 4271 §6.3: a semantically incorrect prefix is

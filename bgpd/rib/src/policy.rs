@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bgp_wire::PeerKind;
-use viaduct_net::Prefix;
+use viaduct_net::{Asn, Prefix};
 
 /// Whom a route came from, as seen by this speaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,12 +61,16 @@ pub struct Rule {
     pub prefixes: Vec<PrefixMatch>,
     /// Any of these; every source where empty.
     pub sources: Vec<Source>,
+    /// Any of these as the neighbouring AS, the first of AS_PATH; every path where empty.
+    pub neighbor_asns: Vec<Asn>,
     pub action: Action,
 }
 
 impl Rule {
-    fn matches(&self, prefix: Prefix, source: Source) -> bool {
+    fn matches(&self, prefix: Prefix, source: Source, neighbor: Option<Asn>) -> bool {
+        let asn_matches = |neighbor| self.neighbor_asns.contains(&neighbor);
         (self.sources.is_empty() || self.sources.contains(&source))
+            && (self.neighbor_asns.is_empty() || neighbor.is_some_and(asn_matches))
             && (self.prefixes.is_empty() || self.prefixes.iter().any(|m| m.matches(prefix)))
     }
 }
@@ -83,7 +87,12 @@ impl Policy {
     }
 
     pub fn accept_all() -> Self {
-        Self::new([Rule { prefixes: Vec::new(), sources: Vec::new(), action: Action::Accept }])
+        Self::new([Rule {
+            prefixes: Vec::new(),
+            sources: Vec::new(),
+            neighbor_asns: Vec::new(),
+            action: Action::Accept,
+        }])
     }
 
     pub fn reject_all() -> Self {
@@ -104,8 +113,9 @@ impl Policy {
         &self.rules
     }
 
-    pub fn accepts(&self, prefix: Prefix, source: Source) -> bool {
-        let rule = self.rules.iter().find(|rule| rule.matches(prefix, source));
+    /// `neighbor` is the first AS of the path; one that has not left our own AS has none.
+    pub fn accepts(&self, prefix: Prefix, source: Source, neighbor: Option<Asn>) -> bool {
+        let rule = self.rules.iter().find(|rule| rule.matches(prefix, source, neighbor));
         rule.is_some_and(|rule| rule.action == Action::Accept)
     }
 }
@@ -121,8 +131,9 @@ mod tests {
     #[test]
     fn nothing_configured_is_nothing_from_outside() {
         for text in ["10.0.0.0/8", "::/0"] {
-            assert!(!Policy::default_for(PeerKind::External).accepts(prefix(text), Source::Local));
-            assert!(Policy::default_for(PeerKind::Internal).accepts(prefix(text), Source::Local));
+            let accepts =
+                |kind| Policy::default_for(kind).accepts(prefix(text), Source::Local, None);
+            assert!(!accepts(PeerKind::External) && accepts(PeerKind::Internal));
         }
     }
 
@@ -132,6 +143,7 @@ mod tests {
             Rule {
                 prefixes: vec![PrefixMatch::exact(prefix("10.1.0.0/16"))],
                 sources: Vec::new(),
+                neighbor_asns: Vec::new(),
                 action: Action::Reject,
             },
             Rule {
@@ -140,6 +152,7 @@ mod tests {
                     PrefixMatch::or_longer(prefix("fd00::/8")),
                 ],
                 sources: vec![Source::Local, Source::Internal],
+                neighbor_asns: Vec::new(),
                 action: Action::Accept,
             },
         ]);
@@ -154,7 +167,22 @@ mod tests {
             ("fd00::1/128", Source::Internal, true),
             ("fe00::/8", Source::Internal, false),
         ] {
-            assert_eq!(policy.accepts(prefix(text), source), accepted, "{text} {source:?}");
+            assert_eq!(policy.accepts(prefix(text), source, None), accepted, "{text} {source:?}");
+        }
+    }
+
+    #[test]
+    fn a_rule_may_ask_for_the_neighbour() {
+        let policy = Policy::new([Rule {
+            prefixes: Vec::new(),
+            sources: Vec::new(),
+            neighbor_asns: vec![Asn::new(64512), Asn::new(64513)],
+            action: Action::Accept,
+        }]);
+        for (neighbor, accepted) in [(Some(64512), true), (Some(64514), false), (None, false)] {
+            let neighbor = neighbor.map(Asn::new);
+            let found = policy.accepts(prefix("10.1.0.0/16"), Source::External, neighbor);
+            assert_eq!(found, accepted, "{neighbor:?}");
         }
     }
 }

@@ -237,7 +237,7 @@ fn target<'a>(routing: &Routing, address: IpAddr, peer: &'a Peer) -> Option<Expo
     Some(ExportPeer {
         id: routing.id(address)?,
         kind: peer.agreed()?.parameters.peer_kind,
-        reflector_client: false,
+        reflector_client: peer.config.reflector_client,
         next_hop_self: peer.config.next_hop_self,
         policy: &peer.config.export,
     })

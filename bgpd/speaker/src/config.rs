@@ -71,6 +71,9 @@ impl LocalAddresses {
 pub struct Config {
     pub asn: Asn,
     pub router_id: RouterId,
+    /// Our cluster as a reflector: one of its own for each reflector, or one for several that shall
+    /// take nothing from each other (RFC 4456 §7). The router id where nothing else is configured.
+    pub cluster_id: Ipv4Addr,
     pub addresses: LocalAddresses,
     /// Where the shell listens; nothing of it is known to the speaker.
     pub listen_port: u16,
@@ -107,8 +110,18 @@ pub struct PeerConfig {
     /// Whether routes from outside are passed on to an internal peer with ourselves as next hop. To
     /// an external peer all are.
     pub next_hop_self: bool,
+    /// We are its reflector: it is told what other internal peers tell us, and they what it tells
+    /// (RFC 4456 §6). Internal peers only.
+    pub reflector_client: bool,
     /// Hold the session down: no connection is made or taken.
     pub shutdown: bool,
+}
+
+impl Config {
+    /// Whether any peer is a client of ours.
+    pub fn is_reflector(&self) -> bool {
+        self.peers.values().any(|peer| peer.reflector_client)
+    }
 }
 
 impl PeerConfig {
@@ -126,6 +139,7 @@ impl PeerConfig {
             export: policy,
             max_prefixes: bgp_rib::Peer::DEFAULT_MAX_PREFIXES,
             next_hop_self: true,
+            reflector_client: false,
             shutdown: false,
         }
     }

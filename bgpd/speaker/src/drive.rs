@@ -112,11 +112,14 @@ impl Speaker {
         if peer.config == wanted {
             return;
         }
-        if peer.config.export != wanted.export || peer.config.next_hop_self != wanted.next_hop_self
-        {
+        let told_otherwise = peer.config.export != wanted.export
+            || peer.config.next_hop_self != wanted.next_hop_self
+            || peer.config.reflector_client != wanted.reflector_client;
+        if told_otherwise {
             self.readvertise(address, |_| true);
         }
         self.routing.set_import_policy(address, &wanted.import);
+        self.routing.set_reflector_client(address, wanted.reflector_client);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let old = std::mem::replace(&mut peer.config, wanted);
         let idles = self.peers.get(&address).is_some_and(|peer| peer.state == State::Idle);

@@ -119,6 +119,7 @@ mod tests {
         Config {
             asn: Asn::new(asn),
             router_id: id.parse().unwrap(),
+            cluster_id: id.parse().unwrap(),
             addresses: LocalAddresses::default(),
             listen_port: 179,
             restart_time: RestartTime::try_from(30).unwrap(),

@@ -67,7 +67,7 @@ impl Routing {
             router_id: agreed.router_id,
             kind: agreed.parameters.peer_kind,
             interface: self.interface_of(address),
-            reflector_client: false,
+            reflector_client: config.reflector_client,
             import: config.import.clone(),
             enforce_first_as: true,
             max_prefixes: config.max_prefixes,
@@ -84,6 +84,12 @@ impl Routing {
     pub(crate) fn set_import_policy(&mut self, address: IpAddr, policy: &bgp_rib::Policy) {
         if let Some(id) = self.id(address) {
             self.rib.set_import_policy(id, policy.clone());
+        }
+    }
+
+    pub(crate) fn set_reflector_client(&mut self, address: IpAddr, is_client: bool) {
+        if let Some(id) = self.id(address) {
+            self.rib.set_reflector_client(id, is_client);
         }
     }
 
@@ -151,6 +157,7 @@ impl Routing {
 pub(crate) fn local_speaker(config: &Config) -> LocalSpeaker {
     LocalSpeaker {
         asn: config.asn,
+        cluster_id: config.cluster_id,
         address_v4: config.addresses.v4,
         address_v6: config.addresses.v6,
         link_local: None,
@@ -159,5 +166,8 @@ pub(crate) fn local_speaker(config: &Config) -> LocalSpeaker {
 
 fn rib_config(config: &Config) -> RibConfig {
     let addresses = Family::ALL.into_iter().filter_map(|family| config.addresses.of(family));
-    RibConfig::new(config.asn, config.router_id, addresses.collect())
+    RibConfig {
+        cluster_id: config.is_reflector().then_some(config.cluster_id),
+        ..RibConfig::new(config.asn, config.router_id, addresses.collect())
+    }
 }

@@ -150,7 +150,9 @@ impl Speaker {
         if self.stopped || config == self.config {
             return;
         }
-        if self.config.addresses != config.addresses {
+        if self.config.addresses != config.addresses
+            || self.config.cluster_id != config.cluster_id && self.config.is_reflector()
+        {
             let all: Vec<_> = self.peers.keys().copied().collect();
             all.into_iter().for_each(|address| self.readvertise(address, |_| true));
         }

@@ -7,4 +7,5 @@ mod collision;
 mod exchange;
 mod graceful_restart;
 mod reconfigure;
+mod reflection;
 mod session;

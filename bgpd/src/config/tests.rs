@@ -25,6 +25,7 @@ fn border() -> BGPPeerSpec {
         port: 179,
         asn: 64999,
         passive: false,
+        reflector_client: false,
         hold_time_seconds: None,
         import: None,
         export: None,
@@ -89,11 +90,13 @@ fn policies_keep_their_order_and_their_bounds() {
                     max_length: Some(24),
                 }],
                 sources: vec![],
+                neighbor_asns: vec![],
                 action: PolicyAction::Reject,
             },
             PolicyRule {
                 prefixes: vec![ApiPrefixMatch { prefix, min_length: None, max_length: Some(32) }],
                 sources: vec![SourceMatch::Local],
+                neighbor_asns: vec![],
                 action: PolicyAction::Accept,
             },
         ],
@@ -101,9 +104,9 @@ fn policies_keep_their_order_and_their_bounds() {
     let configuration = BGPConfigurationSpec::default();
     let config = cluster(&configuration, &peers(spec.clone()), &local(), &[]).unwrap();
     let policy = &config.peers[&spec.address].export;
-    assert!(!policy.accepts("10.1.1.0/24".parse().unwrap(), Source::Local));
-    assert!(policy.accepts("10.1.1.0/26".parse().unwrap(), Source::Local));
-    assert!(!policy.accepts("10.1.1.0/26".parse().unwrap(), Source::Internal));
+    assert!(!policy.accepts("10.1.1.0/24".parse().unwrap(), Source::Local, None));
+    assert!(policy.accepts("10.1.1.0/26".parse().unwrap(), Source::Local, None));
+    assert!(!policy.accepts("10.1.1.0/26".parse().unwrap(), Source::Internal, None));
 }
 
 #[test]
@@ -114,16 +117,19 @@ fn every_error_is_found_and_names_its_field() {
         listen_port: 0,
         hold_time_seconds: 2,
         graceful_restart_seconds: 5000,
+        cluster_id: None,
     };
     let prefix: Prefix = "10.0.0.0/8".parse().unwrap();
     let rule = |min_length, max_length| PolicyRule {
         prefixes: vec![ApiPrefixMatch { prefix, min_length, max_length }],
         sources: vec![],
+        neighbor_asns: vec![],
         action: PolicyAction::Accept,
     };
     let mut broken = border();
     broken.asn = 23456;
     broken.port = 0;
+    broken.reflector_client = true;
     broken.hold_time_seconds = Some(1);
     broken.import = Some(api::Policy {
         rules: vec![rule(Some(7), None), rule(None, Some(33)), rule(Some(24), Some(16))],
@@ -151,6 +157,7 @@ fn every_error_is_found_and_names_its_field() {
             "BGPPeer/broken: spec.asn",
             "BGPPeer/broken: spec.port",
             "BGPPeer/broken: spec.holdTimeSeconds",
+            "BGPPeer/broken: spec.reflectorClient",
             "BGPPeer/broken: spec.import.rules[0].prefixes[0].minLength",
             "BGPPeer/broken: spec.import.rules[1].prefixes[0].maxLength",
             "BGPPeer/broken: spec.import.rules[2].prefixes[0].maxLength",
@@ -172,4 +179,18 @@ fn a_speaker_alone_needs_an_address_and_takes_all_its_peers() {
     assert_eq!(config.peers.len(), 1);
     let found = fields(standalone(&configuration, id, LocalAddresses::default(), &[peer]));
     assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn a_reflector_is_whoever_has_clients() {
+    let mut configuration = BGPConfigurationSpec::default();
+    let mut peer = border();
+    (peer.asn, peer.reflector_client) = (configuration.asn, true);
+    let config = cluster(&configuration, &peers(peer.clone()), &local(), &[]).unwrap();
+    assert!(config.is_reflector() && config.peers[&peer.address].reflector_client);
+    assert_eq!(config.cluster_id, Ipv4Addr::new(192, 0, 2, 1), "the router id");
+    configuration.cluster_id = Some(Ipv4Addr::new(0, 0, 0, 7));
+    peer.reflector_client = false;
+    let config = cluster(&configuration, &peers(peer), &local(), &[]).unwrap();
+    assert_eq!((config.is_reflector(), config.cluster_id.octets()[3]), (false, 7));
 }

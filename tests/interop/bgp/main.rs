@@ -6,5 +6,6 @@
 mod bird;
 mod netns;
 mod node;
+mod reflection;
 mod shells;
 mod with_bird;

@@ -48,6 +48,7 @@ pub(crate) fn config(number: u8, asn: u32, peers: &[(IpAddr, u32)]) -> Config {
     Config {
         asn,
         router_id: RouterId::try_from(four).unwrap(),
+        cluster_id: four,
         addresses: LocalAddresses { v4: Some(four), v6: Some(six) },
         listen_port: PORT,
         restart_time: RestartTime::try_from(30).unwrap(),

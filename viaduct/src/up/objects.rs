@@ -75,12 +75,14 @@ fn border_peer(plan: &ClusterPlan) -> BGPPeerSpec {
         port: 179,
         asn: BORDER_ASN,
         passive: false,
+        reflector_client: false,
         hold_time_seconds: None,
         import: Some(Policy::default()),
         export: Some(Policy {
             rules: vec![PolicyRule {
                 prefixes: Vec::new(),
                 sources: vec![SourceMatch::Local],
+                neighbor_asns: Vec::new(),
                 action: PolicyAction::Accept,
             }],
         }),
@@ -101,6 +103,7 @@ pub(crate) fn border_configuration(plan: &ClusterPlan) -> Result<String> {
         rules: vec![PolicyRule {
             prefixes: accepted.collect(),
             sources: Vec::new(),
+            neighbor_asns: Vec::new(),
             action: PolicyAction::Accept,
         }],
     };
@@ -114,6 +117,7 @@ pub(crate) fn border_configuration(plan: &ClusterPlan) -> Result<String> {
             port: 179,
             asn: CLUSTER_ASN,
             passive: false,
+            reflector_client: false,
             hold_time_seconds: None,
             import: Some(import.clone()),
             // The nodes have a default route to the border and need to be told nothing.

@@ -272,6 +272,7 @@ impl Rib {
                 PathSource::Peer {
                     peer,
                     kind: entry.map_or(PeerKind::External, |peer| peer.kind),
+                    router_id: entry.map_or(self.config.router_id, |peer| peer.router_id),
                     reflector_client: entry.is_some_and(|peer| peer.reflector_client),
                 }
             }

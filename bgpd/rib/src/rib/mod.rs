@@ -9,7 +9,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
 
@@ -33,6 +33,8 @@ pub use view::{PathView, RibCounts};
 pub struct RibConfig {
     pub asn: Asn,
     pub router_id: RouterId,
+    /// Where we reflect: a path that has been in this cluster has come round (RFC 4456 §8).
+    pub cluster_id: Option<Ipv4Addr>,
     /// Our own addresses: a path that names one as its next hop is unusable (RFC 4271 §5.1.3).
     pub addresses: Vec<IpAddr>,
     /// The most next hops of one route; one turns multipath off. Bounded by [`MAX_MULTIPATH`].
@@ -41,7 +43,7 @@ pub struct RibConfig {
 
 impl RibConfig {
     pub const fn new(asn: Asn, router_id: RouterId, addresses: Vec<IpAddr>) -> Self {
-        Self { asn, router_id, addresses, multipath: MAX_MULTIPATH }
+        Self { asn, router_id, cluster_id: None, addresses, multipath: MAX_MULTIPATH }
     }
 }
 
@@ -49,7 +51,13 @@ impl RibConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PathSource {
     Local(OriginSource),
-    Peer { peer: PeerId, kind: PeerKind, reflector_client: bool },
+    Peer {
+        peer: PeerId,
+        kind: PeerKind,
+        /// The peer's, which becomes the ORIGINATOR_ID of what is reflected.
+        router_id: RouterId,
+        reflector_client: bool,
+    },
 }
 
 /// The best path of a prefix, in words that outlive it.

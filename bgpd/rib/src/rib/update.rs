@@ -55,7 +55,15 @@ impl Rib {
         }
     }
 
-    /// Another AS, router id or set of addresses of our own: everything is judged and decided
+    /// The peer is a client of ours from now on, or no more: what came from it is told to others.
+    pub fn set_reflector_client(&mut self, id: PeerId, is_client: bool) {
+        let Some(entry) = self.peers.entry_mut(id) else { return };
+        if std::mem::replace(&mut entry.peer.reflector_client, is_client) != is_client {
+            self.for_each_path_of(id, |rib, path| rib.mark_dirty(rib.paths.at(path).destination));
+        }
+    }
+
+    /// Another AS, router id, cluster or set of addresses of our own: everything is judged and decided
     /// anew.
     pub fn set_config(&mut self, config: RibConfig) {
         if self.config == config {
@@ -114,7 +122,7 @@ impl Rib {
     ) -> Result<(), AnnounceError> {
         let Some(entry) = self.peers.entry(peer) else { return Ok(()) };
         let import = judged
-            .or_else(|| import::judge_prefix(&entry.peer, prefix))
+            .or_else(|| import::judge_prefix(&entry.peer, prefix, attributes))
             .unwrap_or(Reason::Undecided);
         let limit = entry.peer.max_prefixes;
         let is_full = entry.counts.received >= limit;
@@ -302,7 +310,7 @@ impl Rib {
                 return;
             };
             let import = import::judge_attributes(&rib.config, &entry.peer, &path.attributes)
-                .or_else(|| import::judge_prefix(&entry.peer, destination.prefix))
+                .or_else(|| import::judge_prefix(&entry.peer, destination.prefix, &path.attributes))
                 .unwrap_or(Reason::Undecided);
             let old = std::mem::replace(&mut rib.paths.at_mut(id).import, import);
             if old != import {

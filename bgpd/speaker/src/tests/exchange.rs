@@ -7,7 +7,12 @@ const CLUSTER: u32 = 64512;
 const OUTSIDE: u32 = 65000;
 
 fn rule(prefixes: &[PrefixMatch], sources: &[Source]) -> Rule {
-    Rule { prefixes: prefixes.to_vec(), sources: sources.to_vec(), action: PolicyAction::Accept }
+    Rule {
+        prefixes: prefixes.to_vec(),
+        sources: sources.to_vec(),
+        neighbor_asns: Vec::new(),
+        action: PolicyAction::Accept,
+    }
 }
 
 /// Nodes 1 to 3 in a mesh, each with the border router 9, which they tell their own blocks and

@@ -41,6 +41,7 @@ pub(super) fn config(node: u8, asn: u32) -> Config {
     Config {
         asn: Asn::new(asn),
         router_id: RouterId::try_from(four).unwrap(),
+        cluster_id: four,
         addresses: LocalAddresses { v4: Some(four), v6: Some(six) },
         listen_port: 179,
         restart_time: RestartTime::try_from(30).unwrap(),

@@ -19,6 +19,7 @@ fn only(text: &str) -> Policy {
     let rule = Rule {
         prefixes: vec![PrefixMatch::exact(prefix(text))],
         sources: Vec::new(),
+        neighbor_asns: Vec::new(),
         action: PolicyAction::Accept,
     };
     Policy::new([rule])

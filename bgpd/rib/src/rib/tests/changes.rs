@@ -149,6 +149,7 @@ fn import_keeps_what_it_rejects() {
     let strict = Policy::new([Rule {
         prefixes: vec![PrefixMatch::or_longer(prefix("10.0.0.0/8"))],
         sources: vec![Source::External],
+        neighbor_asns: Vec::new(),
         action: Action::Accept,
     }]);
     let a = rib.add_peer(Peer { import: strict, ..peer("192.0.2.1", 65001) });
@@ -182,14 +183,22 @@ fn import_keeps_what_it_rejects() {
 #[test]
 fn reflected_paths_that_come_round_are_rejected() {
     let mut rib = rib();
+    let cluster_id = Some("192.0.2.99".parse().unwrap());
+    rib.set_config(RibConfig { cluster_id, ..config() });
     let a = rib.add_peer(peer("192.0.2.1", LOCAL_AS));
     let originator = PathAttributes { originator_id: Some(config().router_id), ..path(&[]) };
-    let cluster = PathAttributes { cluster_list: vec![config().router_id.into()], ..path(&[]) };
+    let cluster = PathAttributes { cluster_list: cluster_id.into_iter().collect(), ..path(&[]) };
     announce(&mut rib, a, &originator, "192.0.2.1", &["10.1.0.0/16"]);
     announce(&mut rib, a, &cluster, "192.0.2.1", &["10.2.0.0/16"]);
     assert!(rib.flush().is_empty());
     assert_eq!(reasons(&rib, "10.1.0.0/16"), [Reason::OriginatorLoop]);
     assert_eq!(reasons(&rib, "10.2.0.0/16"), [Reason::ClusterLoop]);
+
+    // Only who reflects has a cluster of its own.
+    rib.set_config(config());
+    rib.flush();
+    assert_eq!(reasons(&rib, "10.1.0.0/16"), [Reason::OriginatorLoop]);
+    assert_eq!(reasons(&rib, "10.2.0.0/16"), [Reason::Best]);
 }
 
 #[test]

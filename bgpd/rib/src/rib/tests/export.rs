@@ -11,6 +11,7 @@ use crate::{ExportPeer, ExportReject, LocalSpeaker, Rewriter, export};
 fn local() -> LocalSpeaker {
     LocalSpeaker {
         asn: asn(LOCAL_AS),
+        cluster_id: "192.0.2.254".parse().unwrap(),
         address_v4: Some("192.0.2.254".parse().unwrap()),
         address_v6: Some("2001:db8::fe".parse().unwrap()),
         link_local: None,

@@ -3,6 +3,7 @@
 mod changes;
 mod export;
 mod model;
+mod reflection;
 mod resolution;
 mod restart;
 

@@ -164,6 +164,7 @@ fn only_tens() -> Policy {
     Policy::new([Rule {
         prefixes: vec![PrefixMatch::or_longer(prefix("10.0.0.0/8"))],
         sources: Vec::new(),
+        neighbor_asns: Vec::new(),
         action: Action::Accept,
     }])
 }
