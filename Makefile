@@ -5,6 +5,9 @@ CACHE    ?= $(or $(VIADUCT_CACHE),$(HOME)/.cache/viaduct)
 TARGET   ?= $(or $(CARGO_TARGET_DIR),$(CACHE)/target)
 NODES    ?= 3
 NAME     ?= viaduct
+# Racks to put the nodes into (none: one segment), and whether reflectors take the mesh's place.
+RACKS    ?=
+REFLECTOR ?=
 # How often the tests repeat what they repeat: 1 in CI, 10 in soak.
 REPEAT   ?= 1
 
@@ -17,7 +20,7 @@ export VIADUCT_BIN      := $(BIN)
 .PHONY: help up down build echo deps deps-test deps-tools test soak lint fmt ebpf vm bench-up clean
 
 help:
-	@echo 'make up         build and start a cluster of $(NODES) nodes here (NODES=, NAME=)'
+	@echo 'make up         build and start a cluster of $(NODES) nodes here (NODES=, NAME=, RACKS=, REFLECTOR=1)'
 	@echo 'make down       stop it and remove all that it made'
 	@echo 'make test       install what is missing and run every test'
 	@echo 'make soak       the same tests with full repeat counts'
@@ -27,7 +30,8 @@ help:
 	@echo 'make bench-up   time the start of a cluster, stage by stage'
 
 up: deps build
-	@$(SUDO) $(BIN)/viaduct up --name $(NAME) --nodes $(NODES) --echo $(BIN)/viaduct-echo
+	@$(SUDO) $(BIN)/viaduct up --name $(NAME) --nodes $(NODES) --echo $(BIN)/viaduct-echo \
+	  $(if $(RACKS),--racks $(RACKS)) $(if $(REFLECTOR),--reflector)
 
 down:
 	@$(SUDO) $(BIN)/viaduct down --name $(NAME)

@@ -1,11 +1,15 @@
 //! What a cluster of `viaduct up` must show, on one cluster of three nodes that is raised once.
 //!
+//! Two test programs are made of this one file: `cluster`, with all nodes on one segment and in a
+//! mesh, and `racks`, with two racks and reflectors, which has to show all of it and something more.
+//!
 //! The tests run one after another in this order: each leaves the cluster as it found it.
 
 mod api_crash;
 mod isolation;
 mod kubectl;
 mod node_loss;
+mod racks;
 mod readiness;
 mod restart;
 mod routing;
@@ -41,14 +45,34 @@ const TESTS: &[(&str, Test)] = &[
     ("node_loss::cut_off_node", node_loss::cut_off_node),
 ];
 
+/// On racks behind routers, with reflectors.
+const RACK_TESTS: &[(&str, Test)] = &[
+    ("racks::routes_lead_through_the_routers", racks::routes_lead_through_the_routers),
+    ("racks::policies_are_as_documented", racks::policies_are_as_documented),
+    ("racks::router_and_reflector_killed", racks::router_and_reflector_killed),
+    ("racks::reflector_silent", racks::reflector_silent),
+];
+
+/// The cluster of this program, and its tests.
+fn suite() -> (Options, Vec<(&'static str, Test)>) {
+    if env!("CARGO_CRATE_NAME") == "racks" {
+        let mut options = Options::new("e2e-racks", 18090);
+        options.arguments = ["--racks", "2", "--reflector"].map(str::to_owned).into();
+        (options, [TESTS, RACK_TESTS].concat())
+    } else {
+        (Options::new("e2e", 18080), TESTS.to_vec())
+    }
+}
+
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let listing = arguments.list || TESTS.iter().all(|(name, _)| is_filtered(&arguments, name));
+    let (options, tests) = suite();
+    let listing = arguments.list || tests.iter().all(|(name, _)| is_filtered(&arguments, name));
     let cluster = if listing {
         None
     } else {
-        match Cluster::up(&Options::new("e2e", 18080)) {
+        match Cluster::up(&options) {
             Ok(cluster) => Some(Arc::new(cluster)),
             Err(error) => {
                 eprintln!("no cluster: {error:#}");
@@ -56,9 +80,9 @@ fn main() {
             }
         }
     };
-    let trials = TESTS.iter().map(|(name, test)| {
+    let trials = tests.into_iter().map(|(name, test)| {
         let cluster = cluster.clone();
-        Trial::test(*name, move || run(cluster.as_deref(), *test))
+        Trial::test(name, move || run(cluster.as_deref(), test))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     if let (Some(cluster), true) = (&cluster, conclusion.has_failed()) {

@@ -21,7 +21,7 @@ const PROBE_IDS: [u32; 2] = [0x5644_fffe, 0x5644_ffff];
 const BACK: Duration = Duration::from_secs(30);
 
 /// Traffic of every kind, while something is done to the cluster.
-struct Traffic {
+pub(crate) struct Traffic {
     loads: Vec<(String, Load)>,
     pings: Vec<Ping>,
 }
@@ -64,7 +64,7 @@ impl Ping {
 }
 
 impl Traffic {
-    fn start(cluster: &Cluster) -> Result<Self> {
+    pub(crate) fn start(cluster: &Cluster) -> Result<Self> {
         let pods = cluster.ready_pods("app=echo", 3)?;
         let (cluster_ips, vips, _) = cluster.service("echo")?;
         let pod = cluster.pod_shell(&pods[0])?;
@@ -79,9 +79,12 @@ impl Traffic {
         };
         let mut pings = Vec::new();
         for v6 in [false, true] {
-            let peer = pods[1].address(v6)?;
-            pings.push(Ping::start(&pod, peer)?);
-            start("pod → pod", &pod, "get", format!("http://{}/", socket(peer, 8080)))?;
+            // On every other node, of this rack or of another.
+            for other in &pods[1..] {
+                let peer = other.address(v6)?;
+                pings.push(Ping::start(&pod, peer)?);
+                start("pod → pod", &pod, "get", format!("http://{}/", socket(peer, 8080)))?;
+            }
         }
         for ip in cluster_ips {
             start("pod → service", &pod, "get", format!("http://{}/", socket(ip, 80)))?;
@@ -97,7 +100,7 @@ impl Traffic {
 
     /// Waits until every load has made some more requests, so that what follows and what came
     /// before are both seen by it.
-    fn flows(&self) -> Result<()> {
+    pub(crate) fn flows(&self) -> Result<()> {
         for (what, load) in &self.loads {
             let before = load.sent();
             wait_for(what, BACK, || {
@@ -108,7 +111,7 @@ impl Traffic {
         Ok(())
     }
 
-    fn stop(self) -> Result<usize> {
+    pub(crate) fn stop(self) -> Result<usize> {
         let mut sent = 0;
         let mut lost = Vec::new();
         for (what, load) in self.loads {
@@ -136,12 +139,12 @@ impl Drop for Ping {
 }
 
 /// What the kernel tells of changes to routes and next hops in a node's namespace.
-struct Monitor {
+pub(crate) struct Monitor {
     child: Child,
 }
 
 impl Monitor {
-    fn start(cluster: &Cluster, node: &str) -> Result<Self> {
+    pub(crate) fn start(cluster: &Cluster, node: &str) -> Result<Self> {
         let child = cluster
             .host(node)
             .command("ip")
@@ -153,7 +156,7 @@ impl Monitor {
     }
 
     /// The deletions of anything of ours since the start.
-    fn deletions(mut self) -> Result<Vec<String>> {
+    pub(crate) fn deletions(mut self) -> Result<Vec<String>> {
         self.child.kill()?;
         let stdout = self.child.stdout.take().context("the monitor has no output")?;
         let mut deleted = Vec::new();
@@ -195,12 +198,16 @@ pub(crate) fn node_daemon_killed(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-fn established(cluster: &Cluster, node: &str) -> Result<()> {
+/// Waits until a speaker has all of its sessions.
+pub(crate) fn established(cluster: &Cluster, node: &str) -> Result<()> {
+    let wanted = cluster.report["sessions"][node].as_u64().context("no sessions in the report")?;
+    let wanted = usize::try_from(wanted)?;
     wait_for("the BGP sessions", BACK, || {
         let peers = cluster.node_json(node, &["bgp", "peers"])?;
         let peers = peers.as_array().context("no peers")?;
         let up = peers.iter().filter(|peer| peer["state"] == "Established").count();
-        ensure!(up == 3 && peers.len() == 3, "{up} of {} are established", peers.len());
+        let all = up == wanted && peers.len() == wanted;
+        ensure!(all, "{up} of {} are established, not {wanted}", peers.len());
         Ok(())
     })
 }
