@@ -72,7 +72,7 @@ impl Asking<'_> {
                     stream.set_nodelay(true)?;
                     return Ok(BufReader::new(stream));
                 }
-                Err(error) if error.kind() == io::ErrorKind::NetworkUnreachable => {
+                Err(error) if has_no_way(&error) => {
                     last = error.into();
                 }
                 Err(error) => return Err(error.into()),
@@ -102,6 +102,11 @@ impl Asking<'_> {
         connection.get_mut().write_all(message.as_bytes())?;
         read_answer(connection, self.body_bytes_max)
     }
+}
+
+/// Whether this host has no addresses or no routes of that family.
+fn has_no_way(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable)
 }
 
 pub(crate) fn read_answer(
