@@ -43,14 +43,15 @@ enum Command {
     /// Run a node's pods (only where the control plane is `viaduct server`).
     Kubelet(kubelet::KubeletArgs),
     /// Run the BGP speaker with the kernel's routes, and nothing else, from a file.
-    Router(router::SpeakerArgs),
-    /// Run the BGP speaker alone, from a file: a route reflector (RFC 4456).
-    Reflector(router::SpeakerArgs),
+    Router(router::RouterArgs),
     /// Import and list the images that pods can be started from.
     #[command(subcommand)]
     Image(image::Command),
     #[command(flatten)]
     Operator(operator::Command),
+    /// Ask services until they answer; started by `up` on a node.
+    #[command(hide = true)]
+    Probe(up::ProbeArgs),
     /// Keep the processes of a cluster running; started by `up`.
     #[command(hide = true)]
     Supervise {
@@ -90,9 +91,9 @@ fn run(command: Command) -> Result<()> {
             Command::Node(args) => daemon(node::run(args)).await,
             Command::Kubelet(args) => daemon(kubelet::run(args)).await,
             Command::Router(args) => daemon(router::run(args)).await,
-            Command::Reflector(args) => daemon(router::reflect(args)).await,
             Command::Image(command) => image::run(command),
             Command::Operator(command) => operator::run(command).await,
+            Command::Probe(args) => up::probe(args).await,
             Command::Supervise { name } => daemon(up::supervise(&name)).await,
         }
     })

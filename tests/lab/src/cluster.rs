@@ -22,14 +22,23 @@ pub struct Options {
     pub name: String,
     pub nodes: usize,
     pub api_port: u16,
+    /// The manifests to apply: those of `echo`, which the tests ask; the example application that
+    /// users see where there are none.
+    pub apps: Vec<PathBuf>,
     /// Further arguments of `viaduct up`.
     pub arguments: Vec<String>,
 }
 
 impl Options {
     pub fn new(name: &str, api_port: u16) -> Self {
-        Self { name: name.to_owned(), nodes: 3, api_port, arguments: Vec::new() }
+        let apps = vec![examples().join("echo.yaml")];
+        Self { name: name.to_owned(), nodes: 3, api_port, apps, arguments: Vec::new() }
     }
+}
+
+/// The folder of the example manifests.
+pub fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/examples")
 }
 
 /// A running cluster; it is taken down when dropped.
@@ -77,6 +86,10 @@ impl Cluster {
         let mut arguments =
             vec!["up", "--name", &options.name, "--nodes", &nodes, "--api-port", &port];
         arguments.extend(["-o", "json"]);
+        let is_bare = options.arguments.iter().any(|argument| argument == "--bare");
+        for app in options.apps.iter().filter(|_| !is_bare) {
+            arguments.extend(["--app", app.to_str().context("a path that is not UTF-8")?]);
+        }
         arguments.extend(options.arguments.iter().map(String::as_str));
         let cluster = |report| -> Result<Self> {
             Ok(Self {
@@ -122,23 +135,16 @@ impl Cluster {
     /// What each node's programs have dropped or refused, for a test that lost a packet.
     pub fn print_drops(&self) {
         for node in &self.nodes {
-            let Ok(metrics) = self.metrics(node) else { continue };
-            for line in metrics.lines() {
+            let socket = self.run_dir().join("nodes").join(node).join("admin.sock");
+            let mut curl = Command::new("curl");
+            curl.args(["-s", "--unix-socket"]).arg(socket).arg("http://viaduct/metrics");
+            let Ok(output) = curl.output() else { continue };
+            for line in String::from_utf8_lossy(&output.stdout).lines() {
                 if line.contains("event=\"drop") && !line.ends_with(" 0") {
                     eprintln!("{node}: {line}");
                 }
             }
         }
-    }
-
-    /// The metrics of the daemon of a node, a router or a reflector.
-    pub fn metrics(&self, host: &str) -> Result<String> {
-        let socket = self.run_dir().join("nodes").join(host).join("admin.sock");
-        let mut curl = Command::new("curl");
-        curl.args(["-s", "--unix-socket"]).arg(socket).arg("http://viaduct/metrics");
-        let output = curl.output().context("start curl")?;
-        ensure!(output.status.success(), "the metrics of {host}: {}", output.status);
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// A shell on a host of the cluster: a node, `outside`, `border`, `control`. On a node it is

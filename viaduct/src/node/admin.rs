@@ -37,8 +37,7 @@ pub(crate) struct State {
     pub router_id: RouterId,
     pub asn: u32,
     pub speaker: bgpd::Handle,
-    /// A reflector has no routes of the kernel.
-    pub vrouter: Option<vrouter::Handle>,
+    pub vrouter: vrouter::Handle,
     /// A router alone has neither pods nor services.
     pub pods: Option<vrouter_cni::PodNetwork>,
     pub services: Option<lb::Handle>,
@@ -110,7 +109,7 @@ async fn bind(path: &Path) -> Result<UnixListener> {
 
 async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
     let peers = state.speaker.peers().await?;
-    let routes = routes_of(&state).await;
+    let routes = state.vrouter.routes().await;
     let services = match &state.services {
         Some(services) => services.services().await,
         None => Vec::new(),
@@ -120,9 +119,7 @@ async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
         backends.extend(frontend.backends.iter().map(|backend| (backend.address, backend.id)));
     }
     let mut problems = state.problems.borrow().clone();
-    if let Some(vrouter) = &state.vrouter {
-        problems.extend(vrouter.problems().await);
-    }
+    problems.extend(state.vrouter.problems().await);
     if let Some(services) = &state.services {
         problems.extend(services.problems().await);
     }
@@ -163,15 +160,8 @@ async fn paths(Extract(state): Shared) -> Result<Json<Vec<BgpPath>>, Failure> {
 }
 
 async fn routes(Extract(state): Shared) -> Result<Json<Vec<FibRoute>>, Failure> {
-    let rows = routes_of(&state).await;
+    let rows = state.vrouter.routes().await;
     Ok(Json(rows.into_iter().map(fib_route).collect()))
-}
-
-async fn routes_of(state: &State) -> Vec<vrouter::RouteRow> {
-    match &state.vrouter {
-        Some(vrouter) => vrouter.routes().await,
-        None => Vec::new(),
-    }
 }
 
 fn fib_route(row: vrouter::RouteRow) -> FibRoute {
@@ -205,9 +195,7 @@ async fn prometheus(Extract(state): Shared) -> Result<String, Failure> {
         metrics::resident_bytes(),
     );
     text.append(&state.speaker.metrics().await?);
-    if let Some(vrouter) = &state.vrouter {
-        vrouter_metrics(&mut text, vrouter.counters());
-    }
+    vrouter_metrics(&mut text, state.vrouter.counters());
     if let Some(services) = &state.services {
         balancer_metrics(&mut text, services);
     }

@@ -1,24 +1,25 @@
 //! `viaduct up` and `down`: a whole cluster on this machine, each node in a network namespace.
 
 mod answer;
+mod app;
 mod down;
 mod failures;
 mod network;
 mod objects;
 mod pki;
 mod plan;
+mod probe;
 mod processes;
 mod progress;
 mod ready;
 mod report;
 mod requirements;
 mod spawn;
-mod speakers;
 mod supervise;
+mod workloads;
 
 use std::{
     fs,
-    net::IpAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -30,17 +31,16 @@ pub(crate) use objects::api_resource;
 pub(crate) use supervise::supervise;
 
 use self::{
+    app::{Application, EXAMPLE_IMAGE},
     pki::Authority,
-    plan::{ClusterPlan, Shape},
+    plan::ClusterPlan,
+    probe::Target,
     progress::Progress,
 };
 use crate::{
     output,
     paths::{self, ClusterPaths, write_atomically},
 };
-
-const EXAMPLE: &str = include_str!("../../../manifests/examples/echo.yaml");
-const EXAMPLE_IMAGE: &str = "viaduct.dev/echo:latest";
 
 /// The cluster that is meant where none is named.
 pub(crate) const DEFAULT_NAME: &str = "viaduct";
@@ -53,12 +53,6 @@ pub(crate) struct UpArgs {
     /// Number of nodes.
     #[arg(long, default_value_t = 3)]
     nodes: usize,
-    /// Put the nodes into so many racks, each a segment behind a router with an AS of its own.
-    #[arg(long)]
-    racks: Option<usize>,
-    /// Join the nodes by two route reflectors in place of the mesh.
-    #[arg(long)]
-    reflector: bool,
     /// Port of the API on this machine's loopback.
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     api_port: u16,
@@ -68,8 +62,12 @@ pub(crate) struct UpArgs {
     /// The example program, linked statically; it is put into an image of its own.
     #[arg(long, value_name = "FILE", default_value_os_t = beside("viaduct-echo"))]
     echo: PathBuf,
-    /// Start without the example application.
-    #[arg(long)]
+    /// A manifest, or a folder of them, to apply in place of the example application; may be
+    /// given several times.
+    #[arg(long, value_name = "FILE|FOLDER")]
+    app: Vec<PathBuf>,
+    /// Start without an application.
+    #[arg(long, conflicts_with = "app")]
     bare: bool,
     /// Leave out the border router; BGP is spoken by something else in its namespace.
     #[arg(long)]
@@ -89,6 +87,31 @@ pub(crate) struct DownArgs {
     fresh: bool,
 }
 
+impl UpArgs {
+    fn application(&self) -> Result<Option<Application>> {
+        match (self.bare, self.app.is_empty()) {
+            (true, _) => Ok(None),
+            (false, true) => Application::example().map(Some),
+            (false, false) => Application::read(&self.app).map(Some),
+        }
+    }
+}
+
+/// `viaduct probe`, which `up` starts on a node.
+#[derive(Args)]
+pub(crate) struct ProbeArgs {
+    /// How long to ask again.
+    #[arg(long)]
+    seconds: u64,
+    /// `http://ADDRESS:PORT/` or `tcp://ADDRESS:PORT`.
+    #[arg(required = true)]
+    targets: Vec<Target>,
+}
+
+pub(crate) async fn probe(args: ProbeArgs) -> Result<()> {
+    answer::probe(args.targets, args.seconds).await
+}
+
 /// A file in the folder of this program.
 fn beside(name: &str) -> PathBuf {
     std::env::current_exe().map_or_else(|_| name.into(), |program| program.with_file_name(name))
@@ -96,11 +119,11 @@ fn beside(name: &str) -> PathBuf {
 
 pub(crate) async fn up(args: UpArgs) -> Result<()> {
     require_root("viaduct up")?;
-    let shape = Shape { nodes: args.nodes, racks: args.racks, reflectors: args.reflector };
-    let mut plan = ClusterPlan::new(&args.name, shape, args.api_port)?;
+    let mut plan = ClusterPlan::new(&args.name, args.nodes, args.api_port)?;
     plan.has_border = !args.no_border;
     let paths = ClusterPaths::new(&args.name)?;
-    requirements::check(&args, &paths)?;
+    let application = args.application()?;
+    requirements::check(&args, application.as_ref(), &paths)?;
     let mut progress = Progress::new(args.output.is_json());
     let raised = tokio::select! {
         biased;
@@ -108,10 +131,10 @@ pub(crate) async fn up(args: UpArgs) -> Result<()> {
             interrupted?;
             bail!("interrupted: `viaduct down --name {}` removes what is there", args.name);
         }
-        raised = raise(&args, &plan, &paths, &mut progress) => raised,
+        raised = raise(&args, application.as_ref(), &plan, &paths, &mut progress) => raised,
     };
-    let vips = match raised {
-        Ok(vips) => vips,
+    let answered = match raised {
+        Ok(answered) => answered,
         Err(error) => {
             progress.warn(&failures::logs(&paths));
             bail!(
@@ -124,16 +147,17 @@ pub(crate) async fn up(args: UpArgs) -> Result<()> {
         }
     };
     progress.end();
-    report::print(&plan, &paths, &progress, &vips, args.output)
+    report::print(&plan, &paths, &progress, &answered, args.output)
 }
 
-/// Brings everything up; the virtual IPs of the example.
+/// Brings everything up; what of the application answers from outside.
 async fn raise(
     args: &UpArgs,
+    application: Option<&Application>,
     plan: &ClusterPlan,
     paths: &ClusterPaths,
     progress: &mut Progress,
-) -> Result<Vec<IpAddr>> {
+) -> Result<Vec<Target>> {
     progress.begin("namespaces and links");
     let lock = paths::lock(Path::new(paths::RUN))?;
     requirements::claim(paths)?;
@@ -148,7 +172,7 @@ async fn raise(
     let mut supervisor = start_supervisor(plan, paths)?;
     drop(lock);
     tokio::select! {
-        vips = await_parts(args, plan, paths, progress) => vips,
+        answered = await_parts(args, application, plan, paths, progress) => answered,
         why = failures::watch(paths, &mut supervisor) => bail!("{}", why?),
     }
 }
@@ -156,10 +180,11 @@ async fn raise(
 /// Waits until each part works that the supervisor has started.
 async fn await_parts(
     args: &UpArgs,
+    application: Option<&Application>,
     plan: &ClusterPlan,
     paths: &ClusterPaths,
     progress: &mut Progress,
-) -> Result<Vec<IpAddr>> {
+) -> Result<Vec<Target>> {
     let client = plain_client(plan)?;
     ready::server(&client, progress).await?;
     objects::apply_network(&client, plan).await?;
@@ -168,20 +193,20 @@ async fn await_parts(
     ready::nodes(&client, plan, paths, progress).await?;
     progress.begin("BGP sessions");
     ready::sessions(plan, paths, progress).await?;
-    if args.bare {
-        return Ok(Vec::new());
+    let Some(application) = application else { return Ok(Vec::new()) };
+    if application.has_example_image() {
+        progress.begin("image of the example");
+        import_example(&args.echo, paths)?;
     }
-    progress.begin("image of the example");
-    import_example(&args.echo, paths)?;
     progress.begin("pods");
-    objects::apply_manifest(&client, EXAMPLE).await?;
-    ready::pods(&client, progress).await?;
+    let applied = application.apply(&client).await?;
+    workloads::ready(&client, &applied.workloads, progress).await?;
     if args.no_border {
         // Whoever takes the border's place is not there yet.
         return Ok(Vec::new());
     }
     progress.begin("services answer");
-    answer::services(&client, plan, progress).await
+    answer::services(&client, plan, paths, &applied.services, progress).await
 }
 
 fn prepare(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
@@ -197,13 +222,10 @@ fn prepare(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
         fs::create_dir_all(paths.node_state(&node.name))?;
         network::create_mount_namespace(paths, &node.name)?;
     }
-    for speaker in speakers::outside_the_nodes(plan) {
-        let file = paths.speaker(&speaker.host.name);
-        fs::create_dir_all(file.parent().unwrap_or(&paths.run))?;
-        fs::create_dir_all(paths.node_run(&speaker.host.name))?;
-        write_atomically(&file, speaker.documents()?.as_bytes(), 0o644)?;
-    }
+    fs::create_dir_all(paths.node_run(&plan.border.name))?;
     fs::create_dir_all(paths.images())?;
+    let border = objects::border_configuration(plan)?;
+    write_atomically(&paths.run.join("border.yaml"), border.as_bytes(), 0o644)?;
     Ok(())
 }
 

@@ -2,15 +2,11 @@
 //!
 //! What can be watched is watched; what only answers questions is asked again soon.
 
-use std::{
-    future::Future,
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::{future::Future, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use futures::{StreamExt, pin_mut};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client,
     runtime::{
@@ -20,7 +16,7 @@ use kube::{
 };
 use viaduct_api::admin::{NodeStatus, PeerStatus};
 
-use super::{plan::ClusterPlan, progress::Progress, speakers};
+use super::{plan::ClusterPlan, progress::Progress};
 use crate::{operator::admin, paths::ClusterPaths};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,7 +39,7 @@ pub(crate) async fn nodes(
     progress: &Progress,
 ) -> Result<()> {
     let wanted = plan.nodes.len();
-    watch(Api::<Node>::all(client.clone()), "", "nodes", progress, |nodes| {
+    watch(Api::<Node>::all(client.clone()), "nodes", progress, |nodes| {
         let ready = nodes.iter().filter(|node| is_node_ready(node)).count();
         (ready >= wanted, format!("{ready}/{wanted} ready"))
     })
@@ -73,7 +69,14 @@ pub(crate) async fn sessions(
     paths: &ClusterPaths,
     progress: &Progress,
 ) -> Result<()> {
-    for (host, wanted) in speakers::sessions(plan) {
+    let border = plan.has_border.then_some(&plan.border);
+    for host in plan.nodes.iter().chain(border) {
+        // A node peers with every other node and with the border.
+        let wanted = if host.name == plan.border.name {
+            plan.nodes.len()
+        } else {
+            plan.nodes.len() - 1 + usize::from(plan.has_border)
+        };
         let socket = admin::socket_in(&paths.node_run(&host.name));
         ask(&format!("the BGP sessions of {}", host.name), progress, async || {
             established(&socket, wanted).await
@@ -92,55 +95,9 @@ async fn established(socket: &Path, wanted: usize) -> Result<()> {
     Ok(())
 }
 
-/// Every pod of the example is ready. Pods of others may never be, and are not waited for.
-pub(crate) async fn pods(client: &Client, progress: &Progress) -> Result<()> {
-    let api = Api::<Pod>::namespaced(client.clone(), "default");
-    watch(api, "app=echo", "pods", progress, |pods| {
-        let ready = pods.iter().filter(|pod| is_pod_ready(pod, progress.begun_at)).count();
-        let why = pods.iter().find_map(|pod| why_not(pod)).unwrap_or_default();
-        (ready > 0 && ready == pods.len(), format!("{ready}/{} ready{why}", pods.len()))
-    })
-    .await
-}
-
-/// Ready, and running since this `up` began: the store remembers what was ready before `down`.
-fn is_pod_ready(pod: &Pod, begun: SystemTime) -> bool {
-    let Some(status) = &pod.status else { return false };
-    let conditions = status.conditions.as_deref().unwrap_or_default();
-    let is_ready = conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
-    // The API tells whole seconds.
-    let begun = begun.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut containers = status.container_statuses.iter().flatten();
-    is_ready
-        && containers.all(|container| {
-            let running = container.state.as_ref().and_then(|state| state.running.as_ref());
-            let started = running.and_then(|running| running.started_at.as_ref());
-            started.is_some_and(|at| at.0.as_second() >= begun.cast_signed())
-        })
-}
-
-/// What a pod that waits says of it: why it is not placed, or why a container does not start.
-fn why_not(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        // Without a message it waits its turn.
-        Some((waiting.reason.as_deref()?, waiting.message.as_deref()?))
-    });
-    let unplaced = || {
-        let all = status.conditions.iter().flatten();
-        let mut failed = all.filter(|one| one.type_ == "PodScheduled" && one.status == "False");
-        failed.find_map(|one| Some((one.reason.as_deref()?, one.message.as_deref()?)))
-    };
-    let (reason, message) = waiting.or_else(unplaced)?;
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    Some(format!("; {name}: {reason}: {}", message.lines().next().unwrap_or_default()))
-}
-
-/// Follows all objects of a kind with these labels until `done` says so of them.
-async fn watch<K>(
+/// Follows all objects of a kind until `done` says so of them.
+pub(crate) async fn watch<K>(
     api: Api<K>,
-    labels: &str,
     what: &str,
     progress: &Progress,
     done: impl Fn(&[std::sync::Arc<K>]) -> (bool, String),
@@ -156,8 +113,7 @@ where
 {
     let (store, writer) = reflector::store();
     // Events rather than objects: that the first list is complete is an event, too.
-    let config = watcher::Config::default().labels(labels);
-    let stream = watcher(api, config).default_backoff().reflect(writer);
+    let stream = watcher(api, watcher::Config::default()).default_backoff().reflect(writer);
     pin_mut!(stream);
     let mut last = String::new();
     let follow = async {
@@ -202,53 +158,5 @@ where
             Ok(Err(_not_yet)) => tokio::time::sleep(ASK_AGAIN).await,
             Err(_elapsed) => bail!("{what}: no answer in {} s", TIMEOUT.as_secs()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_pod_that_was_ready_before_is_not_ready_now() {
-        let pod = |started: &str, ready: &str| -> Pod {
-            serde_json::from_value(json!({"status": {
-                "conditions": [{"type": "Ready", "status": ready}],
-                "containerStatuses": [{
-                    "name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 0,
-                    "state": {"running": {"startedAt": started}},
-                }],
-            }}))
-            .unwrap()
-        };
-        // A fraction of a second before this `up` is the second in which it began.
-        let begun = SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000_900);
-        assert!(is_pod_ready(&pod("1970-01-12T13:46:40Z", "True"), begun));
-        assert!(!is_pod_ready(&pod("1970-01-12T13:46:39Z", "True"), begun));
-        assert!(!is_pod_ready(&pod("1970-01-12T13:46:40Z", "False"), begun));
-        assert!(!is_pod_ready(&Pod::default(), begun));
-    }
-
-    #[test]
-    fn a_pod_that_waits_says_why() {
-        let pod = |status| -> Pod {
-            serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap()
-        };
-        let container = |message: Option<&str>| {
-            let waiting = json!({"reason": "CreateContainerError", "message": message});
-            pod(json!({"containerStatuses": [{
-                "name": "a", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                "state": {"waiting": waiting},
-            }]}))
-        };
-        let why = why_not(&container(Some("no runc\nat all")));
-        assert_eq!(why.as_deref(), Some("; a: CreateContainerError: no runc"));
-        assert_eq!(why_not(&container(None)), None);
-        let unplaced = pod(json!({"conditions": [{
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "full",
-        }]}));
-        assert_eq!(why_not(&unplaced).as_deref(), Some("; a: Unschedulable: full"));
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{UpArgs, down, plan::ClusterPlan};
+use super::{UpArgs, app::Application, down, plan::ClusterPlan};
 use crate::{
     paths::{self, ClusterPaths},
     programs,
@@ -26,7 +26,11 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("setsid", "util-linux"),
 ];
 
-pub(super) fn check(args: &UpArgs, paths: &ClusterPaths) -> Result<()> {
+pub(super) fn check(
+    args: &UpArgs,
+    application: Option<&Application>,
+    paths: &ClusterPaths,
+) -> Result<()> {
     if down::is_present(paths) {
         bail!(present(paths));
     }
@@ -38,7 +42,7 @@ pub(super) fn check(args: &UpArgs, paths: &ClusterPaths) -> Result<()> {
     if !missing.is_empty() {
         bail!("not found in PATH: {}; `make deps` installs what is missing", missing.join(", "));
     }
-    if !args.bare && !args.echo.is_file() {
+    if application.is_some_and(Application::has_example_image) && !args.echo.is_file() {
         bail!(
             "the example program {} is not there: `make build` builds it, --echo names it, \
              --bare does without",
@@ -100,7 +104,6 @@ fn cluster_at(run: &Path, port: u16) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::up::plan::Shape;
 
     #[test]
     fn a_taken_port_is_named_with_the_remedy() {
@@ -116,8 +119,7 @@ mod tests {
     fn a_cluster_is_known_by_its_port() {
         let run = std::env::temp_dir().join(format!("viaduct-ports-{}", std::process::id()));
         fs::create_dir_all(run.join("a")).unwrap();
-        let shape = Shape { nodes: 1, racks: None, reflectors: false };
-        let plan = ClusterPlan::new("a", shape, 18080).unwrap();
+        let plan = ClusterPlan::new("a", 1, 18080).unwrap();
         fs::write(run.join("a/cluster.json"), serde_json::to_vec(&plan).unwrap()).unwrap();
         assert_eq!(cluster_at(&run, 18080).as_deref(), Some("a"));
         assert_eq!(cluster_at(&run, 18081), None);
