@@ -125,6 +125,9 @@ pub struct ServiceStatus {
     pub namespace: String,
     pub name: String,
     pub frontends: Vec<FrontendStatus>,
+    /// Whether connections that have ended may be among those that are counted.
+    #[serde(default)]
+    pub connections_approximate: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +153,11 @@ pub struct BackendStatus {
     pub id: u32,
     /// `active`, `terminating` or `unready`.
     pub state: String,
+    /// Open connections that this node has led to the backend through the frontend: of its own pods
+    /// and processes, and of clients outside whose packets entered here. A connected UDP socket is
+    /// one, and so is a UDP client outside that has sent lately.
+    #[serde(default)]
+    pub connections: u64,
 }
 
 /// What the services of a node make of some addresses: the answer comes as soon as they are

@@ -46,6 +46,10 @@ impl Attachments {
         Ok(())
     }
 
+    pub(crate) fn no_release(&self) -> Option<&str> {
+        self.data_plane.no_release()
+    }
+
     /// Everything anew at the next call of [`Self::ensure_pods`].
     pub(crate) fn forget_pods(&mut self) {
         self.pods.clear();

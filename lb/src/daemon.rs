@@ -133,6 +133,11 @@ impl Daemon {
         info!("stopped; services stay as they are");
     }
 
+    /// Why closed sockets are remembered, where they are.
+    pub(crate) fn no_release(&self) -> Option<Arc<str>> {
+        self.attachments.no_release().map(Arc::from)
+    }
+
     fn now(&self) -> Duration {
         self.started.elapsed()
     }

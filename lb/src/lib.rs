@@ -6,6 +6,7 @@
 //! adopts programs, links and maps as they are.
 
 mod attachments;
+mod connections;
 mod counters;
 mod daemon;
 mod kernel_maps;
@@ -110,6 +111,9 @@ pub struct Handle {
     queries: mpsc::Sender<Query>,
     counters: Arc<Counters>,
     maps: lb_maps::Maps,
+    connections: connections::Counter,
+    /// Why connections can be counted approximately only.
+    approximate: Option<Arc<str>>,
 }
 
 /// Loads or adopts the programs and attaches them, in the network and mount namespace of this
@@ -128,6 +132,7 @@ pub fn spawn(
     let (started, start) = std::sync::mpsc::channel();
     let shared = counters.clone();
     // The thread inherits the namespaces of the one that makes it.
+    let node = config.node.addresses.clone();
     let body = move || {
         let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -135,15 +140,17 @@ pub fn spawn(
         };
         match Daemon::open(config, vips_sender, shared) {
             Ok((mut daemon, maps)) => {
-                drop(started.send(Ok(maps)));
+                drop(started.send(Ok((maps, daemon.no_release()))));
                 runtime.block_on(daemon.run(services, pods, queries, shutdown));
             }
             Err(error) => drop(started.send(Err(error))),
         }
     };
     thread::Builder::new().name("lb".into()).spawn(body).map_err(SpawnError::Thread)?;
-    let maps = start.recv().map_err(|gone| SpawnError::Thread(io::Error::other(gone)))??;
-    Ok(Handle { vips, queries: query_sender, counters, maps })
+    let (maps, approximate) =
+        start.recv().map_err(|gone| SpawnError::Thread(io::Error::other(gone)))??;
+    let connections = connections::Counter::new(maps.clone(), &node);
+    Ok(Handle { vips, queries: query_sender, counters, maps, connections, approximate })
 }
 
 impl Handle {
@@ -153,9 +160,15 @@ impl Handle {
         self.vips.clone()
     }
 
-    /// Every service with what it leads to, sorted; empty after the end.
+    /// Every service with what it leads to, sorted; empty after the end. Connections are those that
+    /// were open at most half a second ago.
     pub async fn services(&self) -> Vec<ServiceStatus> {
-        self.ask(Query::Services).await
+        let mut services = self.ask(Query::Services).await;
+        self.connections.fill(&mut services).await;
+        if self.approximate.is_some() {
+            services.iter_mut().for_each(|one| one.connections_approximate = true);
+        }
+        services
     }
 
     /// Waits until new flows go to none of the addresses, as the maps stand, and at most for so
@@ -181,7 +194,13 @@ impl Handle {
 
     /// What keeps the maps from being what they should be, in words.
     pub async fn problems(&self) -> Vec<String> {
-        self.ask(Query::Problems).await
+        let mut problems = self.ask(Query::Problems).await;
+        if let Some(why) = &self.approximate {
+            problems.push(format!(
+                "closed connections are counted until others take their place: {why}"
+            ));
+        }
+        problems
     }
 
     pub fn counters(&self) -> CounterValues {

@@ -31,6 +31,7 @@ pub(crate) fn services(
         namespace: name.namespace.clone(),
         name: name.name.clone(),
         frontends: frontends.remove(name).unwrap_or_default(),
+        connections_approximate: false,
     };
     snapshot.services.keys().map(status).collect()
 }
@@ -72,5 +73,7 @@ fn backend(endpoint: &Endpoint, port_name: &str, balancer: &Balancer) -> Option<
         node: endpoint.node.clone(),
         id: balancer.backend_id(&address).unwrap_or(ebpf_abi::BACKEND_NONE),
         state: BackendState::of(endpoint).name().to_owned(),
+        // Counted by those who are asked for it.
+        connections: 0,
     })
 }

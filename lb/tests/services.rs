@@ -18,6 +18,7 @@ use lb::{Config, Handle, Node, Pods, Sizes, Snapshot, spawn};
 use lb_plan::{Endpoint, Protocol, Service, ServiceName, ServicePort};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use viaduct_api::admin::FrontendStatus;
 
 const CLUSTER_IPS: [&str; 2] = ["10.96.0.1", "fd00:96::1"];
 const FOUR: [&str; 3] = ["127.0.1.1", "127.0.1.2", "127.0.1.3"];
@@ -220,6 +221,51 @@ fn an_endpoint_is_withdrawn_when_new_flows_go_elsewhere() {
     running.set(snapshot(endpoints));
     let found = ask_of(&both, Duration::from_millis(50));
     assert!(!found.withdrawn, "the last ones are used while they serve: {found:?}");
+}
+
+#[test]
+fn open_connections_are_counted_by_frontend_and_backend() {
+    let host = Host::enter();
+    serve(&host);
+    let running = Running::start(&host, &["lo"]);
+    running.set(snapshot(all_ready()));
+    let counts = || -> BTreeMap<SocketAddr, BTreeMap<SocketAddr, u64>> {
+        let rows = running.runtime.block_on(running.handle.services());
+        assert!(!rows[0].connections_approximate);
+        let of = |frontend: &FrontendStatus| {
+            let open = frontend.backends.iter().filter(|backend| backend.connections > 0);
+            (frontend.address, open.map(|one| (one.address, one.connections)).collect())
+        };
+        rows[0].frontends.iter().map(of).collect()
+    };
+    let mut held = Vec::new();
+    let mut expected = BTreeMap::<SocketAddr, BTreeMap<SocketAddr, u64>>::new();
+    for (asked, frontend) in
+        [("10.96.0.1:80", "10.96.0.1:80"), ("[::1]:30080", "[::]:30080"), ("198.51.100.1:80", "")]
+    {
+        for _ in 0..10 {
+            let mut stream = TcpStream::connect(asked).unwrap();
+            let mut name = [0; 16];
+            let length = stream.read(&mut name).unwrap();
+            let backend = SocketAddr::new(ip(str::from_utf8(&name[..length]).unwrap()), 8080);
+            let frontend = if frontend.is_empty() { asked } else { frontend };
+            let of_frontend = expected.entry(frontend.parse().unwrap()).or_default();
+            *of_frontend.entry(backend).or_default() += 1;
+            held.push(stream);
+        }
+    }
+    wait_for("30 open connections", || {
+        let counts = counts();
+        let right = counts.iter().all(|(frontend, open)| {
+            expected.get(frontend).map_or(open.is_empty(), |expected| expected == open)
+        });
+        right.then_some(()).ok_or(format!("{counts:?}, not {expected:?}"))
+    });
+    drop(held);
+    wait_for("no open connection", || {
+        let counts = counts();
+        counts.values().all(BTreeMap::is_empty).then_some(()).ok_or(format!("{counts:?}"))
+    });
 }
 
 #[test]

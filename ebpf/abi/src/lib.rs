@@ -16,6 +16,7 @@
 //! | [`map::ADDRESSES`] | [`Address`] | flags, `u32` | user |
 //! | [`map::PODS`] | ifindex, `u32` | [`PodValue`] | user |
 //! | [`map::CONFIG`] | 0, `u32` | [`NodeConfig`] | user |
+//! | [`map::CONNECTIONS`] | cookie of a connected socket, `u64` | [`SocketOrigin`] | programs |
 //! | [`map::SOCKET_ORIGINS`] | [`SocketKey`] | [`SocketOrigin`] | programs |
 //! | [`map::SOCKET_CHOICES`] | [`SocketKey`] | [`SocketChoice`] | programs |
 //! | [`map::FLOWS_EMBRYONIC`], [`map::FLOWS_ESTABLISHED`] | [`FlowKey`] | [`FlowValue`] | programs |
@@ -44,7 +45,8 @@ pub use service::{
 };
 pub use socket::{SocketChoice, SocketKey, SocketOrigin};
 
-/// Raised with every change that a pinned map or a running program would notice.
+/// Raised with every change that a pinned map or a running program would notice. A map more is
+/// none: it is made beside those that are adopted, and what was noted elsewhere before is forgotten.
 pub const ABI_VERSION: u32 = 1;
 
 /// `IPPROTO_TCP`.
@@ -60,6 +62,7 @@ pub mod map {
     pub const ADDRESSES: &str = "ADDRESSES";
     pub const PODS: &str = "PODS";
     pub const CONFIG: &str = "CONFIG";
+    pub const CONNECTIONS: &str = "CONNECTIONS";
     pub const SOCKET_ORIGINS: &str = "SOCKET_ORIGINS";
     pub const SOCKET_CHOICES: &str = "SOCKET_CHOICES";
     pub const FLOWS_EMBRYONIC: &str = "FLOWS_EMBRYONIC";

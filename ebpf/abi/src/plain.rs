@@ -56,7 +56,7 @@ plain! {
     ServiceValue { offset: 4, length: 4, generation: 4, flags: 4 }
     BackendValue { address: 16, port_be: 2, flags: 2 }
     SocketKey { cookie: 8, address: 16, port_be: 2, protocol: 1, reserved: 5 }
-    SocketOrigin { address: 16, port_be: 2, reserved: 2, backend: 4 }
+    SocketOrigin { address: 16, port_be: 2, protocol: 1, reserved: 1, backend: 4 }
     SocketChoice { backend: 4 }
     FlowKey {
         source: 16, destination: 16, source_port_be: 2, destination_port_be: 2,

@@ -31,6 +31,19 @@ const _: () = assert!(
         && UDP_IDLE_NANOS < TCP_IDLE_NANOS
 );
 
+/// For how long a flow that was answered, and does not close, may be silent.
+#[inline(always)]
+const fn idle_limit(protocol: u8) -> u64 {
+    if protocol == PROTOCOL_TCP { TCP_IDLE_NANOS } else { UDP_IDLE_NANOS }
+}
+
+/// Whether an entry of the established table is of a connection that is open, for those who count
+/// them. `now_nanos` is of the clock that the programs go by, the monotonic one.
+pub fn is_open(flow: &FlowValue, protocol: u8, now_nanos: u64) -> bool {
+    !flow.flags.has(FlowFlags::CLOSING)
+        && now_nanos.saturating_sub(flow.last_seen_nanos) <= idle_limit(protocol)
+}
+
 /// Looks up the flow of a packet and notes that the packet has passed. `flow` becomes what the
 /// entry was before.
 #[inline(never)]
@@ -187,10 +200,8 @@ fn vacate<S: Flows>(
             CLOSING_IDLE_NANOS
         } else if matches!(stage, Stage::Embryonic) {
             EMBRYONIC_IDLE_NANOS
-        } else if key.protocol == PROTOCOL_TCP {
-            TCP_IDLE_NANOS
         } else {
-            UDP_IDLE_NANOS
+            idle_limit(key.protocol)
         };
         let closing = flow.flags.has(FlowFlags::CLOSING);
         answers(flow, key)

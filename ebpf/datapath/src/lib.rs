@@ -12,6 +12,7 @@
 //! | [`pod::ingress`] | TCX ingress of a pod's veth | translates what backends of this node answer |
 //! | [`socket::choose`] | cgroup connect | chooses a backend once per connection |
 //! | [`socket::choose_for_datagram`] | cgroup sendmsg | keeps to one backend per socket |
+//! | [`socket::original`] | cgroup recvmsg, getpeername | shows the service again |
 #![no_std]
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub mod uplink;
 mod verdict;
 
 pub use checksum::Difference;
+pub use flow::is_open;
 pub use hash::hash;
 pub use packet::{Layer4Sum, Packet};
 pub use parse::{Parsed, Tuple, parse};

@@ -9,6 +9,11 @@ use crate::{Frontend, Services, find_frontend, select};
 
 /// The maps that remember what a socket was told.
 pub trait Sockets: Services {
+    /// Of a connected socket, by its cookie.
+    fn connection(&self, cookie: u64) -> Option<SocketOrigin>;
+    fn set_connection(&self, cookie: u64, origin: &SocketOrigin);
+    fn remove_connection(&self, cookie: u64);
+    /// Of one that is not, by each peer.
     fn origin(&self, key: &SocketKey) -> Option<SocketOrigin>;
     fn set_origin(&self, key: &SocketKey, origin: &SocketOrigin);
     fn choice(&self, key: &SocketKey) -> Option<SocketChoice>;
@@ -58,7 +63,11 @@ pub fn choose<S: Sockets>(state: &S, target: &Target) -> Choice {
         Frontend::None => Choice::Keep,
         Frontend::Closed => refuse(state),
         Frontend::Service(service) => match pick(state, target, &service) {
-            Some((_, backend)) => Choice::Backend(backend),
+            Some((id, backend)) => {
+                // In place of what an earlier connect of this socket had noted.
+                state.set_connection(target.cookie, &origin(target, id));
+                Choice::Backend(backend)
+            }
             None => refuse(state),
         },
     }
@@ -89,6 +98,8 @@ pub fn choose_for_datagram<S: Sockets>(state: &S, target: &Target) -> Choice {
     }
     match pick(state, target, &service) {
         Some((id, backend)) => {
+            let origin_key = target.key(backend.address, backend.port_be);
+            state.set_origin(&origin_key, &origin(target, id));
             state.set_choice(&key, &SocketChoice { backend: id });
             Choice::Backend(backend)
         }
@@ -99,8 +110,17 @@ pub fn choose_for_datagram<S: Sockets>(state: &S, target: &Target) -> Choice {
 /// For recvmsg and getpeername: the service behind the address of a backend, if this socket was
 /// sent there.
 #[inline(always)]
-pub fn original<S: Sockets>(state: &S, peer: &Target) -> Option<SocketOrigin> {
-    state.origin(&peer.key(peer.address, peer.port_be))
+pub fn original<S: Sockets>(state: &S, peer: &Target, is_connected: bool) -> Option<SocketOrigin> {
+    if !is_connected {
+        return state.origin(&peer.key(peer.address, peer.port_be));
+    }
+    let origin = state.connection(peer.cookie)?;
+    // It may have connected to something else since, that is no service's. A backend that is gone
+    // cannot tell.
+    let is_backend = state
+        .backend(origin.backend)
+        .is_none_or(|backend| backend.address == peer.address && backend.port_be == peer.port_be);
+    is_backend.then_some(origin)
 }
 
 #[inline(always)]
@@ -125,12 +145,17 @@ fn pick<S: Sockets>(
     service: &ServiceValue,
 ) -> Option<(u32, BackendValue)> {
     let (id, backend) = select(state, service, state.random(), target.address.is_v4())?;
-    state.set_origin(&target.key(backend.address, backend.port_be), &origin(target, id));
     state.count(Counter::SocketTranslated);
     Some((id, backend))
 }
 
 #[inline(always)]
 fn origin(target: &Target, backend: u32) -> SocketOrigin {
-    SocketOrigin { address: target.address, port_be: target.port_be, reserved: [0; 2], backend }
+    SocketOrigin {
+        address: target.address,
+        port_be: target.port_be,
+        protocol: target.protocol,
+        reserved: 0,
+        backend,
+    }
 }

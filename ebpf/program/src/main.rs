@@ -11,8 +11,8 @@ mod state;
 use aya_ebpf::{
     bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC},
     helpers::generated::bpf_redirect,
-    macros::{cgroup_sock_addr, classifier},
-    programs::{SockAddrContext, TcContext},
+    macros::{cgroup_sock, cgroup_sock_addr, classifier},
+    programs::{SockAddrContext, SockContext, TcContext},
 };
 use ebpf_abi::SERVICE_MARK;
 use ebpf_datapath::{Services, Tuple, Verdict, pod, uplink};
@@ -120,6 +120,11 @@ pub fn cgroup_getpeername4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn cgroup_getpeername6(context: SockAddrContext) -> i32 {
     socket::restore::<socket::V6>(&context)
+}
+
+#[cgroup_sock(sock_release)]
+pub fn cgroup_sock_release(context: SockContext) -> i32 {
+    socket::release(&context)
 }
 
 #[panic_handler]

@@ -25,6 +25,8 @@ pub static PODS: HashMap<u32, PodValue> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
 #[map]
 pub static CONFIG: Array<NodeConfig> = Array::pinned(1, 0);
 #[map]
+pub static CONNECTIONS: LruHashMap<u64, SocketOrigin> = LruHashMap::pinned(1, 0);
+#[map]
 pub static SOCKET_ORIGINS: LruHashMap<SocketKey, SocketOrigin> = LruHashMap::pinned(1, 0);
 #[map]
 pub static SOCKET_CHOICES: LruHashMap<SocketKey, SocketChoice> = LruHashMap::pinned(1, 0);

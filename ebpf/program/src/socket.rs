@@ -2,10 +2,10 @@ use aya_ebpf::{
     EbpfContext,
     bindings::bpf_sock_addr,
     helpers::generated::{bpf_get_socket_cookie, bpf_set_retval},
-    programs::SockAddrContext,
+    programs::{SockAddrContext, SockContext},
 };
 use ebpf_abi::{Address, PROTOCOL_TCP, PROTOCOL_UDP};
-use ebpf_datapath::socket::{Choice, Target, choose, choose_for_datagram, original};
+use ebpf_datapath::socket::{Choice, Sockets, Target, choose, choose_for_datagram, original};
 
 use crate::state::Kernel;
 
@@ -121,9 +121,27 @@ pub fn sendmsg<F: Family>(context: &SockAddrContext) -> i32 {
 #[inline(always)]
 pub fn restore<F: Family>(context: &SockAddrContext) -> i32 {
     if let Some(peer) = target::<F>(context)
-        && let Some(origin) = original(&Kernel, &peer)
+        && let Some(origin) = original(&Kernel, &peer, is_connected(context))
     {
         set_peer::<F>(context, &origin.address, origin.port_be);
+    }
+    ALLOW
+}
+
+/// Whether the socket has one peer and no other, which the kernel shows by that peer's port.
+#[inline(always)]
+fn is_connected(context: &SockAddrContext) -> bool {
+    let socket = unsafe { (&raw const (*context.sock_addr).__bindgen_anon_1.sk).read_volatile() };
+    !socket.is_null() && unsafe { (&raw const (*socket).dst_port).read_volatile() } != 0
+}
+
+/// For the last close of a socket, which cannot be refused. Sockets that have nothing to do with a
+/// service pay for one look-up.
+#[inline(always)]
+pub fn release(context: &SockContext) -> i32 {
+    let protocol = unsafe { (&raw const (*context.sock).protocol).read_volatile() };
+    if protocol == u32::from(PROTOCOL_TCP) || protocol == u32::from(PROTOCOL_UDP) {
+        Kernel.remove_connection(unsafe { bpf_get_socket_cookie(context.as_ptr()) });
     }
     ALLOW
 }

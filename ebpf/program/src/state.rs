@@ -106,13 +106,28 @@ impl Flows for Kernel {
 
 impl Sockets for Kernel {
     #[inline(always)]
+    fn connection(&self, cookie: u64) -> Option<SocketOrigin> {
+        unsafe { maps::CONNECTIONS.get(cookie) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_connection(&self, cookie: u64, origin: &SocketOrigin) {
+        // A map that evicts does not fill up; without the entry only the shown address is wrong.
+        let _ = maps::CONNECTIONS.insert(cookie, origin, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn remove_connection(&self, cookie: u64) {
+        let _ = maps::CONNECTIONS.remove(cookie);
+    }
+
+    #[inline(always)]
     fn origin(&self, key: &SocketKey) -> Option<SocketOrigin> {
         unsafe { maps::SOCKET_ORIGINS.get(key) }.copied()
     }
 
     #[inline(always)]
     fn set_origin(&self, key: &SocketKey, origin: &SocketOrigin) {
-        // A map that evicts does not fill up; without the entry only the shown address is wrong.
         let _ = maps::SOCKET_ORIGINS.insert(key, origin, u64::from(BPF_ANY));
     }
 

@@ -14,7 +14,10 @@ use viaduct_net::IfIndex;
 use crate::{
     AttachError, LoadError, Maps, Options, clsact,
     link::{self, Target},
-    object::{self, CGROUP_PROGRAMS, EGRESS_PROGRAM, Loaded, POD_PROGRAM, Pins, UPLINK_PROGRAM},
+    object::{
+        self, CGROUP_PROGRAMS, EGRESS_PROGRAM, Loaded, POD_PROGRAM, Pins, RELEASE_PROGRAM,
+        UPLINK_PROGRAM,
+    },
     sys,
 };
 
@@ -112,8 +115,24 @@ impl DataPlane {
                 }
             })?;
         }
+        self.attach_release(target);
         info!(cgroup = %cgroup.display(), "socket programs attached");
         Ok(())
+    }
+
+    /// Without it everything is translated as with it, so that its failure is told and no more.
+    fn attach_release(&mut self, cgroup: Target<'_>) {
+        let (name, attach_type) = RELEASE_PROGRAM;
+        let Some(program) = self.loaded.programs.get(name) else { return };
+        let path = self.pins.links.join(name);
+        let attached = link::ensure(program.as_fd(), cgroup, attach_type, &path);
+        self.loaded.no_release = attached.err().map(|error| format!("{name}: {error}"));
+    }
+
+    /// Why closed sockets stay among [`Maps::connections`] until others take their place, where
+    /// they do.
+    pub fn no_release(&self) -> Option<&str> {
+        self.loaded.no_release.as_deref()
     }
 
     /// Attaches to an interface by which clients outside arrive. Idempotent.
@@ -169,7 +188,7 @@ impl DataPlane {
                 detach_interface(&pins, kind, ifindex)?;
             }
         }
-        for (program, _) in CGROUP_PROGRAMS {
+        for (program, _) in CGROUP_PROGRAMS.into_iter().chain([RELEASE_PROGRAM]) {
             let path = pins.links.join(program);
             link::remove(&path).map_err(|source| AttachError::Link { program, path, source })?;
         }

@@ -14,7 +14,10 @@ pub struct Sizes {
     pub backends: u32,
     pub addresses: u32,
     pub pods: u32,
-    /// Sockets whose peer is shown as the service; beyond it the oldest shows its backend.
+    /// Connected sockets whose peer is shown as the service; beyond it the oldest shows its
+    /// backend, and is not counted.
+    pub connections: u32,
+    /// The same of sockets that are not connected, by each peer.
     pub socket_origins: u32,
     pub socket_choices: u32,
     /// Two entries a flow; the oldest give way.
@@ -32,7 +35,8 @@ impl Default for Sizes {
             backends: 1 << 16,
             addresses: 1 << 16,
             pods: 1 << 12,
-            socket_origins: 1 << 16,
+            connections: 1 << 16,
+            socket_origins: 1 << 14,
             socket_choices: 1 << 14,
             flows_embryonic: 1 << 15,
             flows_established: 1 << 17,
@@ -50,6 +54,8 @@ pub struct Maps {
     pub addresses: Table<Address, u32>,
     /// Written by attaching a pod.
     pub pods: Table<u32, PodValue>,
+    /// By the socket's cookie.
+    pub connections: Table<u64, SocketOrigin>,
     pub socket_origins: Table<SocketKey, SocketOrigin>,
     pub socket_choices: Table<SocketKey, SocketChoice>,
     pub flows_embryonic: Table<FlowKey, FlowValue>,

@@ -72,17 +72,18 @@ pub(crate) const CGROUP_PROGRAMS: [(&str, sys::AttachType); 8] = [
     ("cgroup_getpeername4", sys::AttachType::Inet4GetPeerName),
     ("cgroup_getpeername6", sys::AttachType::Inet6GetPeerName),
 ];
+/// By which a connection is forgotten when its socket is closed. What is translated does not depend
+/// on it, so a kernel that refuses it is served all the same.
+pub(crate) const RELEASE_PROGRAM: (&str, sys::AttachType) =
+    ("cgroup_sock_release", sys::AttachType::InetSockRelease);
 pub(crate) const UPLINK_PROGRAM: &str = "uplink_ingress";
 pub(crate) const EGRESS_PROGRAM: &str = "uplink_egress";
 pub(crate) const POD_PROGRAM: &str = "pod_ingress";
 
 /// The names of all programs.
 pub(crate) fn program_names() -> impl Iterator<Item = &'static str> {
-    CGROUP_PROGRAMS.into_iter().map(|(name, _)| name).chain([
-        UPLINK_PROGRAM,
-        EGRESS_PROGRAM,
-        POD_PROGRAM,
-    ])
+    let cgroup = CGROUP_PROGRAMS.into_iter().chain([RELEASE_PROGRAM]).map(|(name, _)| name);
+    cgroup.chain([UPLINK_PROGRAM, EGRESS_PROGRAM, POD_PROGRAM])
 }
 
 /// What is in the kernel after loading.
@@ -90,6 +91,8 @@ pub(crate) fn program_names() -> impl Iterator<Item = &'static str> {
 pub(crate) struct Loaded {
     pub(crate) maps: Maps,
     pub(crate) programs: BTreeMap<&'static str, OwnedFd>,
+    /// Why the kernel does not take [`RELEASE_PROGRAM`].
+    pub(crate) no_release: Option<String>,
     /// Kept for clsact, which aya attaches to.
     pub(crate) object: Ebpf,
 }
@@ -97,10 +100,19 @@ pub(crate) struct Loaded {
 pub(crate) fn load(pins: &Pins, sizes: &Sizes) -> Result<Loaded, LoadError> {
     let mut object = open_object(pins, sizes)?;
     let mut programs = BTreeMap::new();
+    let mut no_release = None;
     for name in program_names() {
-        programs.insert(name, load_program(&mut object, name)?);
+        match load_program(&mut object, name) {
+            Ok(program) => drop(programs.insert(name, program)),
+            Err(error @ (LoadError::Unsupported { .. } | LoadError::Program { .. }))
+                if name == RELEASE_PROGRAM.0 =>
+            {
+                no_release = Some(error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(Loaded { maps: open_maps(pins)?, programs, object })
+    Ok(Loaded { maps: open_maps(pins)?, programs, no_release, object })
 }
 
 /// Loads every program and says of each what the kernel said; attaches and keeps nothing but the
@@ -125,6 +137,7 @@ fn open_object(pins: &Pins, sizes: &Sizes) -> Result<Ebpf, LoadError> {
         (map::BACKENDS, sizes.backends),
         (map::ADDRESSES, sizes.addresses),
         (map::PODS, sizes.pods),
+        (map::CONNECTIONS, sizes.connections),
         (map::SOCKET_ORIGINS, sizes.socket_origins),
         (map::SOCKET_CHOICES, sizes.socket_choices),
         (map::FLOWS_EMBRYONIC, sizes.flows_embryonic),
@@ -143,6 +156,7 @@ fn load_program(object: &mut Ebpf, name: &'static str) -> Result<OwnedFd, LoadEr
 fn load_into_kernel(program: &mut Program) -> Result<OwnedFd, ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load()?,
+        Program::CgroupSock(program) => program.load()?,
         Program::SchedClassifier(program) => program.load()?,
         _ => return Err(ProgramError::UnexpectedProgramType),
     }
@@ -177,6 +191,7 @@ fn open_maps(pins: &Pins) -> Result<Maps, MapError> {
         backends: open(pins, map::BACKENDS)?,
         addresses: open(pins, map::ADDRESSES)?,
         pods: open(pins, map::PODS)?,
+        connections: open(pins, map::CONNECTIONS)?,
         socket_origins: open(pins, map::SOCKET_ORIGINS)?,
         socket_choices: open(pins, map::SOCKET_CHOICES)?,
         flows_embryonic: open(pins, map::FLOWS_EMBRYONIC)?,

@@ -44,6 +44,7 @@ pub(crate) enum AttachType {
     Udp6Recvmsg = 20,
     Inet4GetPeerName = 29,
     Inet6GetPeerName = 30,
+    InetSockRelease = 34,
     TcxIngress = 46,
     TcxEgress = 47,
 }
@@ -250,6 +251,31 @@ pub(crate) fn map_update_batch(
         ..Default::default()
     };
     bpf(Command::MapUpdateBatch, &mut attr).map(drop)
+}
+
+/// Reads entries of a hash into `keys` and `values`, which have room for `count` of them: from the
+/// place that an earlier call left in `place`, or from the beginning. How many there were, and
+/// whether there are more.
+pub(crate) fn hash_lookup_batch(
+    map: BorrowedFd<'_>,
+    place: &mut Option<u32>,
+    keys: &mut [u8],
+    values: &mut [u8],
+    count: u32,
+) -> io::Result<(usize, bool)> {
+    let (begin, mut end) = (place.unwrap_or_default(), 0_u32);
+    let mut attr = BatchAttr {
+        in_batch: if place.is_some() { (&raw const begin) as u64 } else { 0 },
+        out_batch: (&raw mut end) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count,
+        map_fd: raw(map),
+        ..Default::default()
+    };
+    let more = found(bpf(Command::MapLookupBatch, &mut attr))?;
+    *place = Some(end);
+    Ok((attr.count as usize, more))
 }
 
 /// Reads the values of an array from `offset` on, until `values` is full or the array ends; how

@@ -75,6 +75,38 @@ impl<K: Plain + Ord, V: Plain> Table<K, V> {
         sys::map_delete(self.fd.as_fd(), key.as_bytes()).map_err(|error| self.error(error))
     }
 
+    /// Shows every entry of a hash to `visit`, some thousand to a system call and in no order. Of a
+    /// map that the programs write to at the same time: a sample, as of [`Self::entries`].
+    pub fn visit(&self, mut visit: impl FnMut(K, V)) -> Result<(), MapError> {
+        const BATCH_ENTRIES: usize = 4096;
+        let mut keys = vec![0; BATCH_ENTRIES * size_of::<K>()];
+        let mut values = vec![0; BATCH_ENTRIES * size_of::<V>()];
+        let mut place = None;
+        // What is read moves on from bucket to bucket, of which there are at most twice as many as
+        // entries.
+        for _ in 0..=u64::from(self.max_entries) * 2 {
+            let (count, more) = sys::hash_lookup_batch(
+                self.fd.as_fd(),
+                &mut place,
+                &mut keys,
+                &mut values,
+                BATCH_ENTRIES as u32,
+            )
+            .map_err(|error| self.error(error))?;
+            let entries =
+                keys.chunks_exact(size_of::<K>()).zip(values.chunks_exact(size_of::<V>()));
+            for (key, value) in entries.take(count) {
+                if let (Some(key), Some(value)) = (K::from_bytes(key), V::from_bytes(value)) {
+                    visit(key, value);
+                }
+            }
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Every entry. Of a map that the programs write to at the same time: a sample, in which an
     /// entry may be missing.
     pub fn entries(&self) -> Result<BTreeMap<K, V>, MapError> {

@@ -5,7 +5,9 @@
 #[expect(dead_code, reason = "shared by several tests, of which each needs a part")]
 mod support;
 
-use ebpf_abi::{ABI_VERSION, BackendValue, Counter, NodeConfig};
+use std::collections::BTreeMap;
+
+use ebpf_abi::{ABI_VERSION, BackendValue, Counter, NodeConfig, SocketOrigin};
 use lb_maps::{DataPlane, MapError, Sizes};
 use support::{options, with_bpffs};
 
@@ -47,6 +49,33 @@ fn a_full_map_says_so() {
         assert!(!backends.delete(&2).unwrap());
         backends.upsert(&4, &value).unwrap();
         assert_eq!(backends.entries().unwrap().into_keys().collect::<Vec<_>>(), [1, 3, 4]);
+    });
+}
+
+#[test]
+fn a_hash_is_read_in_batches() {
+    with_bpffs(|pin_dir| {
+        let mut options = options(pin_dir);
+        options.sizes = Sizes { connections: 20_000, ..options.sizes };
+        let connections = DataPlane::load(&options).unwrap().maps().connections;
+        let read = || {
+            let mut read = BTreeMap::new();
+            let note = |cookie, origin: SocketOrigin| {
+                assert_eq!(read.insert(cookie, origin.backend), None);
+            };
+            connections.visit(note).unwrap();
+            read
+        };
+        assert!(read().is_empty());
+        // More than one batch. A map that evicts by age does so some way before it is full.
+        let written: BTreeMap<u64, u32> = (1..=10_000).map(|n| (u64::from(n), n * 3)).collect();
+        for (cookie, backend) in &written {
+            let origin = SocketOrigin { backend: *backend, ..SocketOrigin::default() };
+            connections.upsert(cookie, &origin).unwrap();
+        }
+        let begun = std::time::Instant::now();
+        assert_eq!(read(), written);
+        println!("{} entries read in {:?}", written.len(), begun.elapsed());
     });
 }
 

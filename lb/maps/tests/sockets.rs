@@ -15,7 +15,9 @@ use std::{
     time::Duration,
 };
 
-use ebpf_abi::{BACKEND_DRAINING, BackendValue, PROTOCOL_TCP, PROTOCOL_UDP, SCOPE_INTERNAL};
+use ebpf_abi::{
+    BACKEND_DRAINING, BackendValue, PROTOCOL_TCP, PROTOCOL_UDP, SCOPE_INTERNAL, SocketOrigin,
+};
 use lb_maps::DataPlane;
 use support::{Cgroup, Namespace, Services, options, with_bpffs};
 
@@ -235,6 +237,92 @@ fn a_connected_udp_socket_shows_the_service() {
             let answer = String::from_utf8(buffer[..length].to_vec()).unwrap();
             assert!(backends.contains(&answer.as_str()), "{answer}");
         }
+    });
+}
+
+/// Open connections by the frontend that was asked for.
+fn open(lab: &Lab<'_>) -> BTreeMap<(SocketAddr, u8), usize> {
+    let mut open = BTreeMap::new();
+    let count = |_cookie, origin: SocketOrigin| {
+        let frontend = SocketAddr::new(origin.address.into(), u16::from_be(origin.port_be));
+        *open.entry((frontend, origin.protocol)).or_default() += 1;
+    };
+    lab.data_plane.maps().connections.visit(count).unwrap();
+    open
+}
+
+#[test]
+fn a_connection_is_known_while_its_socket_is_open() {
+    in_cgroup(|lab| {
+        assert_eq!(lab.data_plane.no_release(), None);
+        let mut services = Services::new(&lab.data_plane);
+        add_services(&mut services, PROTOCOL_TCP);
+        add_services(&mut services, PROTOCOL_UDP);
+        serve_tcp(&BACKENDS_V4);
+        serve_tcp(&BACKENDS_V6);
+        let connect_udp = |service| {
+            let socket = client_udp(service);
+            socket.connect(service).unwrap();
+            socket
+        };
+        for (asked, service, _) in CASES {
+            let streams: Vec<_> = (0..7).map(|_| TcpStream::connect(asked).unwrap()).collect();
+            let copy = streams[0].try_clone().unwrap();
+            let sockets: Vec<_> = (0..5).map(|_| connect_udp(asked)).collect();
+            let (tcp, udp) = ((address(service), PROTOCOL_TCP), (address(service), PROTOCOL_UDP));
+            assert_eq!(open(&lab), [(tcp, 7), (udp, 5)].into(), "{asked}");
+            drop((streams, sockets));
+            assert_eq!(open(&lab), [(tcp, 1)].into(), "{asked}: one has another descriptor");
+            drop(copy);
+            assert!(open(&lab).is_empty(), "{asked}: {:?}", open(&lab));
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_failed_or_went_elsewhere_is_forgotten() {
+    in_cgroup(|lab| {
+        let mut services = Services::new(&lab.data_plane);
+        add_services(&mut services, PROTOCOL_TCP);
+        add_services(&mut services, PROTOCOL_UDP);
+        for (asked, _, _) in CASES {
+            // Nobody listens; the kernel takes the peer from the socket before it is closed.
+            let error = TcpStream::connect(asked).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{asked}");
+            assert!(open(&lab).is_empty(), "{asked}: {:?}", open(&lab));
+        }
+        let socket = client_udp(SERVICE_V4);
+        for _ in 0..20 {
+            socket.connect(SERVICE_V4).unwrap();
+        }
+        assert_eq!(open(&lab).values().sum::<usize>(), 1, "a socket has one peer");
+        socket.connect("127.0.0.9:53").unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), address("127.0.0.9:53"), "getpeername");
+        drop(socket);
+        assert!(open(&lab).is_empty(), "{:?}", open(&lab));
+    });
+}
+
+/// What the programs add to a connect and close, by sockets that send nothing meanwhile.
+#[test]
+#[ignore = "measures: run it by name with --release, --ignored and --nocapture"]
+fn what_a_connect_and_close_cost() {
+    const TIMES: u32 = 200_000;
+    let measure = |target: &str| {
+        let begun = std::time::Instant::now();
+        for _ in 0..TIMES {
+            UdpSocket::bind("0.0.0.0:0").unwrap().connect(target).unwrap();
+        }
+        begun.elapsed() / TIMES
+    };
+    in_cgroup(|lab| {
+        let mut services = Services::new(&lab.data_plane);
+        add_services(&mut services, PROTOCOL_UDP);
+        for _ in 0..5 {
+            println!("service {:?}, other {:?}", measure(SERVICE_V4), measure("127.0.0.9:53"));
+        }
+        DataPlane::remove(lab.pin_dir).unwrap();
+        println!("without programs: other {:?}", measure("127.0.0.9:53"));
     });
 }
 

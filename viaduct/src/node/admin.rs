@@ -1,7 +1,12 @@
 //! The admin socket of a node's daemon: what operators and the tools of this machine ask.
 
 use std::{
-    collections::BTreeSet, fs, io, net::IpAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc,
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::IpAddr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
@@ -198,6 +203,7 @@ async fn prometheus(Extract(state): Shared) -> Result<String, Failure> {
     vrouter_metrics(&mut text, state.vrouter.counters());
     if let Some(services) = &state.services {
         balancer_metrics(&mut text, services);
+        connection_metrics(&mut text, &services.services().await);
     }
     if let Some(network) = &state.pods {
         let counters = network.counters();
@@ -220,6 +226,20 @@ fn vrouter_metrics(text: &mut metrics::Text, counters: vrouter::CounterValues) {
     for (name, help, value) in all {
         text.counter(name, help, value);
     }
+}
+
+/// By service and backend; a service's frontends are taken together.
+fn connection_metrics(text: &mut metrics::Text, services: &[ServiceStatus]) {
+    let mut open = BTreeMap::<[String; 2], u64>::new();
+    for service in services {
+        let name = format!("{}/{}", service.namespace, service.name);
+        for backend in service.frontends.iter().flat_map(|frontend| &frontend.backends) {
+            let labels = [name.clone(), backend.address.to_string()];
+            *open.entry(labels).or_default() += backend.connections;
+        }
+    }
+    let help = "Connections that this node leads to a backend and that are open.";
+    text.labelled_gauges("viaduct_lb_connections", help, ["service", "backend"], open);
 }
 
 fn balancer_metrics(text: &mut metrics::Text, balancer: &lb::Handle) {

@@ -58,6 +58,21 @@ impl Text {
         }
     }
 
+    /// One gauge for each pair of values of two labels.
+    pub(crate) fn labelled_gauges(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&str; 2],
+        samples: impl IntoIterator<Item = ([String; 2], u64)>,
+    ) {
+        self.head(name, "gauge", help);
+        let [first, second] = labels;
+        for ([one, two], value) in samples {
+            let _ = writeln!(self.0, "{name}{{{first}=\"{one}\",{second}=\"{two}\"}} {value}");
+        }
+    }
+
     /// `buckets` has one count more than there are bounds: what is above them all.
     pub(crate) fn histogram(
         &mut self,

@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// KERNEL is `installed`, `missing` (wanted, and not there), or `leftover` (there, and not wanted).
     Routes(Target),
     /// Show the services, their frontends and the backends behind them.
+    ///
+    /// CONNECTIONS are those that are open, one count for each backend in their order: those that this
+    /// node's own pods and processes have made, and those of clients outside that entered here.
     #[command(after_help = "Example: viaduct services default/echo --node node-1")]
     Services {
         /// Only services whose name, or namespace/name, is this.

@@ -21,6 +21,9 @@ pub(crate) async fn print(target: &Target, service: Option<&str>) -> Result<()> 
         for (node, services) in nodes {
             for service in *services {
                 for frontend in &service.frontends {
+                    let about = if service.connections_approximate { "~" } else { "" };
+                    let connections = frontend.backends.iter().map(|backend| backend.connections);
+                    let connections = connections.map(|count| format!("{about}{count}"));
                     let backends = frontend.backends.iter().map(|backend| {
                         let state = match backend.state.as_str() {
                             "active" => String::new(),
@@ -34,12 +37,14 @@ pub(crate) async fn print(target: &Target, service: Option<&str>) -> Result<()> 
                         frontend.kind.clone(),
                         format!("{}/{}", frontend.address, frontend.protocol),
                         if frontend.programmed { "yes" } else { "no" }.to_owned(),
+                        table::list(connections),
                         table::list(backends),
                     ]);
                 }
             }
         }
-        let header = ["NODE", "SERVICE", "KIND", "FRONTEND", "IN KERNEL", "BACKENDS"];
+        let header =
+            ["NODE", "SERVICE", "KIND", "FRONTEND", "IN KERNEL", "CONNECTIONS", "BACKENDS"];
         table::columns(&header, &rows)
     })
 }

@@ -102,6 +102,7 @@ pub(crate) fn options(pin_dir: &Path) -> Options {
         backends: 64,
         addresses: 64,
         pods: 16,
+        connections: 1024,
         socket_origins: 1024,
         socket_choices: 1024,
         flows_embryonic: 1024,
