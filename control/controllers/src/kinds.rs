@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use k8s_openapi::{
     api::{
-        apps::v1::ReplicaSet,
+        apps::v1::{Deployment, ReplicaSet},
         coordination::v1::Lease,
         core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
@@ -157,6 +157,7 @@ kinds! {
     Node: Node => nodes, "" "v1" "nodes" namespaced false;
     Pod: Pod => pods, "" "v1" "pods" namespaced true;
     Service: Service => services, "" "v1" "services" namespaced true;
+    Deployment: Deployment => deployments, "apps" "v1" "deployments" namespaced true;
     ReplicaSet: ReplicaSet => replica_sets, "apps" "v1" "replicasets" namespaced true;
     EndpointSlice: EndpointSlice => endpoint_slices,
         "discovery.k8s.io" "v1" "endpointslices" namespaced true;

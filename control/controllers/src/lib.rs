@@ -6,8 +6,10 @@
 //! server gives those on admission.
 
 mod block;
+mod claim;
 mod collect;
 mod config;
+mod deployment;
 mod endpoint_slice;
 mod kinds;
 mod namespace;

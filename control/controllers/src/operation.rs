@@ -137,6 +137,9 @@ pub struct Outcome {
     /// Whether the steps are independent of each other and may be made side by side.
     pub parallel: bool,
     pub notes: Vec<Note>,
+    /// What follows where the API refuses a Create, for the object to say why. `{}` in its texts
+    /// stands for the words of the API.
+    pub if_refused: Option<Operation>,
     /// When to look again though nothing changes.
     pub again_after: Option<Duration>,
 }

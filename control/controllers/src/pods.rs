@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, PodCondition};
 
+use crate::operation::Now;
+
 pub(crate) fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|node| !node.is_empty())
 }
@@ -32,6 +34,15 @@ pub(crate) fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodConditio
 
 pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
+}
+
+/// How long the pod has yet to be ready before it counts as available; `None` where it is not.
+pub(crate) fn available_in_secs(pod: &Pod, min_ready_secs: i32, now: Now) -> Option<u64> {
+    let ready = condition(pod, "Ready").filter(|condition| condition.status == "True")?;
+    let since = ready.last_transition_time.as_ref();
+    let ready_secs = since.map_or(0, |since| now.wall.as_second() - since.0.as_second());
+    // Whoever set the time may be ahead of us.
+    Some(u64::try_from(i64::from(min_ready_secs) - ready_secs.max(0)).unwrap_or_default())
 }
 
 pub(crate) fn node_condition<'a>(node: &'a Node, type_: &str) -> Option<&'a NodeCondition> {

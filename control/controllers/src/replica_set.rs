@@ -2,15 +2,16 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
-use k8s_openapi::{
-    api::{apps::v1::ReplicaSet, core::v1::Pod},
-    apimachinery::pkg::apis::meta::v1::OwnerReference,
+use k8s_openapi::api::{
+    apps::v1::{ReplicaSet, ReplicaSetCondition},
+    core::v1::Pod,
 };
 use serde_json::{Value, json};
 
 use crate::{
+    claim::claim,
     kinds::{Key, Kind, Object},
-    operation::{Note, Now, Operation, Outcome, Step, controlled_by, controller_of, delete, patch},
+    operation::{Note, Now, Operation, Outcome, Step, controlled_by, delete, patch},
     pods, selector,
     world::World,
 };
@@ -19,6 +20,8 @@ const COMPONENT: &str = "replicaset-controller";
 /// Pods made or deleted in one round.
 const BATCH: usize = 50;
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// The condition of a set whose pods the API refuses.
+pub(crate) const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 pub(crate) fn reconcile(key: &Key, world: &World, now: Now) -> Outcome {
     let mut outcome = Outcome::default();
@@ -26,31 +29,18 @@ pub(crate) fn reconcile(key: &Key, world: &World, now: Now) -> Outcome {
     let object = Object::ReplicaSet(set.clone());
     let spec = &set.spec;
     let deleting = set.metadata.deletion_timestamp.is_some();
-    let mut mine = Vec::new();
-    for (pod_key, pod) in &world.objects.pods {
-        if pod_key.namespace != key.namespace {
-            continue;
-        }
-        let selected = selector::matches(&spec.selector, pod.metadata.labels.as_ref());
-        match controller_of(&pod.metadata) {
-            Some(owner) if owner.uid == object.uid() => {
-                if selected {
-                    mine.push(pod.clone());
-                } else if !pods::is_deleting(pod) {
-                    outcome.push(release(pod, &object));
-                }
-            }
-            None if selected && !deleting && pods::is_active(pod) => {
-                outcome.push(adopt(pod, &object));
-                mine.push(pod.clone());
-            }
-            _ => {}
-        }
-    }
+    let may_adopt = |pod: &Object| matches!(pod, Object::Pod(pod) if pods::is_active(pod));
+    let claim = claim(&object, &spec.selector, Kind::Pod, may_adopt, world);
+    claim.operations.into_iter().for_each(|operation| outcome.push(operation));
+    let pods = claim.mine.into_iter().filter_map(|object| match object {
+        Object::Pod(pod) => Some(pod),
+        _ => None,
+    });
+    let mine: Vec<Arc<Pod>> = pods.collect();
     let active: Vec<Arc<Pod>> = mine.iter().filter(|pod| pods::is_active(pod)).cloned().collect();
     let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or_default();
     if !deleting {
-        scale(set, &object, wanted, &active, &mut outcome);
+        scale(set, &object, wanted, &active, now, &mut outcome);
     }
     status(set, &object, &mine, &active, now, &mut outcome);
     outcome
@@ -61,6 +51,7 @@ fn scale(
     object: &Object,
     wanted: usize,
     active: &[Arc<Pod>],
+    now: Now,
     outcome: &mut Outcome,
 ) {
     if active.len() < wanted {
@@ -74,7 +65,8 @@ fn scale(
         return;
     }
     let surplus = active.len() - wanted;
-    for pod in least_missed(active).into_iter().take(surplus) {
+    let min_ready_secs = set.spec.min_ready_seconds.unwrap_or_default();
+    for pod in least_missed(active, min_ready_secs, now).into_iter().take(surplus) {
         let name = pod.metadata.name.clone().unwrap_or_default();
         outcome.push(Step {
             operation: delete(&Object::Pod(pod)),
@@ -128,9 +120,9 @@ fn without_nulls(mut value: Value) -> Value {
     value
 }
 
-/// Those to be deleted first in front: pods that serve nobody yet, then those that share their
-/// node with others of the set, then the youngest.
-fn least_missed(active: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
+/// Those to be deleted first in front: pods that serve nobody yet or do not count as available,
+/// then those that share their node with others of the set, then the youngest.
+fn least_missed(active: &[Arc<Pod>], min_ready_secs: i32, now: Now) -> Vec<Arc<Pod>> {
     let mut on_node: BTreeMap<&str, usize> = BTreeMap::new();
     for pod in active {
         *on_node.entry(pods::node_of(pod).unwrap_or_default()).or_default() += 1;
@@ -150,6 +142,7 @@ fn least_missed(active: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
             node.is_some(),
             running,
             pods::is_ready(pod),
+            pods::available_in_secs(pod, min_ready_secs, now) == Some(0),
             cost,
             Reverse(on_node[node.unwrap_or_default()]),
             Reverse(pod.metadata.creation_timestamp.clone().map(|time| time.0)),
@@ -157,23 +150,6 @@ fn least_missed(active: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
         )
     });
     order
-}
-
-fn adopt(pod: &Arc<Pod>, owner: &Object) -> Operation {
-    let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
-    owners.push(controlled_by(owner));
-    with_owners(pod, owners)
-}
-
-fn release(pod: &Arc<Pod>, owner: &Object) -> Operation {
-    let mut owners = pod.metadata.owner_references.clone().unwrap_or_default();
-    owners.retain(|one| one.uid != owner.uid());
-    with_owners(pod, owners)
-}
-
-fn with_owners(pod: &Arc<Pod>, owners: Vec<OwnerReference>) -> Operation {
-    let change = json!({"metadata": {"ownerReferences": owners}});
-    patch(&Object::Pod(pod.clone()), None, change)
 }
 
 fn status(
@@ -185,20 +161,17 @@ fn status(
     outcome: &mut Outcome,
 ) {
     let spec = &set.spec;
-    let min_ready_secs = i64::from(spec.min_ready_seconds.unwrap_or_default());
+    let min_ready_secs = spec.min_ready_seconds.unwrap_or_default();
     let template_labels = spec.template.as_ref().and_then(|t| t.metadata.as_ref()?.labels.clone());
     let template_labels = template_labels.unwrap_or_default();
-    let ready: Vec<_> = active.iter().filter(|pod| pods::is_ready(pod)).collect();
-    let mut available = 0;
-    for pod in &ready {
-        let since = pods::condition(pod, "Ready").and_then(|c| c.last_transition_time.clone());
-        let ready_secs = since.map_or(0, |since| now.wall.as_second() - since.0.as_second());
-        if ready_secs >= min_ready_secs {
-            available += 1;
-        } else {
-            let left = u64::try_from(min_ready_secs - ready_secs).unwrap_or_default();
-            outcome.again(Duration::from_secs(left));
+    let (mut ready, mut available) = (0, 0);
+    for pod in active {
+        match pods::available_in_secs(pod, min_ready_secs, now) {
+            None => continue,
+            Some(0) => available += 1,
+            Some(left) => outcome.again(Duration::from_secs(left)),
         }
+        ready += 1;
     }
     let labelled = active
         .iter()
@@ -208,7 +181,7 @@ fn status(
     let wanted = json!({
         "replicas": active.len(),
         "fullyLabeledReplicas": labelled.count(),
-        "readyReplicas": ready.len(),
+        "readyReplicas": ready,
         "availableReplicas": available,
         "terminatingReplicas": terminating,
         "observedGeneration": set.metadata.generation.unwrap_or_default(),
@@ -223,9 +196,45 @@ fn status(
             "observedGeneration": status.observed_generation.unwrap_or_default(),
         })
     });
-    if current.as_ref() != Some(&wanted) {
-        outcome.push(patch(object, Some("status"), json!({"status": wanted})));
+    let failure = failure(set);
+    let mut others = set.status.clone().and_then(|status| status.conditions).unwrap_or_default();
+    others.retain(|condition| condition.type_.as_deref() != Some(REPLICA_FAILURE));
+    outcome.if_refused =
+        Some(with_conditions(object, &wanted, &others, Some(refused(failure, now))));
+    // This is the last step: when it comes to it, the API has refused nothing.
+    if failure.is_some() {
+        outcome.push(with_conditions(object, &wanted, &others, None));
+    } else if current.as_ref() != Some(&wanted) {
+        outcome.push(patch(object, Some("status"), json!({ "status": wanted })));
     }
+}
+
+fn failure(set: &ReplicaSet) -> Option<&ReplicaSetCondition> {
+    let mut conditions = set.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.find(|condition| condition.type_.as_deref() == Some(REPLICA_FAILURE))
+}
+
+/// The condition after a refusal, `{}` for the reason of the API.
+fn refused(before: Option<&ReplicaSetCondition>, now: Now) -> ReplicaSetCondition {
+    let since = before.and_then(|condition| condition.last_transition_time.clone());
+    ReplicaSetCondition {
+        type_: Some(REPLICA_FAILURE.into()),
+        status: Some("True".into()),
+        reason: Some("FailedCreate".into()),
+        message: Some("{}".into()),
+        last_transition_time: Some(since.unwrap_or(now.time())),
+    }
+}
+
+fn with_conditions(
+    object: &Object,
+    counts: &Value,
+    others: &[ReplicaSetCondition],
+    more: Option<ReplicaSetCondition>,
+) -> Operation {
+    let mut status = counts.clone();
+    status["conditions"] = json!(others.iter().cloned().chain(more).collect::<Vec<_>>());
+    patch(object, Some("status"), json!({ "status": status }))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! Which reconciliations a change calls for.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 
 use crate::{
-    ControllersConfig, block, collect, endpoint_slice,
+    ControllersConfig, block, collect, deployment, endpoint_slice,
     kinds::{Key, Kind, Object, Ref},
     namespace, node_lifecycle,
     operation::{Now, Outcome, controller_of},
@@ -17,6 +20,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Task {
     Schedule,
+    Deployment(Key),
     ReplicaSet(Key),
     EndpointSlices(Key),
     Node(String),
@@ -30,6 +34,7 @@ impl Task {
     pub(crate) fn controller(&self) -> &'static str {
         match self {
             Self::Schedule => "scheduler",
+            Self::Deployment(_) => "deployment",
             Self::ReplicaSet(_) => "replicaset",
             Self::EndpointSlices(_) => "endpointslice",
             Self::Node(_) => "node-lifecycle",
@@ -43,6 +48,7 @@ impl Task {
     pub(crate) fn reconcile(&self, world: &World, config: &ControllersConfig, now: Now) -> Outcome {
         match self {
             Self::Schedule => scheduling::reconcile(world, now),
+            Self::Deployment(key) => deployment::reconcile(key, world, now),
             Self::ReplicaSet(key) => replica_set::reconcile(key, world, now),
             Self::EndpointSlices(key) => endpoint_slice::reconcile(key, world),
             Self::Node(name) => node_lifecycle::reconcile(name, world, config, now),
@@ -79,8 +85,12 @@ pub(crate) fn affected(change: &Change, world: &World) -> BTreeSet<Task> {
             Object::Lease(_) if key.namespace == NODE_LEASES => {
                 tasks.insert(Task::Node(key.name.clone()));
             }
-            Object::ReplicaSet(_) => {
+            Object::Deployment(_) => {
+                tasks.insert(Task::Deployment(key.clone()));
+            }
+            Object::ReplicaSet(set) => {
                 tasks.insert(Task::ReplicaSet(key.clone()));
+                of_set(key, set, world, &mut tasks);
             }
             Object::Service(_) => {
                 tasks.extend([Task::EndpointSlices(key.clone()), Task::Vips]);
@@ -119,24 +129,56 @@ fn of_pod(key: &Key, pod: &Pod, world: &World, tasks: &mut BTreeSet<Task>) {
     tasks.extend([Task::Schedule, Task::Blocks]);
     tasks.extend(pods::node_of(pod).map(|node| Task::Node(node.to_owned())));
     let labels = pod.metadata.labels.as_ref();
-    let in_namespace = Key::new(key.namespace.clone(), "");
-    let sets = world.objects.replica_sets.range(in_namespace.clone()..);
-    for (set_key, set) in sets.take_while(|(other, _)| other.namespace == key.namespace) {
-        let mine = match controller_of(&pod.metadata) {
-            Some(owner) => set.metadata.uid.as_ref() == Some(&owner.uid),
-            None => selector::matches(&set.spec.selector, labels),
-        };
-        if mine {
-            tasks.insert(Task::ReplicaSet(set_key.clone()));
+    match controller_of(&pod.metadata) {
+        Some(owner) => of_controlled_pod(&owner.uid, world, tasks),
+        None => {
+            let sets = in_namespace(&world.objects.replica_sets, &key.namespace);
+            let mine = sets.filter(|(_, set)| selector::matches(&set.spec.selector, labels));
+            tasks.extend(mine.map(|(set, _)| Task::ReplicaSet(set.clone())));
         }
     }
-    let services = world.objects.services.range(in_namespace..);
-    for (service, object) in services.take_while(|(other, _)| other.namespace == key.namespace) {
+    for (service, object) in in_namespace(&world.objects.services, &key.namespace) {
         let selector = object.spec.as_ref().and_then(|spec| spec.selector.as_ref());
         if selector.is_some_and(|selector| selector::matches_all(selector, labels)) {
             tasks.insert(Task::EndpointSlices(service.clone()));
         }
     }
+}
+
+fn of_controlled_pod(owner: &str, world: &World, tasks: &mut BTreeSet<Task>) {
+    let Some(Ref { kind: Kind::ReplicaSet, key }) = world.by_uid(owner) else { return };
+    tasks.insert(Task::ReplicaSet(key.clone()));
+    // A Deployment that makes its pods anew waits for the last of the old ones.
+    let Some(set) = world.objects.replica_sets.get(key) else { return };
+    let Some(owner) = controller_of(&set.metadata) else { return };
+    if let Some(Ref { kind: Kind::Deployment, key }) = world.by_uid(&owner.uid)
+        && world.objects.deployments.get(key).is_some_and(|one| deployment::is_recreated(one))
+    {
+        tasks.insert(Task::Deployment(key.clone()));
+    }
+}
+
+fn of_set(key: &Key, set: &ReplicaSet, world: &World, tasks: &mut BTreeSet<Task>) {
+    match controller_of(&set.metadata) {
+        Some(owner) => {
+            if let Some(Ref { kind: Kind::Deployment, key }) = world.by_uid(&owner.uid) {
+                tasks.insert(Task::Deployment(key.clone()));
+            }
+        }
+        None => {
+            let labels = set.metadata.labels.as_ref();
+            let all = in_namespace(&world.objects.deployments, &key.namespace);
+            let mine = all.filter(|(_, one)| selector::matches(&one.spec.selector, labels));
+            tasks.extend(mine.map(|(deployment, _)| Task::Deployment(deployment.clone())));
+        }
+    }
+}
+
+fn in_namespace<'a, K>(
+    all: &'a BTreeMap<Key, Arc<K>>,
+    namespace: &'a str,
+) -> impl Iterator<Item = (&'a Key, &'a Arc<K>)> {
+    all.range(Key::new(namespace, "")..).take_while(move |(key, _)| key.namespace == namespace)
 }
 
 fn of_owners(change: &Change, world: &World, tasks: &mut BTreeSet<Task>) {

@@ -116,6 +116,7 @@ fn to_json(object: &Object) -> Value {
         Object::Node(o) => json!(**o),
         Object::Pod(o) => json!(**o),
         Object::Service(o) => json!(**o),
+        Object::Deployment(o) => json!(**o),
         Object::ReplicaSet(o) => json!(**o),
         Object::EndpointSlice(o) => json!(**o),
         Object::Lease(o) => json!(**o),
@@ -130,19 +131,18 @@ fn to_json(object: &Object) -> Value {
 
 /// Does what is asked, as a server would whose every answer comes back at once.
 pub(crate) fn apply(world: &mut World, outcome: &Outcome) {
-    for (number, step) in outcome.steps.iter().enumerate() {
+    for step in &outcome.steps {
         match &step.operation {
             Operation::Create { kind, object, .. } => {
                 let mut object = object.clone();
                 let metadata = &mut object["metadata"];
+                static MADE: AtomicU64 = AtomicU64::new(0);
+                let unique = MADE.fetch_add(1, Relaxed);
                 if metadata["name"].is_null() {
                     let prefix = metadata["generateName"].as_str().unwrap();
-                    let unique = world.objects.pods.len() * 100 + number;
-                    metadata["name"] = format!("{prefix}{unique}").into();
+                    metadata["name"] = format!("{prefix}{unique:08}").into();
                 }
-                // One name may be used again; a uid never is.
-                static MADE: AtomicU64 = AtomicU64::new(0);
-                metadata["uid"] = format!("made-{}", MADE.fetch_add(1, Relaxed)).into();
+                metadata["uid"] = format!("made-{unique}").into();
                 world.wrote(Object::decode(*kind, object).unwrap(), NOW);
             }
             Operation::Patch { target, patch, .. } => {

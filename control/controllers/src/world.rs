@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 
 use crate::{
     kinds::{Key, Kind, Object, Objects, Ref},
-    operation::Now,
+    operation::{Now, controller_of},
     pods,
 };
 
@@ -59,6 +59,8 @@ pub struct World {
     /// Which objects name an owner, by the owner's uid.
     dependents: BTreeMap<String, BTreeSet<Ref>>,
     uids: BTreeMap<String, Ref>,
+    /// What may be adopted and that nothing controls.
+    strays: BTreeSet<Ref>,
     deleted: VecDeque<String>,
     /// Deletions of ours that no watch has confirmed.
     dying: BTreeMap<String, Now>,
@@ -169,6 +171,14 @@ impl World {
         self.uids.get(uid)
     }
 
+    /// Pods or ReplicaSets of a namespace that nothing controls.
+    pub fn strays<'a>(&'a self, kind: Kind, namespace: &'a str) -> impl Iterator<Item = &'a Key> {
+        let first = Ref { kind, key: Key::new(namespace, "") };
+        let all = self.strays.range(first..).map(move |reference| (reference.kind, &reference.key));
+        all.take_while(move |(one, key)| *one == kind && key.namespace == namespace)
+            .map(|(_, key)| key)
+    }
+
     /// Whether a watch has said so, lately.
     pub fn was_deleted(&self, uid: &str) -> bool {
         self.deleted.iter().any(|deleted| deleted == uid)
@@ -210,6 +220,10 @@ impl World {
         for owner in object.metadata().owner_references.iter().flatten() {
             self.dependents.entry(owner.uid.clone()).or_default().insert(reference.clone());
         }
+        let adoptable = matches!(reference.kind, Kind::Pod | Kind::ReplicaSet);
+        if adoptable && controller_of(object.metadata()).is_none() {
+            self.strays.insert(reference.clone());
+        }
         self.objects.insert(object.clone());
         Some(Change { reference, old, new: Some(object) })
     }
@@ -226,6 +240,7 @@ impl World {
     fn unindex(&mut self, object: &Object) {
         let reference = object.reference();
         self.uids.remove(object.uid());
+        self.strays.remove(&reference);
         for owner in object.metadata().owner_references.iter().flatten() {
             if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
                 dependents.remove(&reference);

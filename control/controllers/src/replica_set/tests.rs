@@ -1,4 +1,5 @@
 use super::*;
+use crate::operation::controller_of;
 use crate::testing::{NOW, apply, object, pod, ready_node, running_pod, world};
 
 fn set(changes: Value) -> ReplicaSet {

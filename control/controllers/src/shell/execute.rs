@@ -28,6 +28,9 @@ const EVENTS: (&str, &str) = ("/api/v1", "events");
 pub(super) enum ExecuteError {
     #[error(transparent)]
     Api(Box<kube::Error>),
+    /// As `Api`, of a Create.
+    #[error(transparent)]
+    Create(Box<kube::Error>),
     #[error("the answer is not understood: {0}")]
     Decode(#[from] serde_json::Error),
     #[error("{left} objects are left in namespace {namespace}")]
@@ -44,9 +47,33 @@ impl ExecuteError {
     /// What happens to a controller whose cache is a moment behind, or that has to wait.
     pub(super) fn is_expected(&self) -> bool {
         match self {
-            Self::Api(error) => status_of(error).is_some_and(|code| [404, 409].contains(&code)),
+            Self::Api(error) | Self::Create(error) => {
+                status_of(error).is_some_and(|code| [404, 409].contains(&code))
+            }
             Self::Decode(_) => false,
             Self::NotEmpty { .. } => true,
+        }
+    }
+
+    /// What the API says against a Create, if that is more than that we are behind.
+    fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Create(error) if !self.is_expected() => match &**error {
+                kube::Error::Api(status) => Some(&status.message),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// For people who look at the object.
+    fn words(&self) -> String {
+        match self {
+            Self::Api(error) | Self::Create(error) => match &**error {
+                kube::Error::Api(status) => status.message.clone(),
+                other => other.to_string(),
+            },
+            other => other.to_string(),
         }
     }
 }
@@ -104,17 +131,34 @@ impl Executor {
 
     /// What was done, and the first error. After it no step is begun, unless they are independent.
     pub(super) async fn run(&self, outcome: Outcome) -> (Vec<Effect>, Option<ExecuteError>) {
+        let Outcome { steps, parallel, if_refused, .. } = outcome;
+        let (mut effects, error) = self.run_steps(steps, parallel).await;
+        let refusal = error.as_ref().and_then(ExecuteError::refusal);
+        if let (Some(operation), Some(why)) = (&if_refused, refusal) {
+            match self.execute(&told(operation, why)).await {
+                Ok(effect) => effects.push(effect),
+                Err(error) => debug!(%error, "a refusal is not told"),
+            }
+        }
+        (effects, error)
+    }
+
+    async fn run_steps(
+        &self,
+        steps: Vec<Step>,
+        parallel: bool,
+    ) -> (Vec<Effect>, Option<ExecuteError>) {
         let mut effects = Vec::new();
         let mut first_error = None;
-        let width = if outcome.parallel { PARALLEL } else { 1 };
-        let steps = outcome.steps.into_iter().map(async |step| self.step(&step).await);
+        let width = if parallel { PARALLEL } else { 1 };
+        let steps = steps.into_iter().map(async |step| self.step(&step).await);
         let mut results = stream::iter(steps).buffered(width);
         while let Some(result) = results.next().await {
             match result {
                 Ok(effect) => effects.push(effect),
                 Err(error) => {
                     first_error.get_or_insert(error);
-                    if !outcome.parallel {
+                    if !parallel {
                         break;
                     }
                 }
@@ -124,11 +168,14 @@ impl Executor {
     }
 
     async fn step(&self, step: &Step) -> Result<Effect, ExecuteError> {
-        let result = self.execute(&step.operation).await;
+        let result = match self.execute(&step.operation).await {
+            Err(ExecuteError::Api(error)) if is_create(step) => Err(ExecuteError::Create(error)),
+            other => other,
+        };
         let (note, word) = match &result {
             Ok(effect) => (&step.done, effect.name().unwrap_or_default().to_owned()),
             Err(error) if error.is_expected() => return result,
-            Err(error) => (&step.failed, error.to_string()),
+            Err(error) => (&step.failed, error.words()),
         };
         if let Some(note) = note {
             self.note(Note { message: note.message.replace("{}", &word), ..note.clone() });
@@ -290,6 +337,27 @@ impl Executor {
         let request = request.map_err(kube::Error::BuildRequest)?;
         Ok(self.client.request(request).await?)
     }
+}
+
+fn is_create(step: &Step) -> bool {
+    matches!(step.operation, Operation::Create { .. })
+}
+
+/// The operation with the words of the API in its texts.
+fn told(operation: &Operation, why: &str) -> Operation {
+    fn fill(value: &mut Value, why: &str) {
+        match value {
+            Value::String(text) if text.contains("{}") => *text = text.replace("{}", why),
+            Value::Array(items) => items.iter_mut().for_each(|item| fill(item, why)),
+            Value::Object(map) => map.values_mut().for_each(|item| fill(item, why)),
+            _ => {}
+        }
+    }
+    let mut operation = operation.clone();
+    if let Operation::Patch { patch, .. } = &mut operation {
+        fill(patch, why);
+    }
+    operation
 }
 
 /// The collection of a kind, in a namespace where it has one.

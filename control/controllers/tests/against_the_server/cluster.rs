@@ -45,7 +45,9 @@ pub(crate) struct Cluster {
 }
 
 struct Inner {
+    url: String,
     nodes: Mutex<BTreeMap<String, JoinSet<()>>>,
+    controllers: Mutex<JoinSet<()>>,
     shutdown: CancellationToken,
     _dir: TempDir,
 }
@@ -75,20 +77,37 @@ impl Cluster {
         };
         tokio::spawn(control_apiserver::serve(config, shutdown.clone()));
         let client = Client::try_from(Config::new(url.parse().unwrap())).unwrap();
-        let controllers =
-            ControllersConfig { node_grace: NODE_GRACE, eviction_delay: Duration::from_secs(1) };
-        tokio::spawn(control_controllers::run(client.clone(), controllers, shutdown.clone()));
-        let cluster = Self {
-            client,
-            namespace: "default".into(),
-            inner: Arc::new(Inner { nodes: Mutex::default(), shutdown, _dir: dir }),
+        let inner = Inner {
+            url,
+            nodes: Mutex::default(),
+            controllers: Mutex::default(),
+            shutdown,
+            _dir: dir,
         };
+        let cluster = Self { client, namespace: "default".into(), inner: Arc::new(inner) };
+        cluster.restart_controllers();
         for (name, cidr) in [("v4", "10.244.0.0/16"), ("v6", "fd00:10:244::/56")] {
             cluster.create_custom("IPPool", "ippools", name, json!({"cidr": cidr})).await;
         }
         let cidrs = json!({"cidrs": ["198.51.100.0/24", "2001:db8:f::/64"]});
         cluster.create_custom("VIPPool", "vippools", "default", cidrs).await;
         cluster
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.inner.url
+    }
+
+    /// Kills the controllers in whatever they are doing, and starts them anew.
+    pub(crate) fn restart_controllers(&self) {
+        let config =
+            ControllersConfig { node_grace: NODE_GRACE, eviction_delay: Duration::from_secs(1) };
+        let (client, shutdown) = (self.client.clone(), self.inner.shutdown.clone());
+        let mut controllers = self.inner.controllers.lock().unwrap();
+        controllers.abort_all();
+        controllers.spawn(async move {
+            control_controllers::run(client, config, shutdown).await.unwrap();
+        });
     }
 
     pub(crate) fn in_namespace(&self, namespace: &str) -> Self {
@@ -269,7 +288,7 @@ async fn run_pods(client: Client, node: String) {
         // Either may meet a pod that has gone meanwhile.
         if pod.metadata.deletion_timestamp.is_some() {
             let _gone = api.delete(&name, &DeleteParams::default().grace_period(0)).await;
-        } else if pod.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Running") {
+        } else if is_to_run(&pod) {
             addresses += 1;
             let number = node.bytes().last().map(u32::from).unwrap_or_default();
             let v4 = format!("192.0.{number}.{addresses}");
@@ -285,6 +304,14 @@ async fn run_pods(client: Client, node: String) {
                 api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
         }
     }
+}
+
+/// An image named `broken` is none that could be run.
+fn is_to_run(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let broken = |image: &Option<String>| image.as_deref().is_some_and(|i| i.starts_with("broken"));
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase != Some("Running") && !containers.into_iter().any(|one| broken(&one.image))
 }
 
 pub(crate) fn replica_set(name: &str, replicas: u32) -> Value {

@@ -2,6 +2,8 @@
 //! are told.
 
 mod cluster;
+mod deployments;
+mod kubectl;
 
 use std::collections::BTreeMap;
 
