@@ -50,6 +50,9 @@ pub(crate) struct KubeletArgs {
     /// The CA that signs the API server's certificate.
     #[arg(long, value_name = "FILE")]
     client_ca: PathBuf,
+    /// A label of the Node, as KEY=VALUE; may be given again.
+    #[arg(long = "node-label", value_name = "LABEL", value_parser = label)]
+    node_labels: Vec<(String, String)>,
     /// Seconds for which a sign of life counts; it is given four times as often.
     #[arg(long, default_value_t = 40)]
     lease_secs: u64,
@@ -68,6 +71,7 @@ pub(crate) async fn run(args: KubeletArgs) -> Result<()> {
     config.runc = programs::find("runc").unwrap_or(config.runc);
     config.conmon = programs::find("conmon").unwrap_or(config.conmon);
     config.node_addresses = args.node_ips;
+    config.labels = args.node_labels.into_iter().collect();
     config.cgroup_parent = args.cgroup_parent.display().to_string();
     config.tls = Some(Arc::new(tls::server(&args.tls_cert, &args.tls_key, &args.client_ca)?));
     config.peer_tls = Some(Arc::new(tls::client(&args.tls_cert, &args.tls_key, &args.client_ca)?));
@@ -84,6 +88,13 @@ pub(crate) async fn run(args: KubeletArgs) -> Result<()> {
     });
     control_kubelet::run(config, client, stop).await?;
     Ok(())
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err(format!("`{text}` is no label: expected KEY=VALUE")),
+    }
 }
 
 /// This program under the name by which it is the plugin.

@@ -43,7 +43,9 @@ enum Command {
     /// Run a node's pods (only where the control plane is `viaduct server`).
     Kubelet(kubelet::KubeletArgs),
     /// Run the BGP speaker with the kernel's routes, and nothing else, from a file.
-    Router(router::RouterArgs),
+    Router(router::SpeakerArgs),
+    /// Run the BGP speaker alone, from a file: a route reflector (RFC 4456).
+    Reflector(router::SpeakerArgs),
     /// Import and list the images that pods can be started from.
     #[command(subcommand)]
     Image(image::Command),
@@ -91,6 +93,7 @@ fn run(command: Command) -> Result<()> {
             Command::Node(args) => daemon(node::run(args)).await,
             Command::Kubelet(args) => daemon(kubelet::run(args)).await,
             Command::Router(args) => daemon(router::run(args)).await,
+            Command::Reflector(args) => daemon(router::reflect(args)).await,
             Command::Image(command) => image::run(command),
             Command::Operator(command) => operator::run(command).await,
             Command::Probe(args) => up::probe(args).await,

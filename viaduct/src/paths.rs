@@ -99,6 +99,11 @@ impl ClusterPaths {
         self.cgroup.join(node)
     }
 
+    /// The file of a speaker that is no node.
+    pub(crate) fn speaker(&self, host: &str) -> PathBuf {
+        self.run.join("speakers").join(format!("{host}.yaml"))
+    }
+
     pub(crate) fn plan(&self) -> PathBuf {
         self.run.join("cluster.json")
     }

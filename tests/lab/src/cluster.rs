@@ -135,16 +135,23 @@ impl Cluster {
     /// What each node's programs have dropped or refused, for a test that lost a packet.
     pub fn print_drops(&self) {
         for node in &self.nodes {
-            let socket = self.run_dir().join("nodes").join(node).join("admin.sock");
-            let mut curl = Command::new("curl");
-            curl.args(["-s", "--unix-socket"]).arg(socket).arg("http://viaduct/metrics");
-            let Ok(output) = curl.output() else { continue };
-            for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let Ok(metrics) = self.metrics(node) else { continue };
+            for line in metrics.lines() {
                 if line.contains("event=\"drop") && !line.ends_with(" 0") {
                     eprintln!("{node}: {line}");
                 }
             }
         }
+    }
+
+    /// The metrics of the daemon of a node, a router or a reflector.
+    pub fn metrics(&self, host: &str) -> Result<String> {
+        let socket = self.run_dir().join("nodes").join(host).join("admin.sock");
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--unix-socket"]).arg(socket).arg("http://viaduct/metrics");
+        let output = curl.output().context("start curl")?;
+        ensure!(output.status.success(), "the metrics of {host}: {}", output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// A shell on a host of the cluster: a node, `outside`, `border`, `control`. On a node it is

@@ -42,7 +42,8 @@ pub(crate) struct State {
     pub router_id: RouterId,
     pub asn: u32,
     pub speaker: bgpd::Handle,
-    pub vrouter: vrouter::Handle,
+    /// A reflector has no routes of the kernel.
+    pub vrouter: Option<vrouter::Handle>,
     /// A router alone has neither pods nor services.
     pub pods: Option<vrouter_cni::PodNetwork>,
     pub services: Option<lb::Handle>,
@@ -114,7 +115,7 @@ async fn bind(path: &Path) -> Result<UnixListener> {
 
 async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
     let peers = state.speaker.peers().await?;
-    let routes = state.vrouter.routes().await;
+    let routes = routes_of(&state).await;
     let services = match &state.services {
         Some(services) => services.services().await,
         None => Vec::new(),
@@ -124,7 +125,9 @@ async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
         backends.extend(frontend.backends.iter().map(|backend| (backend.address, backend.id)));
     }
     let mut problems = state.problems.borrow().clone();
-    problems.extend(state.vrouter.problems().await);
+    if let Some(vrouter) = &state.vrouter {
+        problems.extend(vrouter.problems().await);
+    }
     if let Some(services) = &state.services {
         problems.extend(services.problems().await);
     }
@@ -165,8 +168,15 @@ async fn paths(Extract(state): Shared) -> Result<Json<Vec<BgpPath>>, Failure> {
 }
 
 async fn routes(Extract(state): Shared) -> Result<Json<Vec<FibRoute>>, Failure> {
-    let rows = state.vrouter.routes().await;
+    let rows = routes_of(&state).await;
     Ok(Json(rows.into_iter().map(fib_route).collect()))
+}
+
+async fn routes_of(state: &State) -> Vec<vrouter::RouteRow> {
+    match &state.vrouter {
+        Some(vrouter) => vrouter.routes().await,
+        None => Vec::new(),
+    }
 }
 
 fn fib_route(row: vrouter::RouteRow) -> FibRoute {
@@ -200,7 +210,9 @@ async fn prometheus(Extract(state): Shared) -> Result<String, Failure> {
         metrics::resident_bytes(),
     );
     text.append(&state.speaker.metrics().await?);
-    vrouter_metrics(&mut text, state.vrouter.counters());
+    if let Some(vrouter) = &state.vrouter {
+        vrouter_metrics(&mut text, vrouter.counters());
+    }
     if let Some(services) = &state.services {
         balancer_metrics(&mut text, services);
         connection_metrics(&mut text, &services.services().await);

@@ -134,7 +134,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         router_id: identity.router_id,
         asn,
         speaker,
-        vrouter,
+        vrouter: Some(vrouter),
         pods: Some(pods.clone()),
         services: Some(balancer),
         view: nodes,

@@ -64,9 +64,10 @@ fn names_in(folder: &Path) -> Result<Vec<String>> {
     for entry in entries {
         names.push(entry?.file_name().to_string_lossy().into_owned());
     }
-    names.sort_by_key(|name| {
-        let number = name.rsplit('-').next().and_then(|digits| digits.parse::<u32>().ok());
-        (number, name.clone())
+    // `node-10` behind `node-9`, and the nodes beside each other.
+    names.sort_by_cached_key(|name| match name.rsplit_once('-') {
+        Some((kind, digits)) => (kind.to_owned(), digits.parse::<u32>().ok(), name.clone()),
+        None => (name.clone(), None, name.clone()),
     });
     Ok(names)
 }

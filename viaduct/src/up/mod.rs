@@ -15,6 +15,7 @@ mod ready;
 mod report;
 mod requirements;
 mod spawn;
+mod speakers;
 mod supervise;
 mod workloads;
 
@@ -33,7 +34,7 @@ pub(crate) use supervise::supervise;
 use self::{
     app::{Application, EXAMPLE_IMAGE},
     pki::Authority,
-    plan::ClusterPlan,
+    plan::{ClusterPlan, Shape},
     probe::Target,
     progress::Progress,
 };
@@ -53,6 +54,12 @@ pub(crate) struct UpArgs {
     /// Number of nodes.
     #[arg(long, default_value_t = 3)]
     nodes: usize,
+    /// Put the nodes into so many racks, each a segment behind a router with an AS of its own.
+    #[arg(long)]
+    racks: Option<usize>,
+    /// Join the nodes by two route reflectors in place of the mesh.
+    #[arg(long)]
+    reflector: bool,
     /// Port of the API on this machine's loopback.
     #[arg(long, default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     api_port: u16,
@@ -119,7 +126,8 @@ fn beside(name: &str) -> PathBuf {
 
 pub(crate) async fn up(args: UpArgs) -> Result<()> {
     require_root("viaduct up")?;
-    let mut plan = ClusterPlan::new(&args.name, args.nodes, args.api_port)?;
+    let shape = Shape { nodes: args.nodes, racks: args.racks, reflectors: args.reflector };
+    let mut plan = ClusterPlan::new(&args.name, shape, args.api_port)?;
     plan.has_border = !args.no_border;
     let paths = ClusterPaths::new(&args.name)?;
     let application = args.application()?;
@@ -222,10 +230,13 @@ fn prepare(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
         fs::create_dir_all(paths.node_state(&node.name))?;
         network::create_mount_namespace(paths, &node.name)?;
     }
-    fs::create_dir_all(paths.node_run(&plan.border.name))?;
+    for speaker in speakers::outside_the_nodes(plan) {
+        let file = paths.speaker(&speaker.host.name);
+        fs::create_dir_all(file.parent().unwrap_or(&paths.run))?;
+        fs::create_dir_all(paths.node_run(&speaker.host.name))?;
+        write_atomically(&file, speaker.documents()?.as_bytes(), 0o644)?;
+    }
     fs::create_dir_all(paths.images())?;
-    let border = objects::border_configuration(plan)?;
-    write_atomically(&paths.run.join("border.yaml"), border.as_bytes(), 0o644)?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The namespaces of a cluster and the links between them, made with `ip`, which is on every host
 //! and whose commands an operator can repeat.
 //!
-//! The bridge stands in a namespace of its own: the host's own network sees nothing of a cluster.
+//! The bridges stand in a namespace of their own: the host's own network sees nothing of a cluster.
 
 use std::{
     fmt::Write as _,
@@ -12,12 +12,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns};
 
-use super::plan::{ClusterPlan, Host, UNDERLAY_LEN_V4, UNDERLAY_LEN_V6};
+use super::plan::{ClusterPlan, Host, SEGMENT_LEN_V4, SEGMENT_LEN_V6};
 use crate::paths::ClusterPaths;
 
 /// The name of a host's link to the underlay, inside its namespace.
 pub(crate) const UPLINK: &str = "uplink";
+/// The other link of a rack's router, towards its rack.
+const RACK_LINK: &str = "rack";
 
 pub(crate) fn create(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
     fs::create_dir_all(paths.netns_tags()).context("create the folder of namespace tags")?;
@@ -26,44 +29,115 @@ pub(crate) fn create(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
         fs::write(paths.netns_tags().join(&namespace), "")?;
         run("ip", &["netns", "add", &namespace])?;
     }
-    let underlay = plan.netns("underlay");
-    // Snooping would hold back IPv6 neighbour discovery until a querier is elected.
-    ip_batch(
-        &underlay,
-        "link set lo up\n\
-         link add segment type bridge mcast_snooping 0 forward_delay 0\n\
-         link set segment up\n",
-    )?;
-    let mut ports = String::new();
-    for host in plan.nodes.iter().chain([&plan.border, &plan.control]) {
-        let namespace = plan.netns(&host.name);
-        writeln!(ports, "link add {0} type veth peer name {UPLINK} netns {namespace}", host.name)?;
-        writeln!(ports, "link set {0} master segment up", host.name)?;
+    for (segment, ports) in segments(plan) {
+        create_segment(plan, &segment, &ports)?;
     }
-    ip_batch(&underlay, &ports)?;
-    for host in plan.nodes.iter().chain([&plan.control]) {
-        let mut commands = addresses(host, UPLINK, UNDERLAY_LEN_V4, UNDERLAY_LEN_V6)?;
-        writeln!(commands, "route add default via {} dev {UPLINK}", plan.border.v4)?;
-        writeln!(commands, "route add ::/0 via {} dev {UPLINK}", plan.border.v6)?;
-        ip_batch(&plan.netns(&host.name), &commands)?;
+    for rack in &plan.racks {
+        forward(&plan.netns(&rack.router.name))?;
     }
-    let mut border = addresses(&plan.border, UPLINK, UNDERLAY_LEN_V4, UNDERLAY_LEN_V6)?;
+    for host in plan.fabric().chain(plan.edge()) {
+        ip_batch(&plan.netns(&host.name), &routes(plan, host)?)?;
+    }
     let outside = plan.netns("outside");
-    writeln!(border, "link add outside type veth peer name {UPLINK} netns {outside}")?;
-    border += &addresses(&plan.border_outside, "outside", 24, 64)?;
+    let mut border = format!("link add outside type veth peer name {UPLINK} netns {outside}\n");
+    border += &addresses(&plan.border_outside, "outside")?;
     ip_batch(&plan.netns("border"), &border)?;
-    let mut commands = addresses(&plan.outside, UPLINK, 24, 64)?;
+    let mut commands = addresses(&plan.outside, UPLINK)?;
     writeln!(commands, "route add default via {}", plan.border_outside.v4)?;
     writeln!(commands, "route add ::/0 via {}", plan.border_outside.v6)?;
     ip_batch(&outside, &commands)
 }
 
-fn addresses(host: &Host, link: &str, len_v4: u8, len_v6: u8) -> Result<String> {
+/// A host's place on a segment.
+struct Port<'a> {
+    /// The bridge's end, in the namespace of the segments.
+    name: String,
+    /// The host's end.
+    link: &'static str,
+    host: &'a Host,
+}
+
+/// Every segment, by the name of its bridge, with what is plugged into it.
+fn segments(plan: &ClusterPlan) -> Vec<(String, Vec<Port<'_>>)> {
+    fn uplink(host: &Host) -> Port<'_> {
+        Port { name: host.name.clone(), link: UPLINK, host }
+    }
+    let in_rack = |host: &&Host| plan.rack_of(host).is_some();
+    let mut fabric: Vec<_> = plan.fabric().map(uplink).collect();
+    fabric.extend(plan.edge().filter(|host| !in_rack(host)).map(uplink));
+    let mut segments = vec![("segment".to_owned(), fabric)];
+    for rack in &plan.racks {
+        let name = &rack.router.name;
+        let gateway = Port { name: format!("{name}-down"), link: RACK_LINK, host: &rack.gateway };
+        let hosts = plan.edge().filter(|host| host.rack.as_ref() == Some(name)).map(uplink);
+        segments.push((format!("{name}-seg"), [gateway].into_iter().chain(hosts).collect()));
+    }
+    segments
+}
+
+fn create_segment(plan: &ClusterPlan, bridge: &str, ports: &[Port<'_>]) -> Result<()> {
+    // Snooping would hold back IPv6 neighbour discovery until a querier is elected.
+    let mut commands = format!(
+        "link set lo up\n\
+         link add {bridge} type bridge mcast_snooping 0 forward_delay 0\n\
+         link set {bridge} up\n"
+    );
+    for Port { name, link, host } in ports {
+        let namespace = plan.netns(&host.name);
+        writeln!(commands, "link add {name} type veth peer name {link} netns {namespace}")?;
+        writeln!(commands, "link set {name} master {bridge} up")?;
+    }
+    ip_batch(&plan.netns("underlay"), &commands)?;
+    for Port { link, host, .. } in ports {
+        ip_batch(&plan.netns(&host.name), &addresses(host, link)?)?;
+    }
+    Ok(())
+}
+
+/// The underlay's routes, which are static: BGP brings those to pods and virtual IPs on top of them.
+/// Whoever is on the fabric reaches a rack by its router, everybody the rest by a default route.
+fn routes(plan: &ClusterPlan, host: &Host) -> Result<String> {
+    let mut commands = String::new();
+    if plan.fabric().any(|one| one == host) {
+        for rack in plan.racks.iter().filter(|rack| rack.router != *host) {
+            for (cidr, router) in rack.cidrs.iter().zip(rack.router.addresses()) {
+                writeln!(commands, "route add {cidr} via {router} dev {UPLINK}")?;
+            }
+        }
+    }
+    if let Some(gateway) = plan.gateway_of(host) {
+        writeln!(commands, "route add default via {} dev {UPLINK}", gateway.v4)?;
+        writeln!(commands, "route add ::/0 via {} dev {UPLINK}", gateway.v6)?;
+    }
+    Ok(commands)
+}
+
+/// Switches forwarding on. A rack's router does so itself when it starts; until then its nodes would
+/// wait a second for each packet that was lost on the way to the API.
+fn forward(namespace: &str) -> Result<()> {
+    let file = Path::new("/run/netns").join(namespace);
+    let namespace = fs::File::open(&file).with_context(|| format!("open {}", file.display()))?;
+    // A thread that ends here: entering a namespace cannot be undone on one that is used again.
+    let thread = std::thread::spawn(move || -> Result<()> {
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            fs::write(Path::new("/proc/sys/net").join(setting), "1")
+                .with_context(|| format!("set {setting}"))?;
+        }
+        Ok(())
+    });
+    match thread.join() {
+        Ok(result) => result,
+        Err(_panic) => bail!("switching forwarding on panicked"),
+    }
+}
+
+fn addresses(host: &Host, link: &str) -> Result<String> {
     let mut commands = String::from("link set lo up\n");
     writeln!(commands, "link set {link} up")?;
-    writeln!(commands, "address add {}/{len_v4} dev {link}", host.v4)?;
+    writeln!(commands, "address add {}/{SEGMENT_LEN_V4} dev {link}", host.v4)?;
     // A link of our own has no duplicates, and detection would cost a second.
-    writeln!(commands, "address add {}/{len_v6} dev {link} nodad", host.v6)?;
+    writeln!(commands, "address add {}/{SEGMENT_LEN_V6} dev {link} nodad", host.v6)?;
     Ok(commands)
 }
 

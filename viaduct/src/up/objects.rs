@@ -13,21 +13,26 @@ use kube::{
 };
 use serde::Serialize;
 use viaduct_api::v1alpha1::{
-    API_VERSION, BGPConfigurationSpec, BGPPeerSpec, CustomResource, DEFAULT_CONFIGURATION, GROUP,
-    IPPoolSpec, Policy, PolicyAction, PolicyRule, PrefixMatch, SourceMatch, VERSION, VIPPoolSpec,
+    BGPPeerSpec, CustomResource, DEFAULT_CONFIGURATION, GROUP, IPPoolSpec, VERSION, VIPPoolSpec,
 };
-use viaduct_net::{Family, Prefix};
+use viaduct_net::Prefix;
 
-use super::plan::{BORDER_ASN, CLUSTER_ASN, ClusterPlan};
+use super::{plan::ClusterPlan, speakers};
 
 /// Who writes these objects, as far as server-side apply is concerned.
 pub(crate) const FIELD_MANAGER: &str = "viaduct-up";
 
+/// The label of what `up` has written, so that the next one finds it.
+const WRITTEN_BY: &str = "viaduct.dev/written-by";
+
 /// What every node needs to know before the first one starts.
 pub(crate) async fn apply_network(client: &Client, plan: &ClusterPlan) -> Result<()> {
-    let configuration = BGPConfigurationSpec { asn: CLUSTER_ASN, ..Default::default() };
-    apply(client, DEFAULT_CONFIGURATION, &configuration).await?;
-    apply(client, "border", &border_peer(plan)).await?;
+    apply(client, DEFAULT_CONFIGURATION, &speakers::node_configuration(plan)).await?;
+    let peers = speakers::node_peers(plan);
+    for (name, peer) in &peers {
+        apply(client, name, peer).await?;
+    }
+    forget_peers(client, &peers).await?;
     for (name, cidr) in named(&plan.pod_cidrs) {
         let pool = IPPoolSpec {
             cidr,
@@ -61,77 +66,25 @@ pub(crate) async fn forget_nodes(client: &Client, plan: &ClusterPlan) -> Result<
     Ok(())
 }
 
+/// Removes the peers that an earlier `up` has written and this one has not. Those that somebody else
+/// has made are theirs.
+async fn forget_peers(client: &Client, wanted: &BTreeMap<String, BGPPeerSpec>) -> Result<()> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &api_resource::<BGPPeerSpec>());
+    let written = ListParams::default().labels(&format!("{WRITTEN_BY}={FIELD_MANAGER}"));
+    let peers = api.list_metadata(&written).await.context("list the BGP peers")?;
+    for name in peers.items.into_iter().filter_map(|peer| peer.metadata.name) {
+        if !wanted.contains_key(&name) {
+            api.delete(&name, &DeleteParams::default())
+                .await
+                .with_context(|| format!("delete BGP peer {name}, which is there no more"))?;
+        }
+    }
+    Ok(())
+}
+
 /// The first pool of a family is named after it.
 fn named(cidrs: &[Prefix]) -> impl Iterator<Item = (String, Prefix)> {
     cidrs.iter().map(|cidr| (format!("default-{}", cidr.family()), *cidr))
-}
-
-/// The border as the nodes see it: told of our own blocks and virtual IPs, and asked for nothing,
-/// since a node's way out is its default route. RFC 8212 wants both said.
-fn border_peer(plan: &ClusterPlan) -> BGPPeerSpec {
-    BGPPeerSpec {
-        node_selector: BTreeMap::new(),
-        address: plan.border.v4.into(),
-        port: 179,
-        asn: BORDER_ASN,
-        passive: false,
-        hold_time_seconds: None,
-        import: Some(Policy::default()),
-        export: Some(Policy {
-            rules: vec![PolicyRule {
-                prefixes: Vec::new(),
-                sources: vec![SourceMatch::Local],
-                action: PolicyAction::Accept,
-            }],
-        }),
-    }
-}
-
-/// The border's own configuration, as YAML documents for `viaduct router --config`.
-pub(crate) fn border_configuration(plan: &ClusterPlan) -> Result<String> {
-    let accepted = plan.pod_cidrs.iter().chain(&plan.vip_cidrs).map(|cidr| PrefixMatch {
-        prefix: *cidr,
-        min_length: Some(cidr.len()),
-        max_length: Some(match cidr.family() {
-            Family::V4 => 32,
-            Family::V6 => 128,
-        }),
-    });
-    let import = Policy {
-        rules: vec![PolicyRule {
-            prefixes: accepted.collect(),
-            sources: Vec::new(),
-            action: PolicyAction::Accept,
-        }],
-    };
-    let configuration =
-        BGPConfigurationSpec { asn: BORDER_ASN, node_to_node_mesh: false, ..Default::default() };
-    let mut documents = vec![document(DEFAULT_CONFIGURATION, &configuration)?];
-    for node in &plan.nodes {
-        let peer = BGPPeerSpec {
-            node_selector: BTreeMap::new(),
-            address: node.v4.into(),
-            port: 179,
-            asn: CLUSTER_ASN,
-            passive: false,
-            hold_time_seconds: None,
-            import: Some(import.clone()),
-            // The nodes have a default route to the border and need to be told nothing.
-            export: Some(Policy::default()),
-        };
-        documents.push(document(&node.name, &peer)?);
-    }
-    let texts: Result<Vec<String>, _> = documents.iter().map(serde_norway::to_string).collect();
-    Ok(texts?.join("---\n"))
-}
-
-fn document<T: CustomResource>(name: &str, spec: &T) -> Result<Value> {
-    Ok(json!({
-        "apiVersion": API_VERSION,
-        "kind": T::KIND,
-        "metadata": {"name": name},
-        "spec": serde_json::to_value(spec)?,
-    }))
 }
 
 pub(crate) fn api_resource<T: CustomResource>() -> ApiResource {
@@ -142,7 +95,9 @@ pub(crate) fn api_resource<T: CustomResource>() -> ApiResource {
 async fn apply<T: CustomResource + Serialize>(client: &Client, name: &str, spec: &T) -> Result<()> {
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &api_resource::<T>());
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch(name, &params, &Patch::Apply(document(name, spec)?))
+    let mut object = speakers::document(name, spec)?;
+    object["metadata"]["labels"] = json!({ WRITTEN_BY: FIELD_MANAGER });
+    api.patch(name, &params, &Patch::Apply(object))
         .await
         .with_context(|| format!("apply {} {name}", T::KIND))?;
     Ok(())

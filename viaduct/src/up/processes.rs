@@ -6,6 +6,7 @@ use super::{
     network::UPLINK,
     plan::{ClusterPlan, Host},
     spawn::{HeldSockets, ProcessSpec},
+    speakers::{self, Speaker},
 };
 use crate::{operator::admin::socket_in, paths::ClusterPaths};
 
@@ -27,8 +28,8 @@ pub(crate) fn processes(
     witness: u32,
 ) -> Vec<ProcessSpec> {
     let mut all = vec![server(plan, paths, witness)];
-    if plan.has_border {
-        all.push(border(plan, paths));
+    for one in speakers::outside_the_nodes(plan) {
+        all.push(speaker(plan, paths, &one));
     }
     for node in &plan.nodes {
         all.push(node_daemon(plan, paths, node));
@@ -100,14 +101,15 @@ fn server(plan: &ClusterPlan, paths: &ClusterPaths, witness: u32) -> ProcessSpec
     }
 }
 
-fn border(plan: &ClusterPlan, paths: &ClusterPaths) -> ProcessSpec {
-    let arguments = Arguments::new("router")
-        .option("name", &plan.border.name)
-        .path("config", &paths.run.join("border.yaml"))
-        .option("router-id", plan.border.v4)
-        .path("run-dir", &paths.node_run(&plan.border.name));
-    let arguments = with_addresses(arguments, &plan.border);
-    spec(plan, paths, &plan.border.name, "router", arguments)
+fn speaker(plan: &ClusterPlan, paths: &ClusterPaths, speaker: &Speaker<'_>) -> ProcessSpec {
+    let host = speaker.host;
+    let command = speaker.part.command();
+    let arguments = Arguments::new(command)
+        .option("name", &host.name)
+        .path("config", &paths.speaker(&host.name))
+        .option("router-id", host.v4)
+        .path("run-dir", &paths.node_run(&host.name));
+    spec(plan, paths, &host.name, command, with_addresses(arguments, host))
 }
 
 fn node_daemon(plan: &ClusterPlan, paths: &ClusterPaths, node: &Host) -> ProcessSpec {
@@ -140,6 +142,10 @@ fn kubelet(plan: &ClusterPlan, paths: &ClusterPaths, node: &Host) -> ProcessSpec
         .path("tls-key", &pki.join(format!("{}.key", node.name)))
         .path("client-ca", &pki.join("ca.crt"))
         .option("lease-secs", LEASE_SECS);
+    let labels = node.labels().into_iter();
+    let arguments = labels.fold(arguments, |arguments, (key, value)| {
+        arguments.option("node-label", format!("{key}={value}"))
+    });
     let arguments = with_addresses(arguments, node);
     ProcessSpec {
         mount_namespace: Some(paths.mount_namespaces().join(&node.name)),

@@ -16,7 +16,7 @@ use kube::{
 };
 use viaduct_api::admin::{NodeStatus, PeerStatus};
 
-use super::{plan::ClusterPlan, progress::Progress};
+use super::{plan::ClusterPlan, progress::Progress, speakers};
 use crate::{operator::admin, paths::ClusterPaths};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -69,14 +69,7 @@ pub(crate) async fn sessions(
     paths: &ClusterPaths,
     progress: &Progress,
 ) -> Result<()> {
-    let border = plan.has_border.then_some(&plan.border);
-    for host in plan.nodes.iter().chain(border) {
-        // A node peers with every other node and with the border.
-        let wanted = if host.name == plan.border.name {
-            plan.nodes.len()
-        } else {
-            plan.nodes.len() - 1 + usize::from(plan.has_border)
-        };
+    for (host, wanted) in speakers::sessions(plan) {
         let socket = admin::socket_in(&paths.node_run(&host.name));
         ask(&format!("the BGP sessions of {}", host.name), progress, async || {
             established(&socket, wanted).await

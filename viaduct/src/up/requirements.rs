@@ -104,6 +104,7 @@ fn cluster_at(run: &Path, port: u16) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::up::plan::Shape;
 
     #[test]
     fn a_taken_port_is_named_with_the_remedy() {
@@ -119,7 +120,8 @@ mod tests {
     fn a_cluster_is_known_by_its_port() {
         let run = std::env::temp_dir().join(format!("viaduct-ports-{}", std::process::id()));
         fs::create_dir_all(run.join("a")).unwrap();
-        let plan = ClusterPlan::new("a", 1, 18080).unwrap();
+        let shape = Shape { nodes: 1, racks: None, reflectors: false };
+        let plan = ClusterPlan::new("a", shape, 18080).unwrap();
         fs::write(run.join("a/cluster.json"), serde_json::to_vec(&plan).unwrap()).unwrap();
         assert_eq!(cluster_at(&run, 18080).as_deref(), Some("a"));
         assert_eq!(cluster_at(&run, 18081), None);

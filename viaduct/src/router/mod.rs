@@ -1,0 +1,172 @@
+//! `viaduct router` and `viaduct reflector`: the BGP speaker from a file, on a machine that is no node
+//! of a cluster. The router has the kernel's routes and nothing else: it is the border of a cluster
+//! of `up`, and a router for whoever wants one. The reflector has not even those.
+
+pub(crate) mod documents;
+mod reload;
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+use bgp_speaker::LocalAddresses;
+use clap::Args;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+use viaduct_net::{IfIndex, Prefix, Route, RouterId, Underlay, UnderlayRoute, feed};
+
+use self::reload::Source;
+use crate::{
+    node::{self, admin, generation::Generation, metrics::Process},
+    shutdown,
+};
+
+#[derive(Args)]
+pub(crate) struct SpeakerArgs {
+    /// YAML documents: one BGPConfiguration, any number of BGPPeers. Read again on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Name to show; this machine's where not given.
+    #[arg(long)]
+    name: Option<String>,
+    /// The BGP identifier; the IPv4 address where not given.
+    #[arg(long)]
+    router_id: Option<RouterId>,
+    /// The speaker's own address, one for each family.
+    #[arg(long = "node-ip", value_name = "ADDRESS", required = true)]
+    node_ips: Vec<IpAddr>,
+    /// Folder of the admin socket.
+    #[arg(long, default_value = "/run/viaduct")]
+    run_dir: PathBuf,
+}
+
+/// `viaduct router`.
+pub(crate) async fn run(args: SpeakerArgs) -> Result<()> {
+    let stop = shutdown::token()?;
+    let speaker = Speaker::prepare(args)?;
+    let (routes, fib) = feed::feed();
+    // There are no pods and no blocks, and that is all of it.
+    let local = vrouter::LocalState { complete: true, ..Default::default() };
+    let (_local, local) = watch::channel(Arc::new(local));
+    let vrouter = vrouter::spawn(vrouter::Config::default(), fib, local, stop.clone())?;
+    speaker.run(vrouter.underlay(), routes, Some(vrouter), stop).await
+}
+
+/// `viaduct reflector`. No packet passes through it, so it needs no privilege but that of its port,
+/// and looks at no kernel: see ADR 0005.
+pub(crate) async fn reflect(args: SpeakerArgs) -> Result<()> {
+    let stop = shutdown::token()?;
+    let speaker = Speaker::prepare(args)?;
+    let (routes, mut fib) = feed::feed();
+    // Whoever does not forward has no use for routes; unread they would be kept for ever.
+    tokio::spawn(async move { while fib.next().await.is_some() {} });
+    let (_underlay, underlay) = watch::channel(everywhere()?);
+    speaker.run(underlay, routes, None, stop).await
+}
+
+/// An underlay in which every address is a neighbour: clients resolve next hops over their own, and
+/// a reflector that judged them by its place in the network would hide what others can reach.
+fn everywhere() -> Result<Underlay> {
+    let route = |prefix: &str| -> Result<UnderlayRoute> {
+        let prefix = prefix.parse()?;
+        Ok(UnderlayRoute { prefix, gateway: None, interface: IfIndex(0), metric: 0 })
+    };
+    Ok(Underlay::from([route("0.0.0.0/0")?, route("::/0")?]))
+}
+
+/// A speaker whose file was read and found good.
+struct Speaker {
+    name: String,
+    addresses: Vec<IpAddr>,
+    run_dir: PathBuf,
+    source: Source,
+    config: bgp_speaker::Config,
+}
+
+impl Speaker {
+    fn prepare(args: SpeakerArgs) -> Result<Self> {
+        let (v4, v6) = split_addresses(&args.node_ips)?;
+        let router_id = match (args.router_id, v4) {
+            (Some(id), _) => id,
+            (None, Some(v4)) => v4.try_into()?,
+            (None, None) => bail!("--router-id is needed where no --node-ip is an IPv4 address"),
+        };
+        let source = Source { path: args.config, router_id, addresses: LocalAddresses { v4, v6 } };
+        let mut config = source.read()?;
+        std::fs::create_dir_all(&args.run_dir)
+            .with_context(|| format!("create {}", args.run_dir.display()))?;
+        config.restarting = Generation::begin(&args.run_dir)?.is_restart();
+        Ok(Self {
+            name: args.name.map_or_else(node::hostname, Ok)?,
+            addresses: args.node_ips,
+            run_dir: args.run_dir,
+            source,
+            config,
+        })
+    }
+
+    async fn run(
+        self,
+        underlay: watch::Receiver<Underlay>,
+        routes: feed::Writer<Prefix, Option<Route>>,
+        vrouter: Option<vrouter::Handle>,
+        stop: CancellationToken,
+    ) -> Result<()> {
+        let (router_id, asn) = (self.config.router_id, self.config.asn.to_u32());
+        info!(name = self.name, %router_id, asn, peers = self.config.peers.len(), "started");
+        let (_originations, originations) = watch::channel(BTreeSet::new());
+        let (sender, config) = watch::channel(Arc::new(self.config));
+        let speaker = bgpd::spawn(bgpd::Inputs { config, originations, underlay, routes });
+        let (problems_sender, problems) = watch::channel(Vec::new());
+        tokio::spawn(reload::follow(self.source, sender, problems_sender)?);
+        let state = admin::State {
+            name: self.name,
+            addresses: self.addresses,
+            router_id,
+            asn,
+            speaker,
+            vrouter,
+            pods: None,
+            services: None,
+            view: watch::channel(None).1,
+            blocks: watch::channel(BTreeSet::new()).1,
+            problems,
+            process: Process::new(),
+        };
+        admin::serve(&self.run_dir, state, stop).await
+    }
+}
+
+/// At most one address of each family.
+pub(crate) fn split_addresses(
+    addresses: &[IpAddr],
+) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>)> {
+    let (mut v4, mut v6) = (None, None);
+    for address in addresses {
+        let taken = match address {
+            IpAddr::V4(address) => v4.replace(*address).is_some(),
+            IpAddr::V6(address) => v6.replace(*address).is_some(),
+        };
+        if taken {
+            bail!("--node-ip {address}: there is one address of this family already");
+        }
+    }
+    Ok((v4, v6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_of_each_family() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(split_addresses(&[address("192.0.2.1"), address("::1")]).is_ok());
+        assert!(split_addresses(&[address("192.0.2.1"), address("192.0.2.2")]).is_err());
+    }
+}
