@@ -25,7 +25,6 @@ use crate::{
     Capacity, KubeletConfig, RuntimeError, events,
     http::{self, Server},
     kube_api::KubeApi,
-    network::NetworkDaemon,
     node::{Facts, NodeReporter},
     pod::{Assignment, Worker, adopt, context::NodeContext, is_path_safe},
     runtime::exits,
@@ -95,13 +94,8 @@ pub async fn run(
     let port = listener.local_addr().map_err(failed("listening"))?.port();
     let table = PodTable::default();
     let sampler = Arc::new(Sampler::new(node.hierarchies.clone(), config.cgroup_parent.clone()));
-    let network = config.network_socket.clone().map(|path| Arc::new(NetworkDaemon::new(path)));
-    let server = Server {
-        node: Arc::clone(&node),
-        pods: table.clone(),
-        sampler: Arc::clone(&sampler),
-        network,
-    };
+    let server =
+        Server { node: Arc::clone(&node), pods: table.clone(), sampler: Arc::clone(&sampler) };
 
     // Ends the parts when we return, whichever way.
     let stop = shutdown.child_token();

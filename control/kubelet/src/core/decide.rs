@@ -5,10 +5,16 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 
-use super::{ContainerRecord, ContainerState, Observed, Outcome, Sandbox, Stopping, restarts};
+use super::{
+    ContainerRecord, ContainerState, Leaving, Observed, Outcome, Sandbox, Stopping, is_sidecar,
+    policy, probe::Cause, restarts,
+};
 
 /// Grace of a pod that says nothing, as the API server would have filled in.
 const GRACE_SECS_DEFAULT: i64 = 30;
+/// How long a deleted pod is kept from its SIGTERM while nodes may send it new flows, or requests
+/// are under way. A node that is cut off costs no more than this.
+const LEAVE_BOUND: SignedDuration = SignedDuration::from_secs(2);
 
 /// What is wanted of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +31,7 @@ pub(crate) enum Desire {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KillReason {
     PodStopped,
-    Unhealthy(String),
+    Unhealthy(Cause, String),
     DeadlineExceeded,
 }
 
@@ -37,10 +43,19 @@ pub(crate) enum Action {
     Start {
         container: String,
     },
+    /// Ask the nodes to take the pod out of the services.
+    Leave {
+        until: Timestamp,
+    },
+    /// Begin to end it: its preStop hook runs, if it has one.
     Terminate {
         container: String,
         deadline: Timestamp,
         reason: KillReason,
+    },
+    /// SIGTERM.
+    Signal {
+        container: String,
     },
     Kill {
         container: String,
@@ -78,20 +93,22 @@ pub(crate) fn decide(pod: &Pod, desire: Desire, observed: &Observed, now: Timest
         return decision;
     };
     match desire {
-        Desire::Stop { grace_secs } => stop(&mut decision, grace_secs, false, observed, now),
+        Desire::Stop { grace_secs } => stop(&mut decision, spec, grace_secs, false, observed, now),
         Desire::Forget => {
             let grace_secs = spec.termination_grace_period_seconds.unwrap_or(GRACE_SECS_DEFAULT);
-            stop(&mut decision, grace_secs, true, observed, now);
+            stop(&mut decision, spec, grace_secs, true, observed, now);
         }
-        Desire::Run if observed.outcome.is_some() => wind_up(&mut decision, observed),
+        Desire::Run if observed.outcome.is_some() => wind_up(&mut decision, spec, observed, now),
         Desire::Run => run(&mut decision, spec, observed, now),
     }
     decision
 }
 
-/// The pod is to go: every container ends, then the sandbox, then the record.
+/// The pod is to go: it leaves the services, every container ends, then the sandbox, then the
+/// record.
 fn stop(
     decision: &mut Decision,
+    spec: &PodSpec,
     grace_secs: i64,
     forget: bool,
     observed: &Observed,
@@ -101,20 +118,61 @@ fn stop(
     let stopping = match observed.stopping {
         Some(known) if known.grace_secs <= grace_secs => known,
         Some(known) => Stopping { grace_secs, ..known },
-        None => Stopping { since: now, grace_secs },
+        None => Stopping { since: now, grace_secs, leaving: Leaving::Due },
     };
     if observed.stopping != Some(stopping) {
         return decision.act(Action::NoteStopping(stopping));
     }
-    let deadline = after(stopping.since, stopping.grace_secs);
-    let mut running = false;
-    for (name, record) in observed.containers.iter().filter(|(_, r)| r.is_running()) {
-        running = true;
-        end(decision, name, record, deadline, now, || KillReason::PodStopped);
+    let running: Vec<&str> = in_order_of_end(spec, observed);
+    if running.is_empty() {
+        return tear_down(decision, forget, observed);
     }
-    if running {
-        return;
+    let in_a_hurry = forget || stopping.grace_secs <= 0;
+    let left_at = match stopping.leaving {
+        _ if in_a_hurry || !has_addresses(observed) => Some(stopping.since),
+        Leaving::Left { at } => Some(at),
+        Leaving::Waiting { until } if until <= now => Some(until),
+        Leaving::Waiting { until } => {
+            decision.wake_at(until, "services");
+            None
+        }
+        Leaving::Due => {
+            decision.act(Action::Leave { until: now + LEAVE_BOUND });
+            None
+        }
+    };
+    let latest = left_at.unwrap_or_else(|| match stopping.leaving {
+        Leaving::Waiting { until } => until,
+        Leaving::Due | Leaving::Left { .. } => now + LEAVE_BOUND,
+    });
+    let deadline = after(latest, stopping.grace_secs);
+    for name in running {
+        let Some(record) = observed.container(name) else { continue };
+        let kill = || KillReason::PodStopped;
+        end(decision, name, record, deadline, now, left_at.is_some(), kill);
     }
+}
+
+/// The running containers that are to end now: sidecars after all others, the last one first.
+fn in_order_of_end<'a>(spec: &'a PodSpec, observed: &'a Observed) -> Vec<&'a str> {
+    let running = |name: &str| observed.container(name).is_some_and(ContainerRecord::is_running);
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| is_sidecar(c));
+    let sidecars: Vec<&str> = sidecars.map(|c| c.name.as_str()).collect();
+    let names = observed.containers.keys().map(String::as_str);
+    let others: Vec<&str> =
+        names.filter(|name| !sidecars.contains(name) && running(name)).collect();
+    if !others.is_empty() {
+        return others;
+    }
+    sidecars.into_iter().rev().find(|name| running(name)).into_iter().collect()
+}
+
+/// Without one nobody sends it anything; on the node's own network others use the same.
+fn has_addresses(observed: &Observed) -> bool {
+    matches!(&observed.sandbox, Sandbox::Ready { addresses } if !addresses.is_empty())
+}
+
+fn tear_down(decision: &mut Decision, forget: bool, observed: &Observed) {
     match observed.sandbox {
         Sandbox::Ready { .. } | Sandbox::Failed { .. } => decision.act(Action::RemoveSandbox),
         // Begun by a process that was killed before it could write down how far it had come.
@@ -128,16 +186,17 @@ fn stop(
     }
 }
 
-/// The pod has ended by itself; its record and its logs stay until it is deleted.
-fn wind_up(decision: &mut Decision, observed: &Observed) {
-    let mut running = false;
-    for (name, record) in observed.containers.iter().filter(|(_, r)| r.is_running()) {
-        running = true;
-        if !record.killing.is_some_and(|k| k.forced) {
-            decision.act(Action::Kill { container: name.clone() });
-        }
+/// The pod has ended by itself; its record and its logs stay until it is deleted. Sidecars, which
+/// do not end by themselves, are asked to.
+fn wind_up(decision: &mut Decision, spec: &PodSpec, observed: &Observed, now: Timestamp) {
+    let grace_secs = spec.termination_grace_period_seconds.unwrap_or(GRACE_SECS_DEFAULT);
+    let running = in_order_of_end(spec, observed);
+    for name in &running {
+        let Some(record) = observed.container(name) else { continue };
+        let deadline = after(now, grace_secs);
+        end(decision, name, record, deadline, now, true, || KillReason::PodStopped);
     }
-    if !running && matches!(observed.sandbox, Sandbox::Ready { .. }) {
+    if running.is_empty() && matches!(observed.sandbox, Sandbox::Ready { .. }) {
         decision.act(Action::RemoveSandbox);
     }
 }
@@ -155,8 +214,7 @@ fn run(decision: &mut Decision, spec: &PodSpec, observed: &Observed, now: Timest
             return decision.act(Action::CreateSandbox);
         }
     }
-    let policy = spec.restart_policy.as_deref().unwrap_or("Always");
-    if !initialize(decision, spec, policy, observed, now) {
+    if !initialize(decision, spec, observed, now) {
         return;
     }
     let mut ended = 0;
@@ -169,7 +227,7 @@ fn run(decision: &mut Decision, spec: &PodSpec, observed: &Observed, now: Timest
                 ContainerState::Starting { .. } | ContainerState::Running { .. } => {
                     check_health(decision, spec, container, record, now);
                 }
-                ContainerState::Exited(exit) if restarts(policy, exit) => {
+                ContainerState::Exited(exit) if restarts(policy(spec, &container.name), exit) => {
                     start_when_due(decision, container, Some(record), now);
                 }
                 ContainerState::Exited(exit) => {
@@ -208,9 +266,8 @@ fn exceeded_deadline(
     let mut running = false;
     for (name, record) in observed.containers.iter().filter(|(_, r)| r.is_running()) {
         running = true;
-        end(decision, name, record, after(deadline, grace_secs), now, || {
-            KillReason::DeadlineExceeded
-        });
+        let reason = || KillReason::DeadlineExceeded;
+        end(decision, name, record, after(deadline, grace_secs), now, true, reason);
     }
     if !running {
         decision.act(Action::NoteOutcome(Outcome {
@@ -222,38 +279,45 @@ fn exceeded_deadline(
     true
 }
 
-/// Init containers one after another; `true` when all have succeeded.
+/// Init containers one after another, each of them to its end or, where it is a sidecar, until it
+/// has started; `true` when that is done. Sidecars are kept running from then on.
 fn initialize(
     decision: &mut Decision,
     spec: &PodSpec,
-    policy: &str,
     observed: &Observed,
     now: Timestamp,
 ) -> bool {
-    if spec
-        .containers
-        .iter()
-        .any(|c| observed.container(&c.name).is_some_and(|r| r.state != ContainerState::Waiting))
-    {
-        // They succeeded once, or nothing else had been started.
-        return true;
-    }
-    // Always means for an init container: until it succeeds.
-    let policy = if policy == "Always" { "OnFailure" } else { policy };
+    // They succeeded once, or nothing else had been started.
+    let is_done = has_begun(spec, observed);
     for container in spec.init_containers.iter().flatten() {
         let record = observed.container(&container.name);
-        match record.map(|r| &r.state) {
-            None | Some(ContainerState::Waiting) => {
+        if is_sidecar(container) {
+            keep_running(decision, spec, container, record, now);
+            if !is_done && !record.is_some_and(ContainerRecord::has_started) {
+                return false;
+            }
+            continue;
+        }
+        if is_done {
+            continue;
+        }
+        match record.map(|r| (r, &r.state)) {
+            None | Some((_, ContainerState::Waiting)) => {
                 start_when_due(decision, container, record, now);
                 return false;
             }
-            Some(ContainerState::Starting { .. } | ContainerState::Running { .. }) => return false,
-            Some(ContainerState::Exited(exit)) if exit.exit_code == 0 => {}
-            Some(ContainerState::Exited(exit)) if restarts(policy, exit) => {
+            Some((record, ContainerState::Starting { .. } | ContainerState::Running { .. })) => {
+                check_health(decision, spec, container, record, now);
+                return false;
+            }
+            Some((_, ContainerState::Exited(exit))) if exit.exit_code == 0 => {}
+            Some((_, ContainerState::Exited(exit)))
+                if restarts(policy(spec, &container.name), exit) =>
+            {
                 start_when_due(decision, container, record, now);
                 return false;
             }
-            Some(ContainerState::Exited(_)) => {
+            Some((_, ContainerState::Exited(_))) => {
                 decision.act(Action::NoteOutcome(Outcome {
                     succeeded: false,
                     reason: None,
@@ -264,6 +328,30 @@ fn initialize(
         }
     }
     true
+}
+
+/// Whether any container but the init containers has been started, ever.
+pub(super) fn has_begun(spec: &PodSpec, observed: &Observed) -> bool {
+    spec.containers.iter().any(|container| {
+        observed.container(&container.name).is_some_and(|r| r.state != ContainerState::Waiting)
+    })
+}
+
+fn keep_running(
+    decision: &mut Decision,
+    spec: &PodSpec,
+    container: &Container,
+    record: Option<&ContainerRecord>,
+    now: Timestamp,
+) {
+    match record.map(|record| (record, &record.state)) {
+        Some((record, ContainerState::Starting { .. } | ContainerState::Running { .. })) => {
+            check_health(decision, spec, container, record, now);
+        }
+        None | Some((_, ContainerState::Waiting | ContainerState::Exited(_))) => {
+            start_when_due(decision, container, record, now);
+        }
+    }
 }
 
 fn start_when_due(
@@ -293,23 +381,30 @@ fn check_health(
     if record.killing.is_none() && record.health.unhealthy.is_none() {
         return;
     }
-    let grace_secs = container
-        .liveness_probe
-        .as_ref()
+    let cause = record.health.cause.unwrap_or(Cause::Liveness);
+    let probe = match cause {
+        Cause::PostStart => None,
+        Cause::Startup => container.startup_probe.as_ref(),
+        Cause::Liveness => container.liveness_probe.as_ref(),
+    };
+    let grace_secs = probe
         .and_then(|p| p.termination_grace_period_seconds)
         .or(spec.termination_grace_period_seconds)
         .unwrap_or(GRACE_SECS_DEFAULT);
-    let why = || KillReason::Unhealthy(record.health.unhealthy.clone().unwrap_or_default());
-    end(decision, &container.name, record, after(now, grace_secs), now, why);
+    let message = record.health.unhealthy.clone();
+    let why = || KillReason::Unhealthy(cause, message.unwrap_or_default());
+    end(decision, &container.name, record, after(now, grace_secs), now, true, why);
 }
 
-/// SIGTERM once, SIGKILL once when its time is over.
+/// The preStop hook, SIGTERM once after it and as soon as it may come, SIGKILL once when its time
+/// is over.
 fn end(
     decision: &mut Decision,
     name: &str,
     record: &ContainerRecord,
     deadline: Timestamp,
     now: Timestamp,
+    may_signal: bool,
     reason: impl FnOnce() -> KillReason,
 ) {
     let container = name.to_owned();
@@ -317,8 +412,11 @@ fn end(
         // A container that is ending anyway may have less time now.
         Some(killing) => match killing.deadline.min(deadline) {
             _ if killing.forced => {}
-            due if now < due => decision.wake_at(due, "grace"),
-            _ => decision.act(Action::Kill { container }),
+            due if due <= now => decision.act(Action::Kill { container }),
+            _ if may_signal && killing.pre_stop_over && !killing.signalled => {
+                decision.act(Action::Signal { container });
+            }
+            due => decision.wake_at(due, "grace"),
         },
         None => decision.act(Action::Terminate { container, deadline, reason: reason() }),
     }

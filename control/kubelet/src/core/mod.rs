@@ -10,7 +10,10 @@ pub(crate) mod status;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use k8s_openapi::{api::core::v1::Container, jiff::Timestamp};
+use k8s_openapi::{
+    api::core::v1::{Container, PodSpec},
+    jiff::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use decide::{Action, Decision, Desire, KillReason, decide};
@@ -33,6 +36,20 @@ pub(crate) struct Observed {
 pub(crate) struct Stopping {
     pub(crate) since: Timestamp,
     pub(crate) grace_secs: i64,
+    #[serde(default)]
+    pub(crate) leaving: Leaving,
+}
+
+/// How far a pod has come on its way out of the services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Leaving {
+    /// Nobody has been asked yet.
+    #[default]
+    Due,
+    /// The nodes are being asked, at most until then.
+    Waiting { until: Timestamp },
+    /// No node sends it new flows, or nobody waits for that any longer. The grace counts from here.
+    Left { at: Timestamp },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +133,22 @@ pub(crate) struct Killing {
     /// When SIGTERM is followed by SIGKILL.
     pub(crate) deadline: Timestamp,
     pub(crate) forced: bool,
+    /// Its preStop hook is over, or it has none.
+    #[serde(default)]
+    pub(crate) pre_stop_over: bool,
+    /// SIGTERM has been sent.
+    #[serde(default)]
+    pub(crate) signalled: bool,
+}
+
+impl Killing {
+    pub(crate) fn begun(deadline: Timestamp, pre_stop_over: bool) -> Self {
+        Self { deadline, forced: false, pre_stop_over, signalled: false }
+    }
+
+    pub(crate) fn forced(deadline: Timestamp) -> Self {
+        Self { deadline, forced: true, pre_stop_over: true, signalled: true }
+    }
 }
 
 impl Observed {
@@ -134,6 +167,13 @@ impl ContainerRecord {
             ContainerState::Running { id, .. } | ContainerState::Starting { id } => Some(id),
             ContainerState::Waiting | ContainerState::Exited(_) => None,
         }
+    }
+
+    /// Whether it runs, its postStart hook is over and its startup probe has succeeded.
+    pub(crate) fn has_started(&self) -> bool {
+        matches!(self.state, ContainerState::Running { .. })
+            && self.health.started
+            && !self.health.post_start_pending
     }
 
     pub(crate) fn exit(&self) -> Option<&Exit> {
@@ -162,12 +202,31 @@ pub(crate) fn restarts(policy: &str, exit: &Exit) -> bool {
     }
 }
 
-/// Whether the probes that the container has leave it not ready until they succeed.
+/// An init container that does not end: it runs beside the others, and is theirs to rely on.
+pub(crate) fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+/// When a container of the pod is started again.
+pub(crate) fn policy<'a>(spec: &'a PodSpec, name: &str) -> &'a str {
+    let of_pod = spec.restart_policy.as_deref().unwrap_or("Always");
+    match spec.init_containers.iter().flatten().find(|c| c.name == name) {
+        Some(sidecar) if is_sidecar(sidecar) => "Always",
+        // Always means for an init container: until it succeeds.
+        Some(_) if of_pod == "Always" => "OnFailure",
+        _ => of_pod,
+    }
+}
+
+/// Whether the hook and the probes that the container has leave it not ready until they succeed.
 pub(crate) fn initially(container: &Container) -> probe::Health {
+    let hooks = container.lifecycle.as_ref();
     probe::Health {
         started: container.startup_probe.is_none(),
         ready: container.readiness_probe.is_none(),
+        post_start_pending: hooks.is_some_and(|hooks| hooks.post_start.is_some()),
         unhealthy: None,
+        cause: None,
     }
 }
 

@@ -28,8 +28,21 @@ pub(crate) struct Health {
     pub(crate) started: bool,
     /// What the readiness probe says, and `true` where there is none.
     pub(crate) ready: bool,
+    /// Its postStart hook has not ended yet; until then it counts as not begun.
+    #[serde(default)]
+    pub(crate) post_start_pending: bool,
     /// Why the container has to be restarted.
     pub(crate) unhealthy: Option<String>,
+    /// What found that out.
+    #[serde(default)]
+    pub(crate) cause: Option<Cause>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Cause {
+    PostStart,
+    Startup,
+    Liveness,
 }
 
 /// Consecutive results of one probe.
@@ -76,11 +89,18 @@ impl Health {
             (ProbeKind::Readiness, Verdict::Success) => self.ready = true,
             (ProbeKind::Readiness, Verdict::Failure) => self.ready = false,
             (ProbeKind::Liveness, Verdict::Success) => {}
-            (ProbeKind::Startup | ProbeKind::Liveness, Verdict::Failure) => {
-                self.unhealthy.get_or_insert_with(|| message.to_owned());
-            }
+            (ProbeKind::Startup, Verdict::Failure) => self.fail(Cause::Startup, message),
+            (ProbeKind::Liveness, Verdict::Failure) => self.fail(Cause::Liveness, message),
         }
         *self != before
+    }
+
+    /// The first reason stands.
+    pub(crate) fn fail(&mut self, cause: Cause, message: &str) {
+        if self.unhealthy.is_none() {
+            self.unhealthy = Some(message.to_owned());
+            self.cause = Some(cause);
+        }
     }
 }
 
@@ -114,6 +134,6 @@ mod tests {
         let mut health = Health::default();
         assert!(health.apply(ProbeKind::Startup, Verdict::Failure, "no"));
         assert!(!health.apply(ProbeKind::Liveness, Verdict::Failure, "again"));
-        assert_eq!(health.unhealthy.as_deref(), Some("no"));
+        assert_eq!((health.unhealthy.as_deref(), health.cause), (Some("no"), Some(Cause::Startup)));
     }
 }

@@ -12,7 +12,10 @@ use k8s_openapi::{
     jiff::{SignedDuration, Timestamp},
 };
 
-use super::{ContainerRecord, ContainerState, Exit, Observed, Sandbox, restarts};
+use super::{
+    ContainerRecord, ContainerState, Exit, Observed, Sandbox, decide::has_begun, is_sidecar,
+    policy, restarts,
+};
 use crate::quantity::QosClass;
 
 /// What the status says besides the pod's own.
@@ -28,7 +31,12 @@ pub(crate) fn status(pod: &Pod, observed: &Observed, host: Host<'_>, now: Timest
     let containers = reporter.statuses(&spec.containers);
     let init_containers = spec.init_containers.as_deref().map(|c| reporter.statuses(c));
     let phase = reporter.phase();
-    let conditions = reporter.conditions(phase, &containers);
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| is_sidecar(c));
+    let lasting: Vec<ContainerStatus> = sidecars
+        .map(|container| reporter.container(container))
+        .chain(containers.iter().cloned())
+        .collect();
+    let conditions = reporter.conditions(phase, &lasting);
     let outcome = observed.outcome.as_ref();
     let addresses = match (&observed.sandbox, spec.host_network) {
         (Sandbox::Ready { .. }, Some(true)) => host.addresses,
@@ -74,19 +82,26 @@ struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    fn policy(&self) -> &str {
-        self.spec.restart_policy.as_deref().unwrap_or("Always")
+    fn initialized(&self) -> bool {
+        has_begun(self.spec, self.observed) || self.incomplete().is_empty()
     }
 
-    fn initialized(&self) -> bool {
-        self.spec.init_containers.iter().flatten().all(|c| {
-            let exit = self.observed.container(&c.name).and_then(ContainerRecord::exit);
-            exit.is_some_and(|e| e.exit_code == 0)
-        })
+    /// The init containers that the pod waits for.
+    fn incomplete(&self) -> Vec<&str> {
+        let init = self.spec.init_containers.iter().flatten();
+        let waits = init.filter(|c| {
+            let record = self.observed.container(&c.name);
+            let exit = record.and_then(ContainerRecord::exit);
+            !record.is_some_and(|r| is_sidecar(c) && r.has_started())
+                && exit.is_none_or(|exit| exit.exit_code != 0 || is_sidecar(c))
+        });
+        waits.map(|c| c.name.as_str()).collect()
     }
 
     fn phase(&self) -> &'static str {
-        if let Some(outcome) = &self.observed.outcome {
+        // While a sidecar ends after the others, the pod still runs.
+        let running = self.observed.containers.values().any(ContainerRecord::is_running);
+        if let Some(outcome) = self.observed.outcome.as_ref().filter(|_| !running) {
             return if outcome.succeeded { "Succeeded" } else { "Failed" };
         }
         let was_started = |c: &Container| {
@@ -117,7 +132,7 @@ impl Reporter<'_> {
                 ..ContainerStatus::default()
             };
         };
-        let (state, last, id) = self.states(record);
+        let (state, last, id) = self.states(&container.name, record);
         let running = matches!(record.state, ContainerState::Running { .. });
         ContainerStatus {
             name: container.name.clone(),
@@ -126,7 +141,7 @@ impl Reporter<'_> {
             container_id: id.map(|id| format!("runc://{id}")),
             restart_count: i32::try_from(record.restarts).unwrap_or(i32::MAX),
             ready: self.is_ready(container, record),
-            started: Some(running && record.health.started),
+            started: Some(running && record.has_started()),
             state: Some(state),
             last_state: Some(last.unwrap_or_default()),
             ..ContainerStatus::default()
@@ -134,10 +149,11 @@ impl Reporter<'_> {
     }
 
     fn is_ready(&self, container: &Container, record: &ContainerRecord) -> bool {
-        let is_init = self.spec.init_containers.iter().flatten().any(|c| c.name == container.name);
+        let init = self.spec.init_containers.iter().flatten();
+        let is_init = init.filter(|c| !is_sidecar(c)).any(|c| c.name == container.name);
         match &record.state {
             ContainerState::Running { .. } => {
-                !is_init && record.health.started && record.health.ready
+                !is_init && record.has_started() && record.health.ready
             }
             // An init container is ready once it has done its work.
             ContainerState::Exited(exit) => is_init && exit.exit_code == 0,
@@ -150,7 +166,11 @@ impl Reporter<'_> {
     }
 
     /// The present state, the last one, and the id of the container that the present one is of.
-    fn states(&self, record: &ContainerRecord) -> (ApiState, Option<ApiState>, Option<String>) {
+    fn states(
+        &self,
+        name: &str,
+        record: &ContainerRecord,
+    ) -> (ApiState, Option<ApiState>, Option<String>) {
         let last = record.last.as_ref().map(terminated);
         let last_id = record.last.as_ref().map(|exit| exit.id.clone());
         let failure = record.failure.as_ref();
@@ -162,12 +182,15 @@ impl Reporter<'_> {
                 };
                 (state, last, last_id)
             }
+            ContainerState::Running { id, .. } if record.health.post_start_pending => {
+                (waiting(self.waiting_reason(), None), last, Some(id.clone()))
+            }
             ContainerState::Running { id, started_at } => {
                 let running = ContainerStateRunning { started_at: Some(time(*started_at)) };
                 let state = ApiState { running: Some(running), ..ApiState::default() };
                 (state, last, Some(id.clone()))
             }
-            ContainerState::Exited(exit) => match self.pause(record, exit) {
+            ContainerState::Exited(exit) => match self.pause(name, record, exit) {
                 Some(state) => (state, Some(terminated(exit)), Some(exit.id.clone())),
                 None => (terminated(exit), last, Some(exit.id.clone())),
             },
@@ -175,10 +198,10 @@ impl Reporter<'_> {
     }
 
     /// Why a container that has ended and will be started again is not running yet.
-    fn pause(&self, record: &ContainerRecord, exit: &Exit) -> Option<ApiState> {
+    fn pause(&self, name: &str, record: &ContainerRecord, exit: &Exit) -> Option<ApiState> {
         let stays = self.observed.stopping.is_some()
             || self.observed.outcome.is_some()
-            || !restarts(self.policy(), exit);
+            || !restarts(policy(self.spec, name), exit);
         if stays {
             return None;
         }
@@ -191,7 +214,7 @@ impl Reporter<'_> {
         }
         let metadata = &self.pod.metadata;
         let message = format!(
-            "back-off {}s restarting failed container pod={}_{}({})",
+            "back-off {}s restarting failed container={name} pod={}_{}({})",
             delay.as_secs(),
             metadata.name.as_deref().unwrap_or_default(),
             metadata.namespace.as_deref().unwrap_or_default(),
@@ -224,7 +247,7 @@ impl Reporter<'_> {
             true => Finding::holds(),
             false => Finding::not(
                 "ContainersNotInitialized",
-                "containers with incomplete status".to_owned(),
+                format!("containers with incomplete status: [{}]", self.incomplete().join(" ")),
             ),
         };
         let mut conditions: Vec<PodCondition> = Vec::new();

@@ -65,9 +65,7 @@ impl World {
             }
             Action::Start { container } => {
                 self.log.push(format!("start {container}"));
-                let of_pod = self.pod.spec.as_ref().unwrap();
-                let all = of_pod.init_containers.iter().flatten().chain(&of_pod.containers);
-                let health = initially(all.into_iter().find(|c| c.name == container).unwrap());
+                let health = initially(&self.container(&container));
                 let record = self.observed.containers.entry(container.clone()).or_default();
                 if let ContainerState::Exited(exit) = &record.state {
                     record.last = Some(exit.clone());
@@ -76,15 +74,29 @@ impl World {
                 record.health = health;
                 record.state = ContainerState::Running { id: container, started_at: self.now };
             }
+            Action::Leave { until } => {
+                self.log.push("leave".to_owned());
+                let stopping = self.observed.stopping.as_mut().unwrap();
+                stopping.leaving = Leaving::Waiting { until };
+            }
             Action::Terminate { container, deadline, .. } => {
+                let hook =
+                    self.container(&container).lifecycle.is_some_and(|l| l.pre_stop.is_some());
+                if hook {
+                    self.log.push(format!("hook {container}"));
+                }
+                let record = self.observed.containers.get_mut(&container).unwrap();
+                record.killing = Some(Killing::begun(deadline, !hook));
+            }
+            Action::Signal { container } => {
                 self.log.push(format!("term {container}"));
                 let record = self.observed.containers.get_mut(&container).unwrap();
-                record.killing = Some(Killing { deadline, forced: false });
+                record.killing.as_mut().unwrap().signalled = true;
             }
             Action::Kill { container } => {
                 self.log.push(format!("kill {container}"));
                 let record = self.observed.containers.get_mut(&container).unwrap();
-                record.killing = Some(Killing { deadline: self.now, forced: true });
+                record.killing = Some(Killing::forced(self.now));
             }
             Action::ConfirmDeletion => self.log.push("confirm".to_owned()),
             Action::NoteStopping(stopping) => self.observed.stopping = Some(stopping),
@@ -94,6 +106,22 @@ impl World {
             }
             Action::Erase => unreachable!("ends the settling"),
         }
+    }
+
+    fn container(&self, name: &str) -> Container {
+        let spec = self.pod.spec.as_ref().unwrap();
+        let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+        all.into_iter().find(|c| c.name == name).unwrap().clone()
+    }
+
+    fn record(&mut self, name: &str) -> &mut ContainerRecord {
+        self.observed.containers.get_mut(name).unwrap()
+    }
+
+    /// The pod has an address, by which services send it flows.
+    fn give_address(&mut self) {
+        let addresses = vec!["10.0.0.1".parse().unwrap()];
+        self.observed.sandbox = Sandbox::Ready { addresses };
     }
 
     fn exit(&mut self, container: &str, exit_code: i32) {
@@ -408,4 +436,240 @@ fn the_record_survives_the_disk() {
     world.exit("a", 1);
     let text = serde_json::to_string(&world.observed).unwrap();
     assert_eq!(serde_json::from_str::<Observed>(&text).unwrap(), world.observed);
+}
+
+#[test]
+fn a_deleted_pod_leaves_the_services_before_its_signal() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    world.give_address();
+    world.desire = Desire::Stop { grace_secs: 20 };
+    assert_eq!(world.settle(), ["leave"]);
+    assert_eq!(world.wakes_after(), 2, "the bound");
+    let left = Leaving::Left { at: world.now + SignedDuration::from_secs(1) };
+    world.observed.stopping.as_mut().unwrap().leaving = left;
+    world.pass(1);
+    assert_eq!(world.settle(), ["term a"]);
+    assert_eq!(world.wakes_after(), 20, "the grace counts from the signal");
+}
+
+#[test]
+fn a_pod_that_nobody_lets_go_gets_its_signal_all_the_same() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    world.give_address();
+    world.desire = Desire::Stop { grace_secs: 20 };
+    world.settle();
+    world.pass(2);
+    assert_eq!(world.settle(), ["term a"]);
+    assert_eq!(world.wakes_after(), 20);
+}
+
+#[test]
+fn whoever_is_in_a_hurry_does_not_wait_for_the_services() {
+    for (desire, expected) in
+        [(Desire::Forget, vec!["term a"]), (Desire::Stop { grace_secs: 0 }, vec!["kill a"])]
+    {
+        let mut world = World::new(one("Always"));
+        world.settle();
+        world.give_address();
+        world.desire = desire;
+        assert_eq!(world.settle(), expected);
+    }
+    // One that leaves already is not kept either.
+    let mut world = World::new(one("Always"));
+    world.settle();
+    world.give_address();
+    world.desire = Desire::Stop { grace_secs: 20 };
+    assert_eq!(world.settle(), ["leave"]);
+    world.desire = Desire::Stop { grace_secs: 0 };
+    assert_eq!(world.settle(), ["kill a"]);
+}
+
+#[test]
+fn the_hook_runs_while_the_pod_leaves_and_the_signal_waits_for_both() {
+    for hook_first in [true, false] {
+        let spec = json!({ "terminationGracePeriodSeconds": 20, "containers": [{
+            "name": "a", "lifecycle": { "preStop": { "sleep": { "seconds": 1 } } } }] });
+        let mut world = World::new(pod(spec));
+        world.settle();
+        world.give_address();
+        world.desire = Desire::Stop { grace_secs: 20 };
+        assert_eq!(world.settle(), ["leave", "hook a"]);
+        let hook_over =
+            |world: &mut World| world.record("a").killing.as_mut().unwrap().pre_stop_over = true;
+        let left = |world: &mut World| {
+            let at = world.now;
+            world.observed.stopping.as_mut().unwrap().leaving = Leaving::Left { at };
+        };
+        if hook_first {
+            hook_over(&mut world)
+        } else {
+            left(&mut world)
+        }
+        assert_eq!(world.settle(), [""; 0]);
+        if hook_first {
+            left(&mut world)
+        } else {
+            hook_over(&mut world)
+        }
+        assert_eq!(world.settle(), ["term a"]);
+    }
+}
+
+#[test]
+fn a_hook_that_does_not_end_costs_the_grace() {
+    let spec = json!({ "terminationGracePeriodSeconds": 20, "containers": [{
+        "name": "a", "lifecycle": { "preStop": { "sleep": { "seconds": 60 } } } }] });
+    let mut world = World::new(pod(spec));
+    world.settle();
+    world.desire = Desire::Stop { grace_secs: 20 };
+    assert_eq!(world.settle(), ["hook a"]);
+    world.pass(20);
+    assert_eq!(world.settle(), ["kill a"]);
+}
+
+#[test]
+fn a_container_counts_as_begun_after_its_post_start_hook() {
+    let spec = json!({ "containers": [{
+        "name": "a", "lifecycle": { "postStart": { "exec": { "command": ["x"] } } } }] });
+    let mut world = World::new(pod(spec));
+    assert_eq!(world.settle(), ["sandbox", "start a"]);
+    let status = world.status();
+    let container = &status["containerStatuses"][0];
+    assert_eq!(container["state"]["waiting"]["reason"], "ContainerCreating");
+    assert_eq!((&container["ready"], &container["started"]), (&json!(false), &json!(false)));
+    world.record("a").health.post_start_pending = false;
+    assert_eq!(world.condition("Ready"), "True");
+    world.record("a").health.fail(probe::Cause::PostStart, "exit code 1");
+    assert_eq!(world.settle(), ["term a"]);
+    world.exit("a", 143);
+    assert_eq!(world.settle(), ["start a"]);
+}
+
+fn with_sidecars() -> World {
+    let spec = json!({
+        "terminationGracePeriodSeconds": 20,
+        "initContainers": [
+            { "name": "s", "restartPolicy": "Always", "startupProbe": {} },
+            { "name": "x" },
+            { "name": "t", "restartPolicy": "Always" },
+        ],
+        "containers": [{ "name": "a" }],
+    });
+    World::new(pod(spec))
+}
+
+#[test]
+fn a_sidecar_starts_in_its_turn_and_stays() {
+    let mut world = with_sidecars();
+    assert_eq!(world.settle(), ["sandbox", "start s"], "the next waits until it has started");
+    assert_eq!(world.condition("Initialized"), "False");
+    world.record("s").health.started = true;
+    assert_eq!(world.settle(), ["start x"]);
+    world.exit("s", 1);
+    assert_eq!(world.settle(), ["start s"], "at any time");
+    world.exit("x", 0);
+    assert_eq!(world.settle(), [""; 0], "until the sidecar has started again");
+    world.record("s").health.started = true;
+    assert_eq!(world.settle(), ["start t", "start a"]);
+    assert_eq!(world.condition("Initialized"), "True");
+    assert_eq!(world.condition("Ready"), "True");
+    world.exit("t", 0);
+    assert_eq!(world.condition("Ready"), "False", "the pod relies on it");
+    assert_eq!(world.settle(), ["start t"], "whatever its exit code says");
+    assert_eq!(world.condition("Initialized"), "True");
+    world.record("s").health.fail(probe::Cause::Liveness, "no answer");
+    assert_eq!(world.settle(), ["term s"]);
+}
+
+#[test]
+fn sidecars_end_after_the_others_the_last_one_first() {
+    let mut world = with_sidecars();
+    for _ in 0..4 {
+        world.settle();
+        if let Some(record) = world.observed.containers.get_mut("s") {
+            record.health.started = true;
+        }
+        if world.observed.container("x").is_some_and(ContainerRecord::is_running) {
+            world.exit("x", 0);
+        }
+    }
+    assert_eq!(world.settle(), [""; 0]);
+    world.desire = Desire::Stop { grace_secs: 20 };
+    for name in ["a", "t", "s"] {
+        assert_eq!(world.settle(), [format!("term {name}")]);
+        world.exit(name, 0);
+    }
+    assert_eq!(world.settle(), ["no sandbox", "confirm", "erase"]);
+}
+
+#[test]
+fn a_pod_that_has_done_its_work_waits_for_its_sidecars_to_end() {
+    let spec = json!({ "restartPolicy": "Never", "terminationGracePeriodSeconds": 5,
+        "initContainers": [{ "name": "s", "restartPolicy": "Always" }],
+        "containers": [{ "name": "a" }] });
+    let mut world = World::new(pod(spec));
+    assert_eq!(world.settle(), ["sandbox", "start s", "start a"]);
+    world.exit("a", 0);
+    assert_eq!(world.settle(), ["succeeded true", "term s"]);
+    assert_eq!(world.status()["phase"], "Running");
+    assert_eq!(world.wakes_after(), 5);
+    world.exit("s", 143);
+    assert_eq!(world.settle(), ["no sandbox"]);
+    assert_eq!(world.status()["phase"], "Succeeded");
+}
+
+#[test]
+fn an_init_container_that_succeeded_late_is_in_no_crash_loop() {
+    let spec = json!({ "initContainers": [{ "name": "x" }, { "name": "y" }],
+                       "containers": [{ "name": "a" }] });
+    let mut world = World::new(pod(spec));
+    world.settle();
+    for code in [1, 1] {
+        world.exit("x", code);
+        world.pass(60);
+        assert_eq!(world.settle(), ["start x"]);
+    }
+    world.exit("x", 0);
+    assert_eq!(world.settle(), ["start y"]);
+    let status = world.status();
+    assert_eq!(status["initContainerStatuses"][0]["state"]["terminated"]["reason"], "Completed");
+    let conditions = status["conditions"].as_array().unwrap();
+    let initialized = conditions.iter().find(|c| c["type"] == "Initialized").unwrap();
+    assert_eq!(initialized["message"], "containers with incomplete status: [y]");
+}
+
+#[test]
+fn each_probe_has_its_own_grace() {
+    for (probe, cause) in
+        [("livenessProbe", probe::Cause::Liveness), ("startupProbe", probe::Cause::Startup)]
+    {
+        let mut spec =
+            json!({ "terminationGracePeriodSeconds": 60, "containers": [{ "name": "a" }] });
+        spec["containers"][0][probe] = json!({ "terminationGracePeriodSeconds": 3 });
+        let mut world = World::new(pod(spec));
+        world.settle();
+        world.record("a").health.fail(cause, "why");
+        assert_eq!(world.settle(), ["term a"]);
+        assert_eq!(world.wakes_after(), 3, "{probe}");
+    }
+}
+
+/// Written by a process that knew nothing of what has been added since.
+#[test]
+fn an_older_record_is_understood() {
+    let mut world = World::new(one("Always"));
+    world.settle();
+    world.desire = Desire::Stop { grace_secs: 20 };
+    world.settle();
+    let mut record = serde_json::to_value(&world.observed).unwrap();
+    record["stopping"].as_object_mut().unwrap().remove("leaving");
+    let container = &mut record["containers"]["a"];
+    container["killing"].as_object_mut().unwrap().remove("signalled");
+    container["killing"].as_object_mut().unwrap().remove("pre_stop_over");
+    container["health"].as_object_mut().unwrap().remove("post_start_pending");
+    container["health"].as_object_mut().unwrap().remove("cause");
+    let observed: Observed = serde_json::from_value(record).unwrap();
+    assert!(!observed.containers["a"].killing.unwrap().signalled);
 }

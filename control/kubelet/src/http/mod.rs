@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::clients::Caller;
-use crate::{kubelet::PodTable, network::NetworkDaemon, pod::context::NodeContext, stats::Sampler};
+use crate::{kubelet::PodTable, pod::context::NodeContext, stats::Sampler};
 
 /// Connections served at once; the next one waits to be accepted.
 const CONNECTIONS_MAX: usize = 256;
@@ -36,8 +36,6 @@ pub(crate) struct Server {
     pub(crate) node: Arc<NodeContext>,
     pub(crate) pods: PodTable,
     pub(crate) sampler: Arc<Sampler>,
-    /// The node's network daemon, where the kubelet was told of one.
-    pub(crate) network: Option<Arc<NetworkDaemon>>,
 }
 
 pub(crate) async fn serve(

@@ -35,7 +35,7 @@ pub(super) async fn withdrawn(State(server): State<Server>, RawQuery(query): Raw
 }
 
 async fn hand_on(server: &Server, path: &str, query: Option<&str>) -> Response {
-    let Some(network) = &server.network else {
+    let Some(network) = &server.node.network else {
         let why = "this kubelet knows no network daemon: start it with --network-socket";
         return (StatusCode::NOT_FOUND, why).into_response();
     };
@@ -43,7 +43,7 @@ async fn hand_on(server: &Server, path: &str, query: Option<&str>) -> Response {
         Some(query) => format!("/{path}?{query}"),
         None => format!("/{path}"),
     };
-    match network.get(&target).await {
+    match network.daemon.get(&target).await {
         Ok(answer) => {
             let (head, body) = answer.into_parts();
             let kind = head.headers.get(header::CONTENT_TYPE).cloned();

@@ -108,7 +108,8 @@ async fn served() -> Served {
     let (sink, _queue) = events::channel();
     let client = Client::try_from(Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
     let api = Arc::new(KubeApi { client, events: sink });
-    let config = KubeletConfig::new("n1", dir.path().join("state"), dir.path().join("images"));
+    let mut config = KubeletConfig::new("n1", dir.path().join("state"), dir.path().join("images"));
+    config.network_socket = Some(dir.path().join("admin.sock"));
     let sampler = Arc::new(Sampler::new(
         crate::runtime::cgroup::Hierarchies::detect().unwrap(),
         config.cgroup_parent.clone(),
@@ -119,8 +120,7 @@ async fn served() -> Served {
     let stop = CancellationToken::new();
     let stop_on_drop = stop.clone().drop_guard();
     let ca = Ca::new();
-    let network = Some(Arc::new(NetworkDaemon::new(dir.path().join("admin.sock"))));
-    let server = Server { node, pods: PodTable::default(), sampler, network };
+    let server = Server { node, pods: PodTable::default(), sampler };
     tokio::spawn(serve(listener, Some(ca.server()), server, stop));
     Served { address, ca, dir, _stop_on_drop: stop_on_drop }
 }

@@ -3,9 +3,10 @@
 use std::{io, time::Duration};
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, Response, body::Incoming, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +19,16 @@ pub(crate) enum ExchangeError {
     Request(#[from] http::Error),
     #[error("no answer in time")]
     Late(#[from] tokio::time::error::Elapsed),
+    #[error("answer {status}: {text}")]
+    Refused { status: http::StatusCode, text: String },
+    #[error("the answer is not understood: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the answer broke off: {0}")]
+    Body(Box<dyn std::error::Error + Send + Sync>),
 }
+
+/// A list of all nodes is the largest answer that is read here.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Asks, and returns when the answer begins. The connection ends with its body, or after `limit`;
 /// `held` is kept until then.
@@ -40,4 +50,18 @@ pub(super) async fn exchange(
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
     Ok(sender.send_request(request).await?)
+}
+
+/// A whole answer, as JSON.
+pub(super) async fn read<T: DeserializeOwned>(
+    answer: Response<Incoming>,
+) -> Result<T, ExchangeError> {
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let bytes = body.map_err(ExchangeError::Body)?.to_bytes();
+    if !status.is_success() {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        return Err(ExchangeError::Refused { status, text });
+    }
+    Ok(serde_json::from_slice(&bytes)?)
 }

@@ -1,58 +1,31 @@
-//! The node's network daemon, `viaduct node`, as far as pods need it.
+//! The node's network daemon, `viaduct node`, as far as pods need it, and those of other nodes
+//! behind their kubelets.
 
+mod connections;
+mod daemon;
 mod exchange;
+mod leave;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
-use hyper::{Response, body::Incoming};
-use tokio::{net::UnixStream, sync::Semaphore};
+pub(crate) use self::{
+    daemon::{NetworkDaemon, NetworkError},
+    leave::Leaver,
+};
 
-use self::exchange::exchange;
-
-/// Questions to the daemon that are under way; most wait for an endpoint to be withdrawn.
-const QUESTIONS_MAX: usize = 128;
-/// Until the answer begins: a question may ask to wait for 10 s.
-const HEAD_LIMIT: Duration = Duration::from_secs(15);
-/// Until all of it has been read.
-const BODY_LIMIT: Duration = Duration::from_secs(60);
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NetworkError {
-    #[error("more than {QUESTIONS_MAX} questions to the network daemon are under way")]
-    Busy,
-    #[error("the network daemon does not answer on {socket}: {source}")]
-    Away { socket: String, source: exchange::ExchangeError },
+/// What this node is to the network.
+pub(crate) struct Network {
+    node: String,
+    pub(crate) daemon: NetworkDaemon,
+    /// Towards the kubelets of other nodes; plain HTTP without.
+    tls: Option<Arc<rustls::ClientConfig>>,
 }
 
-/// The daemon behind its admin socket.
-#[derive(Debug)]
-pub(crate) struct NetworkDaemon {
-    socket: PathBuf,
-    room: Arc<Semaphore>,
-}
-
-impl NetworkDaemon {
-    pub(crate) fn new(socket: PathBuf) -> Self {
-        Self { socket, room: Arc::new(Semaphore::new(QUESTIONS_MAX)) }
-    }
-
-    /// What it says to `GET target`, whatever its status.
-    pub(crate) async fn get(&self, target: &str) -> Result<Response<Incoming>, NetworkError> {
-        let permit = match Arc::clone(&self.room).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_full) => return Err(NetworkError::Busy),
-        };
-        let away = |source: exchange::ExchangeError| NetworkError::Away {
-            socket: self.socket.display().to_string(),
-            source,
-        };
-        let ask = async {
-            let stream = UnixStream::connect(&self.socket).await?;
-            exchange(stream, "viaduct", target, BODY_LIMIT, permit).await
-        };
-        match tokio::time::timeout(HEAD_LIMIT, ask).await {
-            Ok(answer) => answer.map_err(away),
-            Err(elapsed) => Err(away(elapsed.into())),
-        }
+impl Network {
+    pub(crate) fn new(node: &str, socket: PathBuf, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        Self { node: node.to_owned(), daemon: NetworkDaemon::new(socket), tls }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,18 +4,19 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use k8s_openapi::{api::core::v1::LifecycleHandler, jiff::Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::{
     Flow, Worker,
     api::{ApiError, PodEvent},
+    errands::Note,
 };
 use crate::{
-    core::{Action, KillReason, Killing},
+    core::{Action, KillReason, Killing, Leaving, Sandbox, probe::Cause},
+    network::Leaver,
     runtime::{Signal, exits, rootfs},
 };
 
@@ -25,9 +26,11 @@ impl Worker {
             Action::CreateSandbox => self.create_sandbox().await,
             Action::RemoveSandbox => return self.remove_sandbox().await,
             Action::Start { container } => self.start(container).await,
+            Action::Leave { until } => self.leave(*until),
             Action::Terminate { container, deadline, reason } => {
-                self.terminate(container, *deadline, reason).await;
+                self.terminate(container, *deadline, reason);
             }
+            Action::Signal { container } => self.send_term(container).await,
             Action::Kill { container } => return self.kill(container).await,
             Action::ConfirmDeletion => return self.confirm_deletion().await,
             Action::Erase => return self.erase().await,
@@ -44,48 +47,88 @@ impl Worker {
         Flow::Continue
     }
 
-    async fn terminate(&mut self, name: &str, deadline: Timestamp, reason: &KillReason) {
+    /// Runs the preStop hook, at once; SIGTERM comes after it.
+    fn terminate(&mut self, name: &str, deadline: Timestamp, reason: &KillReason) {
+        let hook = self.hooks(name).and_then(|hooks| hooks.pre_stop.clone());
         let Some(record) = self.observed.containers.get_mut(name) else { return };
         let Some(id) = record.running_id().map(str::to_owned) else { return };
-        record.killing = Some(Killing { deadline, forced: false });
+        record.killing = Some(Killing::begun(deadline, hook.is_none()));
+        self.save();
         let message = match reason {
             KillReason::PodStopped => format!("Stopping container {name}"),
             KillReason::DeadlineExceeded => {
                 format!("Stopping container {name}: the pod's active deadline is over")
             }
-            KillReason::Unhealthy(why) => {
+            KillReason::Unhealthy(Cause::PostStart, _) => "FailedPostStartHook".to_owned(),
+            KillReason::Unhealthy(Cause::Startup, why) => {
+                format!("Container {name} failed startup probe, will be restarted: {why}")
+            }
+            KillReason::Unhealthy(Cause::Liveness, why) => {
                 format!("Container {name} failed liveness probe, will be restarted: {why}")
             }
         };
-        self.save();
         let container = Some(name.to_owned());
         self.event(PodEvent { warning: false, reason: "Killing", message, container });
-        match self.pre_stop(name) {
-            // Where it fails, SIGKILL comes in its time.
-            None => drop(self.signal(&id, Signal::Term).await),
-            Some(hook) => self.signal_after(hook, id, deadline),
+        if let Some(hook) = hook {
+            // Its time is part of the grace: SIGKILL comes at the deadline either way.
+            let left = deadline.duration_since(Timestamp::now()).try_into().unwrap_or_default();
+            let container = name.to_owned();
+            self.run_hook(name, hook, id.clone(), left, |outcome| Note::PreStopOver {
+                container,
+                id,
+                outcome,
+            });
         }
     }
 
-    fn pre_stop(&self, name: &str) -> Option<LifecycleHandler> {
-        let container = super::probing::container(&self.pod, name)?;
-        container.lifecycle.as_ref()?.pre_stop.clone()
+    /// Where it fails, SIGKILL comes in its time.
+    async fn send_term(&mut self, name: &str) {
+        let Some(record) = self.observed.containers.get_mut(name) else { return };
+        let Some(id) = record.running_id().map(str::to_owned) else { return };
+        if let Some(killing) = &mut record.killing {
+            killing.signalled = true;
+        }
+        self.save();
+        self.signal(&id, Signal::Term).await;
     }
 
-    /// The hook's time is part of the grace: SIGKILL comes at the deadline either way.
-    fn signal_after(&self, hook: LifecycleHandler, id: String, deadline: Timestamp) {
-        let left = deadline.duration_since(Timestamp::now()).try_into().unwrap_or(Duration::ZERO);
-        let node = Arc::clone(&self.node);
-        let address = super::probing::address(&self.pod, &self.observed, &node);
-        tokio::spawn(async move {
-            let work = super::hook::run(&node, &hook, &id, address, left);
-            if let Ok(Err(message)) = tokio::time::timeout(left, work).await {
-                warn!(id, message, "preStop hook");
+    /// Begins to ask the nodes whether they have taken the pod out of the services.
+    fn leave(&mut self, until: Timestamp) {
+        let leaving = match (&self.node.network, &self.observed.sandbox) {
+            (Some(network), Sandbox::Ready { addresses }) => {
+                let network = Arc::clone(network);
+                let leaver = Leaver { addresses: addresses.clone(), pids: self.pids() };
+                let left = until.duration_since(Timestamp::now()).try_into().unwrap_or_default();
+                let pod = self.uid.clone();
+                self.errands.run(async move {
+                    let parting = network.leave(&leaver, left).await;
+                    info!(
+                        pod,
+                        endpoint = parting.was_endpoint,
+                        nodes = parting.nodes,
+                        unacknowledged = parting.unacknowledged,
+                        withdrawn_ms = parting.withdrawn_after.as_secs_f64() * 1e3,
+                        took_ms = parting.took.as_secs_f64() * 1e3,
+                        busy = parting.busy,
+                        "left the services"
+                    );
+                    Note::Left
+                });
+                Leaving::Waiting { until }
             }
-            if let Err(error) = node.runtime.kill(&id, Signal::Term).await {
-                warn!(id, %error, "signal");
-            }
-        });
+            _ => Leaving::Left { at: Timestamp::now() },
+        };
+        if let Some(stopping) = &mut self.observed.stopping {
+            stopping.leaving = leaving;
+        }
+        self.save();
+    }
+
+    /// The first processes of the containers that run.
+    fn pids(&self) -> Vec<i32> {
+        let running = self.observed.containers.iter().filter(|(_, record)| record.is_running());
+        let files = running.map(|(name, record)| self.bundle(name, record.restarts).join("pid"));
+        files.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok()).collect()
     }
 
     /// Noted only once it is sent: after it nothing else would end the container.
@@ -97,7 +140,7 @@ impl Worker {
             return Flow::Hold;
         }
         if let Some(record) = self.observed.containers.get_mut(container) {
-            record.killing = Some(Killing { deadline, forced: true });
+            record.killing = Some(Killing::forced(deadline));
         }
         self.save();
         Flow::Continue

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::Worker;
 use crate::{
-    core::{ContainerState, Observed, Outcome, Sandbox},
+    core::{ContainerState, Leaving, Observed, Outcome, Sandbox},
     runtime::{Inspection, Runtime, exits},
 };
 
@@ -42,6 +42,11 @@ impl Worker {
                 warn!(pod = self.uid, %error, "unreadable record, taken as new");
                 return;
             }
+        }
+        if let Some(stopping) = &mut self.observed.stopping
+            && matches!(stopping.leaving, Leaving::Waiting { .. })
+        {
+            stopping.leaving = Leaving::Due;
         }
         self.adopt_containers().await;
         self.sweep().await;
@@ -101,6 +106,12 @@ impl Worker {
             record.state =
                 ContainerState::Running { id: id.to_owned(), started_at: Timestamp::now() };
             record.health = initial.unwrap_or_default();
+        }
+        if let Some(record) = self.observed.containers.get_mut(name) {
+            // A hook that our predecessor began has run on without us, and is not run twice.
+            record.health.post_start_pending = false;
+            // What ends a container is begun again, unless it has had its signal.
+            record.killing = record.killing.filter(|killing| killing.signalled);
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use super::api::PodApi;
 use crate::{
     Capacity, KubeletConfig,
+    network::Network,
     runtime::{Runtime, cgroup::Hierarchies, exits::ExitListeners},
 };
 
@@ -19,6 +20,8 @@ pub(crate) struct NodeContext {
     /// Containers may be created at the same time only so many at once.
     pub(crate) starts: Semaphore,
     pub(crate) hierarchies: Hierarchies,
+    /// The node's network daemon, where the kubelet was told of one.
+    pub(crate) network: Option<Arc<Network>>,
     /// Our own, below which no child's may be without CAP_SYS_RESOURCE.
     pub(crate) oom_score_adj: i32,
 }
@@ -42,6 +45,10 @@ impl NodeContext {
             exits: ExitListeners::default(),
             starts: Semaphore::new(config.concurrent_starts_max),
             hierarchies: Hierarchies::detect()?,
+            network: config.network_socket.clone().map(|socket| {
+                let tls = config.peer_tls.clone();
+                Arc::new(Network::new(&config.node_name, socket, tls))
+            }),
             oom_score_adj: own.trim().parse().map_err(std::io::Error::other)?,
             config,
         })

@@ -1,4 +1,4 @@
-//! What a container wants done before it is stopped.
+//! What a container wants done when it has begun, and before it is stopped.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,6 +11,7 @@ pub(super) async fn run(
     node: &NodeContext,
     hook: &LifecycleHandler,
     id: &str,
+    container: &Container,
     address: Option<IpAddr>,
     limit: Duration,
 ) -> Result<(), String> {
@@ -28,9 +29,7 @@ pub(super) async fn run(
         return Ok(());
     }
     if let Some(action) = &hook.http_get {
-        // Ports by name are the container's, which a hook has no need of.
-        let nowhere = Container::default();
-        let target = probing::target(action.host.as_deref(), &action.port, address, &nowhere)?;
+        let target = probing::target(action.host.as_deref(), &action.port, address, container)?;
         return probing::http_get(action, target).await;
     }
     Err("neither exec nor sleep nor httpGet: this kind of hook is not supported".to_owned())

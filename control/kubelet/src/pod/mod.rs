@@ -7,6 +7,7 @@ mod actions;
 pub(crate) mod adopt;
 pub(crate) mod api;
 pub(crate) mod context;
+mod errands;
 mod files;
 mod hook;
 mod identity;
@@ -22,7 +23,9 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use self::{api::PodEvent, context::NodeContext, probing::Probes, report::Reported};
+use self::{
+    api::PodEvent, context::NodeContext, errands::Errands, probing::Probes, report::Reported,
+};
 use crate::{
     core::{ContainerState, Decision, Desire, Exit, Observed, decide, status},
     env::References,
@@ -55,6 +58,7 @@ pub(crate) struct Worker {
     /// Some container of the pod has ended.
     exited: Arc<Notify>,
     probes: Probes,
+    errands: Errands,
     references: References,
     reported: Reported,
     /// Nothing is tried again before that.
@@ -87,6 +91,7 @@ impl Worker {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         Self {
             probes: Probes::new(Arc::clone(&node)),
+            errands: Errands::new(),
             node,
             uid,
             pod,
@@ -199,6 +204,7 @@ impl Worker {
             }
             () = self.exited.notified() => {}
             result = self.probes.next() => self.note_probe(result),
+            note = self.errands.next() => self.take_note(note),
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -278,8 +284,8 @@ impl Worker {
 
     fn announce_backoff(&self, name: &str) {
         let Some(record) = self.observed.containers.get(name) else { return };
-        let policy = self.pod.spec.as_ref().and_then(|s| s.restart_policy.as_deref());
-        let policy = policy.unwrap_or("Always");
+        let Some(spec) = &self.pod.spec else { return };
+        let policy = crate::core::policy(spec, name);
         let delay = record.backoff.delay().as_secs();
         let stays = self.observed.stopping.is_some()
             || record.exit().is_some_and(|exit| !crate::core::restarts(policy, exit));

@@ -18,7 +18,7 @@ use tokio::{net::TcpStream, sync::mpsc, task::AbortHandle, time::Instant};
 
 use super::context::NodeContext;
 use crate::core::{
-    ContainerState, Observed, Sandbox,
+    ContainerState, Observed, Sandbox, is_sidecar,
     probe::{Counter, ProbeKind, Verdict, positive},
 };
 
@@ -107,9 +107,15 @@ impl Probes {
     /// Begins and ends probes as containers come and go.
     pub(super) fn follow(&mut self, pod: &Pod, observed: &Observed) {
         let mut wanted: BTreeMap<Key, (String, &Container)> = BTreeMap::new();
-        for container in pod.spec.iter().flat_map(|s| &s.containers) {
+        let spec = pod.spec.as_ref();
+        let init = spec.into_iter().flat_map(|s| s.init_containers.iter().flatten());
+        let lasting = init.filter(|c| is_sidecar(c)).chain(spec.iter().flat_map(|s| &s.containers));
+        for container in lasting {
             let Some(record) = observed.container(&container.name) else { continue };
             let ContainerState::Running { id, .. } = &record.state else { continue };
+            if record.health.post_start_pending {
+                continue;
+            }
             for kind in ProbeKind::ALL {
                 let due = match kind {
                     ProbeKind::Startup => !record.health.started,

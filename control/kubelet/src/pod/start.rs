@@ -1,6 +1,6 @@
 //! A container from its spec to its first instruction.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod, PodSpec},
@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use tracing::{info, warn};
 
-use super::{Worker, api::PodEvent, identity, later};
+use super::{Worker, api::PodEvent, errands::Note, identity, later};
 use crate::{
     core::{self, ContainerState, StartFailure},
     env,
@@ -27,6 +27,9 @@ const LOOK_AGAIN_SECS: i64 = 2;
 const PIDS_MAX: i64 = 4096;
 const TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
 const TERMINATION_MESSAGE_BYTES_MAX: usize = 4096;
+/// For a postStart hook, which has no limit of its own: a container that waits longer for it is
+/// taken as one whose hook has failed.
+const POST_START_LIMIT: Duration = Duration::from_secs(600);
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 struct Failure {
@@ -75,7 +78,7 @@ impl Worker {
     fn note_started(&mut self, container: &Container, id: String, image: &Image) {
         let name = &container.name;
         if let Some(record) = self.observed.containers.get_mut(name) {
-            record.state = ContainerState::Running { id, started_at: Timestamp::now() };
+            record.state = ContainerState::Running { id: id.clone(), started_at: Timestamp::now() };
             record.failure = None;
             record.killing = None;
             record.image_id = Some(image.id.clone());
@@ -89,6 +92,12 @@ impl Worker {
             message: format!("Started container {name}"),
             container: Some(name.clone()),
         });
+        if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.clone()) {
+            let container = name.clone();
+            self.run_hook(name, hook, id.clone(), POST_START_LIMIT, |outcome| {
+                Note::PostStartOver { container, id, outcome }
+            });
+        }
     }
 
     fn note_failure(&mut self, name: &str, failure: Failure) {
@@ -334,7 +343,6 @@ impl Worker {
 /// A field that would change what the pod means, and that nothing here heeds.
 fn unsupported(pod: &Pod, container: &Container) -> Option<&'static str> {
     let spec = pod.spec.as_ref()?;
-    let init = spec.init_containers.iter().flatten();
     let lifecycle = container.lifecycle.as_ref();
     [
         (spec.host_pid == Some(true), "hostPID"),
@@ -342,8 +350,6 @@ fn unsupported(pod: &Pod, container: &Container) -> Option<&'static str> {
         (spec.host_users == Some(false), "hostUsers: false"),
         (spec.share_process_namespace == Some(true), "shareProcessNamespace"),
         (spec.runtime_class_name.is_some(), "runtimeClassName"),
-        (init.into_iter().any(|c| c.restart_policy.is_some()), "an init container that restarts"),
-        (lifecycle.is_some_and(|l| l.post_start.is_some()), "lifecycle.postStart"),
         (lifecycle.is_some_and(|l| l.stop_signal.is_some()), "lifecycle.stopSignal"),
         (container.volume_devices.is_some(), "volumeDevices"),
     ]

@@ -9,6 +9,7 @@ mod api_crash;
 mod isolation;
 mod kubectl;
 mod node_loss;
+mod orderly_end;
 mod racks;
 mod readiness;
 mod restart;
@@ -33,6 +34,8 @@ const TESTS: &[(&str, Test)] = &[
     ("services::node_port_from_outside", services::node_port_from_outside),
     ("services::no_backend_refuses", services::no_backend_refuses),
     ("readiness::unready_gets_no_connection", readiness::unready_gets_no_connection),
+    ("orderly_end::pods_deleted_under_load", orderly_end::pods_deleted_under_load),
+    ("orderly_end::pods_of_no_service", orderly_end::pods_of_no_service),
     ("restart::node_daemon_killed", restart::node_daemon_killed),
     ("restart::kubelet_killed", restart::kubelet_killed),
     ("api_crash::server_killed_amid_writes", api_crash::server_killed_amid_writes),
