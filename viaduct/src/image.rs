@@ -18,6 +18,23 @@ pub(crate) enum Command {
     Import {
         /// A tar file, as `skopeo copy … oci-archive:FILE` or `docker save` write it.
         archive: PathBuf,
+        /// Keep them, though nobody uses them and the disk is full: nothing is ever pulled.
+        #[arg(long)]
+        pin: bool,
+        #[command(flatten)]
+        store: Store,
+    },
+    /// Keep an image, though nobody uses it and the disk is full.
+    Pin {
+        /// Name of the image, as in a pod's manifest.
+        name: String,
+        #[command(flatten)]
+        store: Store,
+    },
+    /// Let a kubelet remove an image that nobody uses, when the disk is full.
+    Unpin {
+        /// Name of the image, as in a pod's manifest.
+        name: String,
         #[command(flatten)]
         store: Store,
     },
@@ -74,15 +91,28 @@ impl Store {
 
 pub(crate) fn run(command: Command) -> Result<()> {
     match command {
-        Command::Import { archive, store } => {
-            for reference in import(&archive, &store.folder()?)? {
+        Command::Import { archive, pin, store } => {
+            let folder = store.folder()?;
+            for reference in import(&archive, &folder)? {
+                if pin {
+                    image::pin(&folder, &reference, true)?;
+                }
                 output::print(reference)?;
             }
             Ok(())
         }
+        Command::Pin { name, store } => set_pin(&name, &store.folder()?, true),
+        Command::Unpin { name, store } => set_pin(&name, &store.folder()?, false),
         Command::List { store, output } => list(&store.folder()?, output),
         Command::Pack { program, name, file } => pack(&program, &name, &file),
     }
+}
+
+fn set_pin(name: &str, store: &Path, pinned: bool) -> Result<()> {
+    if image::find(store, name)?.is_none() {
+        bail!("there is no image `{name}`; `viaduct image list` shows those that are there");
+    }
+    Ok(image::pin(store, name, pinned)?)
 }
 
 /// Imports every image of an archive; their names.

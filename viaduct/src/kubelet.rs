@@ -56,6 +56,12 @@ pub(crate) struct KubeletArgs {
     /// Seconds for which a sign of life counts; it is given four times as often.
     #[arg(long, default_value_t = 40)]
     lease_secs: u64,
+    /// Percent of the disk in use from which on images that nobody uses are removed; pinned ones stay.
+    #[arg(long, default_value_t = 85, value_name = "PERCENT")]
+    image_gc_high_threshold: u8,
+    /// Percent of the disk down to which they are.
+    #[arg(long, default_value_t = 80, value_name = "PERCENT")]
+    image_gc_low_threshold: u8,
 }
 
 pub(crate) async fn run(args: KubeletArgs) -> Result<()> {
@@ -77,6 +83,8 @@ pub(crate) async fn run(args: KubeletArgs) -> Result<()> {
     config.peer_tls = Some(Arc::new(tls::client(&args.tls_cert, &args.tls_key, &args.client_ca)?));
     config.network_socket = Some(args.network_socket);
     config.lease_duration = Duration::from_secs(args.lease_secs);
+    config.image_gc.high_percent = args.image_gc_high_threshold;
+    config.image_gc.low_percent = args.image_gc_low_threshold;
     config.cni = Some(CniConfig {
         plugin: cni_plugin(&args.state_dir)?,
         conf: serde_json::json!({

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use crate::image::GcPolicy;
 pub use crate::runtime::cni::CniConfig;
 
 /// The port on which clusters expect kubelets.
@@ -50,6 +51,8 @@ pub struct KubeletConfig {
     pub concurrent_starts_max: usize,
     /// A container's log begins anew after so many bytes.
     pub log_bytes_max: u64,
+    /// When images that nobody uses are removed.
+    pub image_gc: GcPolicy,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,7 @@ impl KubeletConfig {
             cluster_domain: String::from("cluster.local"),
             concurrent_starts_max: 4,
             log_bytes_max: 10 << 20,
+            image_gc: GcPolicy::default(),
         }
     }
 
@@ -131,6 +135,12 @@ impl KubeletConfig {
             && !cni.plugin.is_file()
         {
             problems.push(format!("no CNI plugin at {}", cni.plugin.display()));
+        }
+        let GcPolicy { high_percent: high, low_percent: low, .. } = self.image_gc;
+        if !(1..=100).contains(&high) || low >= high {
+            problems.push(format!(
+                "image_gc: {low} % is not below {high} %, or they are not between 0 and 100"
+            ));
         }
         if self.concurrent_starts_max == 0 {
             problems.push("concurrent_starts_max is 0".to_owned());

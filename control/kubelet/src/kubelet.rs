@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -24,13 +25,16 @@ use tracing::{error, info, warn};
 use crate::{
     Capacity, KubeletConfig, RuntimeError, events,
     http::{self, Server},
+    image::{self, GcPolicy},
     kube_api::KubeApi,
     node::{Facts, NodeReporter},
-    pod::{Assignment, Worker, adopt, context::NodeContext, is_path_safe},
+    pod::{Assignment, Worker, adopt, context::NodeContext, image_names, is_path_safe},
     runtime::exits,
     stats::Sampler,
 };
 
+/// How often the disk of the images is looked at, as in Kubernetes.
+const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
 /// Before a worker that broke is begun again.
 const WORKER_PAUSE: Duration = Duration::from_secs(1);
 
@@ -103,6 +107,7 @@ pub async fn run(
     let mut parts = JoinSet::new();
     parts.spawn(http::serve(listener, config.tls.clone(), server, stop.clone()));
     parts.spawn(queue.run(client.clone(), config.node_name.clone()));
+    parts.spawn(collect_images(config.image_store.clone(), config.image_gc));
     let reporter = NodeReporter { client: client.clone(), config, capacity, facts, port, sampler };
     parts.spawn(reporter.run(stop.clone()));
 
@@ -122,6 +127,23 @@ pub async fn run(
     stop.cancel();
     info!("stopped, pods stay");
     Ok(())
+}
+
+/// Makes room on the disk of the images, now and then.
+async fn collect_images(store: PathBuf, policy: GcPolicy) {
+    let mut period = tokio::time::interval(IMAGE_GC_PERIOD);
+    period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first is at once, when not all nodes of the store have said what they use.
+    period.tick().await;
+    loop {
+        period.tick().await;
+        let store = store.clone();
+        match tokio::task::spawn_blocking(move || image::collect(&store, &policy)).await {
+            Ok(Ok(_removed)) => {}
+            Ok(Err(error)) => warn!(%error, "images not removed"),
+            Err(error) => error!(%error, "images not removed"),
+        }
+    }
 }
 
 /// Without the watch the workers' resync still finds what ended.
@@ -146,7 +168,12 @@ struct Pods {
 
 impl Pods {
     async fn run(mut self, client: Client) {
-        for pod in adopt::recorded_pods(&self.node.runtime) {
+        let recorded = adopt::recorded_pods(&self.node.runtime);
+        let named = recorded
+            .iter()
+            .map(|pod| (pod.metadata.uid.clone().unwrap_or_default(), image_names(pod)));
+        self.node.images.begin(named);
+        for pod in recorded {
             self.assign(Arc::new(pod));
         }
         let name = &self.node.config.node_name;

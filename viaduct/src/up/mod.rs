@@ -290,7 +290,10 @@ fn plain_client(plan: &ClusterPlan) -> Result<Client> {
 fn import_example(echo: &Path, paths: &ClusterPaths) -> Result<()> {
     let archive = paths.run.join("echo.tar");
     crate::image::pack(echo, EXAMPLE_IMAGE, &archive)?;
-    crate::image::import(&archive, &paths.images())?;
+    for reference in crate::image::import(&archive, &paths.images())? {
+        // Nobody would bring it back.
+        control_kubelet::image::pin(&paths.images(), &reference, true)?;
+    }
     fs::remove_file(archive)?;
     Ok(())
 }

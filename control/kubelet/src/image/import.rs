@@ -7,6 +7,7 @@ use super::{
     archive::{Archive, Described, host_architecture},
     layer, normalize,
     store::{self, Image},
+    usage,
 };
 
 /// Layers that the mount options of overlayfs, one page, have room for.
@@ -26,6 +27,8 @@ pub fn import_as(
     store: &Path,
     name: Option<&str>,
 ) -> Result<Vec<String>, ImageError> {
+    // Nobody removes a layer that is to be used.
+    let _lock = usage::lock_shared(store)?;
     let opened = Archive::open(archive)?;
     let images = opened.images()?;
     if images.is_empty() {
@@ -94,6 +97,7 @@ fn import_one(
                 config: image.config.config.clone().unwrap_or_default(),
             },
         )?;
+        usage::touch(store, &reference)?;
         references.push(reference);
     }
     Ok(references)

@@ -6,24 +6,29 @@
 //! ```text
 //! STORE/layers/<diff id>/      ready to be a lower directory of overlayfs
 //! STORE/images/<name>.json     an [`Image`]; <name> is the digest of its reference
-//! STORE/tmp/                   what is being unpacked
+//! STORE/tmp/                   what is being unpacked, or removed
 //! ```
 //!
 //! Both appear by a rename, so that a store may be read by several nodes while someone imports.
 
 mod archive;
+mod gc;
 mod import;
 mod layer;
 mod pack;
 mod reference;
 mod store;
+mod usage;
 
 use std::{io, path::PathBuf};
 
+pub use gc::GcPolicy;
 pub use import::{import, import_as};
 pub use pack::{pack_static, pack_static_with};
 pub use reference::normalize;
 pub use store::{Image, ImageConfig, find, layer_paths, list};
+pub(crate) use usage::ImageUse;
+pub use usage::{collect, is_pinned, pin};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {

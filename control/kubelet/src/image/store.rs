@@ -40,7 +40,7 @@ pub(super) fn layer_dir(store: &Path, diff_id: &str) -> PathBuf {
     store.join("layers").join(diff_id)
 }
 
-fn record_path(store: &Path, reference: &str) -> PathBuf {
+pub(super) fn record_path(store: &Path, reference: &str) -> PathBuf {
     store.join("images").join(format!("{}.json", sha256_hex(reference.as_bytes())))
 }
 

@@ -182,6 +182,7 @@ impl Worker {
             });
         match done {
             Ok(()) => {
+                self.node.images.release(&self.uid);
                 info!(pod = self.uid, "removed");
                 Flow::Finished
             }

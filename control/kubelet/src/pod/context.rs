@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use super::api::PodApi;
 use crate::{
     Capacity, KubeletConfig,
+    image::ImageUse,
     network::Network,
     runtime::{Runtime, cgroup::Hierarchies, exits::ExitListeners},
 };
@@ -20,6 +21,8 @@ pub(crate) struct NodeContext {
     /// Containers may be created at the same time only so many at once.
     pub(crate) starts: Semaphore,
     pub(crate) hierarchies: Hierarchies,
+    /// What the pods may start from, for whoever makes room in the store.
+    pub(crate) images: ImageUse,
     /// The node's network daemon, where the kubelet was told of one.
     pub(crate) network: Option<Arc<Network>>,
     /// Our own, below which no child's may be without CAP_SYS_RESOURCE.
@@ -45,6 +48,7 @@ impl NodeContext {
             exits: ExitListeners::default(),
             starts: Semaphore::new(config.concurrent_starts_max),
             hierarchies: Hierarchies::detect()?,
+            images: ImageUse::new(config.image_store.clone(), &config.node_name),
             network: config.network_socket.clone().map(|socket| {
                 let tls = config.peer_tls.clone();
                 Arc::new(Network::new(&config.node_name, socket, tls))

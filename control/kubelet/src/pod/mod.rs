@@ -82,6 +82,13 @@ pub(crate) fn is_path_safe(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
+/// The images that a pod names.
+pub(crate) fn image_names(pod: &Pod) -> Vec<String> {
+    let spec = pod.spec.iter();
+    let containers = spec.flat_map(|s| s.init_containers.iter().flatten().chain(&s.containers));
+    containers.filter_map(|container| container.image.clone()).collect()
+}
+
 impl Worker {
     pub(crate) fn new(
         node: Arc<NodeContext>,
@@ -107,6 +114,7 @@ impl Worker {
 
     /// Runs until nothing is left of the pod, or until `stop`, which leaves it as it is.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
+        self.node.images.claim(&self.uid, &image_names(&self.pod));
         self.adopt().await;
         let mut refreshed = tokio::time::Instant::now();
         loop {
