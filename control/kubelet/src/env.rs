@@ -9,11 +9,17 @@ use k8s_openapi::api::core::v1::{
 
 use crate::quantity;
 
+mod services;
+
+pub(crate) use services::of_services;
+
 /// What a pod may refer to, fetched before.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct References {
     pub(crate) config_maps: BTreeMap<String, ConfigMap>,
     pub(crate) secrets: BTreeMap<String, Secret>,
+    /// Variables that lead to services; `None` while they are not known.
+    pub(crate) services: Option<BTreeMap<String, String>>,
 }
 
 /// What the downward API tells of where the pod is.
@@ -52,7 +58,8 @@ pub(crate) fn environment(
     references: &References,
     downward: &Downward,
 ) -> Result<BTreeMap<String, String>, EnvError> {
-    let mut variables = BTreeMap::new();
+    // Whatever the pod says goes before them.
+    let mut variables = references.services.clone().unwrap_or_default();
     for source in container.env_from.iter().flatten() {
         import_all(source, references, &mut variables)?;
     }

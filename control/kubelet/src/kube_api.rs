@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::{ConfigMap, Pod, Secret},
+    api::core::v1::{ConfigMap, Pod, Secret, Service},
 };
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -41,6 +41,10 @@ impl KubeApi {
         bounded(api.get_opt(name)).await
     }
 }
+
+/// Where every pod finds the API.
+const API_NAMESPACE: &str = "default";
+const API_SERVICE: &str = "kubernetes";
 
 /// An API that does not answer must not hold up the pod; the worker tries again.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -108,6 +112,17 @@ impl PodApi for KubeApi {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Secret>, ApiError>> {
         Box::pin(self.find(namespace, name))
+    }
+
+    fn services<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Vec<Service>, ApiError>> {
+        Box::pin(async move {
+            let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+            let mut services = bounded(api.list(&ListParams::default())).await?.items;
+            if namespace != API_NAMESPACE {
+                services.extend(self.find(API_NAMESPACE, API_SERVICE).await?);
+            }
+            Ok(services)
+        })
     }
 
     fn event(&self, pod: &Pod, event: PodEvent) {

@@ -76,6 +76,47 @@ impl Amounts {
     }
 }
 
+/// What a pod as a whole asks for and may use: the sum of the containers that run at one time, or
+/// what an init container takes alone, where that is more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PodAmounts {
+    pub(crate) cpu_request_millis: u64,
+    /// Only where every container has one, as below.
+    pub(crate) cpu_limit_millis: Option<u64>,
+    pub(crate) memory_limit_bytes: Option<u64>,
+}
+
+impl PodAmounts {
+    pub(crate) fn of(spec: &PodSpec) -> Self {
+        let request = |a: Amounts| Some(a.cpu_request_millis.unwrap_or(0));
+        Self {
+            cpu_request_millis: peak(spec, request).unwrap_or(0),
+            cpu_limit_millis: peak(spec, |a| a.cpu_limit_millis),
+            memory_limit_bytes: peak(spec, |a| a.memory_limit_bytes),
+        }
+    }
+}
+
+/// `None` where a container has none.
+fn peak(spec: &PodSpec, amount: impl Fn(Amounts) -> Option<u64>) -> Option<u64> {
+    let of = |container: &Container| amount(Amounts::of(container.resources.as_ref()));
+    // Sidecars that have been started go on beside whatever comes next.
+    let mut sidecars = 0_u64;
+    let mut most = 0;
+    for container in spec.init_containers.iter().flatten() {
+        let own = of(container)?;
+        most = most.max(sidecars.saturating_add(own));
+        if crate::core::is_sidecar(container) {
+            sidecars = sidecars.saturating_add(own);
+        }
+    }
+    let mut together = sidecars;
+    for container in &spec.containers {
+        together = together.saturating_add(of(container)?);
+    }
+    Some(most.max(together))
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QosClass {
     Guaranteed,
@@ -163,6 +204,28 @@ mod tests {
         assert_eq!(QosClass::of(&pod(requests)), QosClass::Burstable);
         let limits = r#"{"limits":{"cpu":"1","memory":"1Gi"}}"#;
         assert_eq!(QosClass::of(&pod(limits)), QosClass::Guaranteed);
+    }
+
+    #[test]
+    fn a_pod_may_use_what_its_containers_may_at_one_time() {
+        let container = |memory: &str| {
+            format!(r#""resources":{{"limits":{{"memory":"{memory}","cpu":"100m"}}}}"#)
+        };
+        let spec = |init: &str, second: &str| -> PodSpec {
+            let (first, init) = (container("10"), container(init));
+            let sidecar = format!(r#"{{"name":"s","restartPolicy":"Always",{first}}}"#);
+            let init = format!(r#"[{sidecar},{{"name":"i",{init}}}]"#);
+            let containers = format!(r#"[{{"name":"a",{first}}},{{"name":"b"{second}}}]"#);
+            let text = format!(r#"{{"initContainers":{init},"containers":{containers}}}"#);
+            serde_json::from_str(&text).unwrap()
+        };
+        let second = format!(",{}", container("10"));
+        let found = PodAmounts::of(&spec("1", &second));
+        assert_eq!((found.memory_limit_bytes, found.cpu_limit_millis), (Some(30), Some(300)));
+        assert_eq!(found.cpu_request_millis, 300);
+        assert_eq!(PodAmounts::of(&spec("50", &second)).memory_limit_bytes, Some(60));
+        let unlimited = PodAmounts::of(&spec("1", ""));
+        assert_eq!((unlimited.memory_limit_bytes, unlimited.cpu_request_millis), (None, 200));
     }
 
     #[test]

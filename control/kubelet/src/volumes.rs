@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    os::unix::fs::{PermissionsExt, chown, symlink},
+    fs::{self, FileType},
+    io,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, chown, symlink},
     path::{Component, Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -14,7 +15,7 @@ use k8s_openapi::api::core::v1::{
 
 use crate::{
     env::{self, Downward, EnvError, References},
-    quantity,
+    quantity::{self, PodAmounts},
     runtime::{RuntimeError, bind_tmpfs, create_dir, unmount},
 };
 
@@ -311,7 +312,10 @@ pub(crate) fn prepare(
         }
         create_dir(&dir)?;
         if source.medium.as_deref() == Some("Memory") {
-            let size = source.size_limit.as_ref().and_then(quantity::units);
+            // It counts as memory of the pod, so it is not larger than that may be.
+            let own = source.size_limit.as_ref().and_then(quantity::units);
+            let of_pod = pod.spec.as_ref().and_then(|spec| PodAmounts::of(spec).memory_limit_bytes);
+            let size = own.into_iter().chain(of_pod).filter(|bytes| *bytes > 0).min();
             let size = size.map_or(String::new(), |bytes| format!(",size={bytes}"));
             bind_tmpfs(&dir, &format!("mode=0777{size}"))?;
         }
@@ -344,21 +348,33 @@ fn group(pod: &Pod) -> Option<u32> {
     u32::try_from(context.fs_group?).ok()
 }
 
+/// Checks what is there, or makes it where the type says so.
 fn host_path(path: &str, kind: &str) -> Result<(), VolumeError> {
-    let refused = |message: &str| VolumeError::HostPath {
-        path: path.to_owned(),
-        message: message.to_owned(),
-    };
     let target = Path::new(path);
-    match kind {
-        "" => Ok(()),
-        "Directory" if target.is_dir() => Ok(()),
-        "File" if target.is_file() => Ok(()),
-        "DirectoryOrCreate" => Ok(create_dir(target)?),
-        "Directory" => Err(refused("is no directory")),
-        "File" => Err(refused("is no file")),
-        other => Err(refused(&format!("type {other} is not supported"))),
+    let found = fs::metadata(target).map(|metadata| metadata.file_type());
+    let is = |wanted: fn(&FileType) -> bool| found.as_ref().is_ok_and(wanted);
+    let (fits, what) = match kind {
+        "" => return Ok(()),
+        "DirectoryOrCreate" if found.is_err() => return Ok(create_dir(target)?),
+        "FileOrCreate" if found.is_err() => {
+            let file = fs::OpenOptions::new().create_new(true).write(true).mode(0o644).open(target);
+            return file.map(drop).map_err(|error| refused(path, error.to_string()));
+        }
+        "Directory" | "DirectoryOrCreate" => (is(FileType::is_dir), "a directory"),
+        "File" | "FileOrCreate" => (is(FileType::is_file), "a file"),
+        "Socket" => (is(FileTypeExt::is_socket), "a socket file"),
+        "CharDevice" => (is(FileTypeExt::is_char_device), "a character device"),
+        "BlockDevice" => (is(FileTypeExt::is_block_device), "a block device"),
+        other => return Err(refused(path, format!("type {other:?} is not supported"))),
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(refused(path, format!("hostPath type check failed: {path} is not {what}"))),
     }
+}
+
+fn refused(path: &str, message: String) -> VolumeError {
+    VolumeError::HostPath { path: path.to_owned(), message }
 }
 
 /// Where a container's mount of a volume comes from.

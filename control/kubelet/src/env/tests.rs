@@ -42,6 +42,7 @@ fn references() -> References {
     References {
         config_maps: [("settings".to_owned(), map)].into(),
         secrets: [("keys".to_owned(), secret)].into(),
+        services: None,
     }
 }
 

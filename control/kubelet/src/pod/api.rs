@@ -1,7 +1,7 @@
 //! What a pod's worker needs of the API, so that it can be run without one.
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
@@ -45,6 +45,9 @@ pub(crate) trait PodApi: Send + Sync + 'static {
         namespace: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Secret>, ApiError>>;
+
+    /// The services of the namespace, and the API's own.
+    fn services<'a>(&'a self, namespace: &'a str) -> BoxFuture<'a, Result<Vec<Service>, ApiError>>;
 
     /// Never waits; an event that finds no room is dropped.
     fn event(&self, pod: &Pod, event: PodEvent);

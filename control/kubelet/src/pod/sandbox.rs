@@ -1,6 +1,6 @@
 //! What a pod's containers share: namespaces, addresses, volumes, files.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
 use tracing::{info, warn};
@@ -12,10 +12,14 @@ use super::{
 };
 use crate::{
     core::Sandbox,
-    env::{Downward, References},
+    env::{self, Downward, References},
+    quantity::PodAmounts,
     runtime::{
-        NamespaceRequest, RuntimeError, bind_tmpfs, cni::Attachment, create_namespaces,
-        namespaces_alive, remove_namespaces, unmount,
+        NamespaceRequest, RuntimeError, bind_tmpfs,
+        cni::Attachment,
+        create_namespaces, namespaces_alive, remove_namespaces,
+        spec::{self, Resources},
+        unmount,
     },
     volumes::{self, VolumeError},
 };
@@ -27,8 +31,8 @@ const SHM_OPTIONS: &str = "mode=1777,size=64m";
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SandboxError {
-    #[error(transparent)]
-    Volume(#[from] VolumeError),
+    #[error("MountVolume.SetUp failed for volume {name:?} : {source}")]
+    Volume { name: String, source: VolumeError },
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
     #[error("{what}: {source}")]
@@ -38,7 +42,7 @@ pub(super) enum SandboxError {
 impl SandboxError {
     fn reason(&self) -> &'static str {
         match self {
-            Self::Volume(_) | Self::Api { .. } => "FailedMount",
+            Self::Volume { .. } | Self::Api { .. } => "FailedMount",
             Self::Runtime(_) => "FailedCreatePodSandBox",
         }
     }
@@ -78,6 +82,7 @@ impl Worker {
     }
 
     async fn try_create_sandbox(&mut self) -> Result<Vec<std::net::IpAddr>, SandboxError> {
+        self.limit_pod();
         let request = self.namespace_request();
         create_namespaces(&request)?;
         bind_shm(&self.shm())?;
@@ -96,6 +101,23 @@ impl Worker {
         self.prepare_volumes().await?;
         self.write_files(&addresses)?;
         Ok(addresses)
+    }
+
+    /// What the containers together may use. Each has its own limit besides, so the pod is run
+    /// where this one cannot be set.
+    fn limit_pod(&self) {
+        let Some(spec) = &self.pod.spec else { return };
+        let amounts = PodAmounts::of(spec);
+        let resources = Resources {
+            cpu_shares: spec::cpu_shares(amounts.cpu_request_millis),
+            cpu_quota_micros: amounts.cpu_limit_millis.map(spec::cpu_quota_micros),
+            memory_limit_bytes: amounts.memory_limit_bytes.and_then(|b| i64::try_from(b).ok()),
+            pids_limit: 0,
+        };
+        let group = self.node.pod_cgroup(&self.uid);
+        if let Err(error) = self.node.hierarchies.limit(&group, &resources) {
+            warn!(pod = self.uid, %error, "no limit on the pod as a whole");
+        }
     }
 
     pub(super) async fn remove_sandbox(&mut self) -> Flow {
@@ -182,7 +204,9 @@ impl Worker {
         self.fetch_references().await?;
         let downward = self.downward();
         for volume in self.pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
-            volumes::prepare(&self.dir(), &self.pod, volume, &self.references, &downward)?;
+            let made =
+                volumes::prepare(&self.dir(), &self.pod, volume, &self.references, &downward);
+            made.map_err(|source| SandboxError::Volume { name: volume.name.clone(), source })?;
         }
         Ok(())
     }
@@ -191,7 +215,8 @@ impl Worker {
     pub(super) async fn fetch_references(&mut self) -> Result<(), SandboxError> {
         let namespace = self.pod.metadata.namespace.clone().unwrap_or_default();
         let (maps, secrets) = volumes::referenced(&self.pod);
-        let mut fetched = References { config_maps: BTreeMap::new(), secrets: BTreeMap::new() };
+        let mut fetched =
+            References { services: self.references.services.take(), ..References::default() };
         for name in maps {
             match self.node.api.config_map(&namespace, &name).await {
                 Ok(found) => fetched.config_maps.extend(found.map(|map| (name, map))),
@@ -218,6 +243,29 @@ impl Worker {
             }
         }
         self.references = fetched;
+        Ok(())
+    }
+
+    /// The variables that lead to services, as they were when the pod began: its containers see the
+    /// same ones whenever they are started.
+    pub(super) async fn fetch_services(&mut self) -> Result<(), SandboxError> {
+        if self.references.services.is_some() {
+            return Ok(());
+        }
+        let path = self.dir().join("services.json");
+        if let Ok(Some(known)) = crate::disk::read_json(&path) {
+            self.references.services = Some(known);
+            return Ok(());
+        }
+        let namespace = self.pod.metadata.namespace.clone().unwrap_or_default();
+        let links = self.pod.spec.as_ref().and_then(|s| s.enable_service_links) != Some(false);
+        let listed = self.node.api.services(&namespace).await;
+        let services =
+            listed.map_err(|source| SandboxError::Api { what: "services".to_owned(), source })?;
+        let variables = env::of_services(&services, &namespace, links);
+        crate::disk::write_json(&path, &variables)
+            .map_err(RuntimeError::io(path.display().to_string()))?;
+        self.references.services = Some(variables);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A container from its spec to its first instruction.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod, PodSpec},
@@ -142,6 +142,7 @@ impl Worker {
         {
             self.fetch_references().await.map_err(Failure::config)?;
         }
+        self.fetch_services().await.map_err(Failure::config)?;
         if let Some(record) = self.observed.containers.get_mut(&container.name) {
             record.state = ContainerState::Starting { id: id.to_owned() };
         }
@@ -207,6 +208,9 @@ impl Worker {
         let root = rootfs::mount_rootfs(bundle, &layers).map_err(Failure::create)?;
         let message = bundle.join("termination-log");
         fs::write(&message, b"").map_err(Failure::create)?;
+        // For whatever user the program runs as.
+        fs::set_permissions(&message, fs::Permissions::from_mode(0o666))
+            .map_err(Failure::create)?;
         let spec = self.container_spec(container, image, bundle, &root)?;
         crate::disk::write_json(&bundle.join("config.json"), &spec.to_json())
             .map_err(Failure::create)

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::spec::{CPU_PERIOD_MICROS, Resources};
+
 /// The hierarchies of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hierarchies {
@@ -60,6 +62,59 @@ impl Hierarchies {
         self.v1.iter().map(|(_, path)| path).chain(&self.v2).map(move |root| root.join(relative))
     }
 
+    /// Makes the group, with what all below it together may use.
+    pub(crate) fn limit(&self, group: &str, resources: &Resources) -> io::Result<()> {
+        let relative = Path::new(group.trim_start_matches('/'));
+        let unified = self.v2.as_ref().filter(|_| self.controller("cpu").is_none());
+        if let Some(root) = unified {
+            fs::create_dir_all(root.join(relative))?;
+            hand_down(root, relative)?;
+        }
+        for (path, value) in self.settings(relative, resources) {
+            if let Some(dir) = path.parent() {
+                fs::create_dir_all(dir)?;
+            }
+            fs::write(&path, value).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Files of the group and what to write into them.
+    fn settings(&self, group: &Path, resources: &Resources) -> Vec<(PathBuf, String)> {
+        let mut settings = Vec::new();
+        let period = CPU_PERIOD_MICROS;
+        match (self.controller("cpu"), &self.v2) {
+            (Some(root), _) => {
+                let dir = root.join(group);
+                settings.push((dir.join("cpu.shares"), resources.cpu_shares.to_string()));
+                if let Some(quota) = resources.cpu_quota_micros {
+                    settings.push((dir.join("cpu.cfs_period_us"), period.to_string()));
+                    settings.push((dir.join("cpu.cfs_quota_us"), quota.to_string()));
+                }
+            }
+            (None, Some(root)) => {
+                let dir = root.join(group);
+                let weight = cpu_weight(resources.cpu_shares);
+                settings.push((dir.join("cpu.weight"), weight.to_string()));
+                if let Some(quota) = resources.cpu_quota_micros {
+                    settings.push((dir.join("cpu.max"), format!("{quota} {period}")));
+                }
+            }
+            (None, None) => {}
+        }
+        let memory = match (self.controller("memory"), &self.v2) {
+            (Some(root), _) => Some(root.join(group).join("memory.limit_in_bytes")),
+            (None, Some(root)) => Some(root.join(group).join("memory.max")),
+            (None, None) => None,
+        };
+        settings.extend(
+            memory.and_then(|path| Some((path, resources.memory_limit_bytes?.to_string()))),
+        );
+        settings
+    }
+
     /// Removes the group and those below it; one that still has processes stays and is an error.
     pub(crate) fn remove(&self, group: &str) -> io::Result<()> {
         self.directories(group).try_for_each(|dir| remove_tree(&dir))
@@ -108,6 +163,21 @@ impl Hierarchies {
         usage.memory_bytes = number(&directory.join(current))?.saturating_sub(cache);
         Some(usage)
     }
+}
+
+/// cgroup2's weight for the shares of version 1, as runtimes agreed on: 2 is 1, 262144 is 10000.
+fn cpu_weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+}
+
+/// cgroup2: a group has the controllers that each group above it hands down.
+fn hand_down(root: &Path, group: &Path) -> io::Result<()> {
+    let mut dir = root.to_owned();
+    for part in group {
+        fs::write(dir.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
+        dir.push(part);
+    }
+    Ok(())
 }
 
 fn number(path: &Path) -> Option<u64> {
@@ -187,6 +257,54 @@ mod tests {
         let usage = hierarchies.usage("/a").unwrap();
         assert_eq!(usage, Usage { cpu_nanos: 12_000, memory_bytes: 70 });
         assert_eq!(hierarchies.usage("/none"), None);
+    }
+
+    #[test]
+    fn limits_are_written_as_each_world_wants_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().to_owned();
+        let resources = Resources {
+            cpu_shares: 1024,
+            cpu_quota_micros: Some(50_000),
+            memory_limit_bytes: Some(1 << 20),
+            pids_limit: 0,
+        };
+        let written = |hierarchies: &Hierarchies| -> Vec<String> {
+            let settings = hierarchies.settings(Path::new("p/a"), &resources).into_iter();
+            settings
+                .map(|(path, value)| {
+                    format!("{} {value}", path.strip_prefix(&root).unwrap().display())
+                })
+                .collect()
+        };
+        let v1 = Hierarchies {
+            v1: vec![
+                (vec!["cpu".to_owned(), "cpuacct".to_owned()], root.join("c")),
+                (vec!["memory".to_owned()], root.join("m")),
+            ],
+            v2: Some(root.join("u")),
+        };
+        assert_eq!(
+            written(&v1),
+            [
+                "c/p/a/cpu.shares 1024",
+                "c/p/a/cpu.cfs_period_us 100000",
+                "c/p/a/cpu.cfs_quota_us 50000",
+                "m/p/a/memory.limit_in_bytes 1048576",
+            ]
+        );
+        let v2 = Hierarchies { v1: Vec::new(), v2: Some(root.join("u")) };
+        assert_eq!(
+            written(&v2),
+            ["u/p/a/cpu.weight 39", "u/p/a/cpu.max 50000 100000", "u/p/a/memory.max 1048576"]
+        );
+        v2.limit("/p/a", &resources).unwrap();
+        for above in ["u", "u/p"] {
+            let handed = fs::read_to_string(root.join(above).join("cgroup.subtree_control"));
+            assert_eq!(handed.unwrap(), "+cpu +memory +pids", "{above}");
+        }
+        assert!(!root.join("u/p/a/cgroup.subtree_control").exists(), "that is runc's to do");
+        assert_eq!((cpu_weight(2), cpu_weight(262_144)), (1, 10_000));
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn pod(volume: serde_json::Value) -> (Pod, Volume) {
 
 fn references() -> References {
     let map = serde_json::from_value(json!({ "data": { "x": "1", "y": "2" } })).unwrap();
-    References { config_maps: [("m".to_owned(), map)].into(), secrets: BTreeMap::new() }
+    References { config_maps: [("m".to_owned(), map)].into(), ..References::default() }
 }
 
 #[test]
@@ -79,4 +79,60 @@ fn no_path_leads_out_of_a_volume() {
     assert!(matches!(source(Some("../x")), Err(VolumeError::Path { .. })));
     assert_eq!(source(Some("new")).unwrap(), root.join("new").canonicalize().unwrap());
     assert!(matches!(mount_source(dir.path(), &pod, "w", None), Err(VolumeError::Unknown(_))));
+}
+
+#[test]
+fn a_path_of_the_node_is_what_the_pod_takes_it_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    fs::write(dir.path().join("file"), b"").unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+    for (name, kind, what) in [
+        ("file", "Directory", Some("a directory")),
+        ("file", "DirectoryOrCreate", Some("a directory")),
+        ("file", "File", None),
+        ("file", "Socket", Some("a socket file")),
+        ("socket", "Socket", None),
+        ("socket", "File", Some("a file")),
+        ("missing", "Directory", Some("a directory")),
+        ("missing", "File", Some("a file")),
+        ("missing", "", None),
+        ("made", "DirectoryOrCreate", None),
+        ("made", "Directory", None),
+        ("created", "FileOrCreate", None),
+        ("created", "File", None),
+        ("created", "BlockDevice", Some("a block device")),
+    ] {
+        let result = host_path(&path(name), kind);
+        match what {
+            None => result.unwrap(),
+            Some(what) => {
+                let error = result.unwrap_err().to_string();
+                let expected = format!("hostPath type check failed: {} is not {what}", path(name));
+                assert!(error.ends_with(&expected), "{error}");
+            }
+        }
+    }
+    host_path("/dev/null", "CharDevice").unwrap();
+    assert!(host_path("/dev/null", "Pipe").unwrap_err().to_string().contains("Pipe"));
+}
+
+#[test]
+fn memory_of_a_volume_is_bounded_by_its_limit_and_the_pods() {
+    assert!(nix::unistd::geteuid().is_root(), "mounting needs root");
+    for (size, of_pod, expected) in
+        [("8Mi", None, 8 << 20), ("8Mi", Some("4Mi"), 4 << 20), ("2Mi", Some("4Mi"), 2 << 20)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let source = json!({ "name": "v", "emptyDir": { "medium": "Memory", "sizeLimit": size } });
+        let (mut pod, volume) = pod(source);
+        if let Some(limit) = of_pod {
+            let limits = json!([{ "name": "a", "resources": { "limits": { "memory": limit } } }]);
+            pod.spec.as_mut().unwrap().containers = serde_json::from_value(limits).unwrap();
+        }
+        prepare(dir.path(), &pod, &volume, &references(), &Downward::default()).unwrap();
+        let found = nix::sys::statvfs::statvfs(&volume_dir(dir.path(), "v")).unwrap();
+        assert_eq!(found.blocks() * found.fragment_size(), expected);
+        release(dir.path(), &pod).unwrap();
+    }
 }
