@@ -207,3 +207,78 @@ fn of_owners(change: &Change, world: &World, tasks: &mut BTreeSet<Task>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::apps::v1::Deployment;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{NOW, object, pod, world};
+
+    fn owned_by(kind: &str, name: &str) -> Value {
+        json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": format!("uid-{name}"),
+            "controller": true}])
+    }
+
+    fn set(name: &str, changes: Value) -> ReplicaSet {
+        let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": []}});
+        let base = json!({"metadata": {"name": name, "namespace": "default",
+            "labels": {"app": "web"}}, "spec": {"selector": {"matchLabels": {"app": "web"}},
+            "template": template}});
+        object(base, changes)
+    }
+
+    fn deployment(name: &str, strategy: &str) -> Deployment {
+        let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": []}});
+        let base = json!({"metadata": {"name": name, "namespace": "default"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template}});
+        object(base, json!({"spec": {"strategy": {"type": strategy}}}))
+    }
+
+    fn named(tasks: &BTreeSet<Task>) -> Vec<String> {
+        let name = |task: &Task| match task {
+            Task::Deployment(key) => Some(format!("deployment {}", key.name)),
+            Task::ReplicaSet(key) => Some(format!("set {}", key.name)),
+            _ => None,
+        };
+        tasks.iter().filter_map(name).collect()
+    }
+
+    fn observed(world: &mut World, object: impl Into<Object>) -> Vec<String> {
+        let change = world.observe(object, NOW).unwrap();
+        named(&affected(&change, world))
+    }
+
+    #[test]
+    fn a_change_of_a_set_calls_its_owner_or_those_who_might_be() {
+        let mut world = world([]);
+        assert_eq!(observed(&mut world, deployment("a", "RollingUpdate")), ["deployment a"]);
+        observed(&mut world, deployment("b", "Recreate"));
+        let stray = set("s", json!({}));
+        assert_eq!(observed(&mut world, stray), ["deployment a", "deployment b", "set s"]);
+        let owners = json!({"metadata": {"ownerReferences": owned_by("Deployment", "a")}});
+        assert_eq!(observed(&mut world, set("t", owners)), ["deployment a", "set t"]);
+        let other = json!({"metadata": {"labels": {"app": "other"}}});
+        assert_eq!(observed(&mut world, set("u", other)), ["set u"]);
+    }
+
+    #[test]
+    fn a_pod_calls_its_set_and_where_pods_are_waited_for_the_deployment() {
+        let mut world = world([]);
+        for (name, strategy) in [("a", "RollingUpdate"), ("b", "Recreate")] {
+            observed(&mut world, deployment(name, strategy));
+            let owners = json!({"metadata": {"ownerReferences": owned_by("Deployment", name)}});
+            observed(&mut world, set(&format!("of-{name}"), owners));
+        }
+        let owned =
+            |set: &str| json!({"metadata": {"ownerReferences": owned_by("ReplicaSet", set)}});
+        assert_eq!(observed(&mut world, pod("p", owned("of-a"))), ["set of-a"]);
+        assert_eq!(observed(&mut world, pod("q", owned("of-b"))), ["deployment b", "set of-b"]);
+        let gone = Object::from(pod("q", owned("of-b")));
+        let change = world.remove(&gone.reference(), gone.uid(), NOW).unwrap();
+        assert_eq!(named(&affected(&change, &world)), ["deployment b", "set of-b"]);
+        // Nobody's pod may be anybody's.
+        assert_eq!(observed(&mut world, pod("r", json!({}))), ["set of-a", "set of-b"]);
+    }
+}

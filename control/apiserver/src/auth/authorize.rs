@@ -217,6 +217,8 @@ mod tests {
             ("update viaduct.dev/ippools/ /p", Decision::Deny),
             ("update /services/ default/s", Decision::Deny),
             ("list apps/replicasets/ /", Decision::Deny),
+            ("list apps/deployments/ /", Decision::Deny),
+            ("patch apps/deployments/scale default/d", Decision::Deny),
             ("create authorization.k8s.io/selfsubjectaccessreviews/ /", Decision::Allow),
         ] {
             assert_eq!(decide(&node, &wanted(text)), expected, "{text}");

@@ -170,6 +170,9 @@ async fn what_is_set_by_a_verb_of_its_own() {
     let out = kubectl.run(&["get", "deploy", "web", "-o", "jsonpath={.spec.replicas}"], "");
     assert_eq!(out, "7");
 
+    let scale = ["get", "deploy", "web", "--subresource=scale", "-o", "jsonpath={.spec.replicas}"];
+    assert_eq!(kubectl.run(&scale, ""), "7");
+    kubectl.run(&["get", "deploy", "web", "--subresource=scale"], "");
     kubectl.run(&["rollout", "pause", "deploy/web"], "");
     let out = kubectl.fails(&["rollout", "pause", "deploy/web"], "");
     assert!(out.contains("is already paused"), "{out}");

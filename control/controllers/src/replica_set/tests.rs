@@ -164,3 +164,42 @@ fn ready_is_available_only_after_a_while() {
     let Operation::Patch { patch, .. } = &later.steps[0].operation else { panic!() };
     assert_eq!(patch["status"]["availableReplicas"], 1);
 }
+
+#[test]
+fn of_the_ready_ones_those_go_first_that_are_not_available_yet() {
+    // The older pod has just come back; the younger one has served all the time.
+    let mut back = owned(running_pod("back", "n1", 1));
+    let mut serving = owned(running_pod("serving", "n1", 2));
+    serving.metadata.creation_timestamp = Some(NOW.time());
+    let now = NOW.after_secs(9);
+    back.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].last_transition_time =
+        Some(now.time());
+    let changes = json!({"spec": {"replicas": 1, "minReadySeconds": 5}});
+    let world = with(set(changes), [back, serving]);
+    let outcome = reconcile(&key(), &world, now);
+    let Operation::Delete { target, .. } = &outcome.steps[0].operation else { panic!() };
+    assert_eq!(target.key.name, "back");
+}
+
+#[test]
+fn a_refusal_is_told_with_the_counts_and_taken_back() {
+    let mut world = with(set(json!({})), [owned(running_pod("a", "n1", 1))]);
+    let outcome = reconcile(&key(), &world, NOW);
+    let told = outcome.if_refused.clone().unwrap();
+    let Operation::Patch { patch, subresource: Some("status"), .. } = &told else { panic!() };
+    assert_eq!(patch["status"]["readyReplicas"], 1);
+    let condition = &patch["status"]["conditions"][0];
+    let words = ["type", "status", "reason", "message"].map(|field| condition[field].as_str());
+    assert_eq!(words, ["ReplicaFailure", "True", "FailedCreate", "{}"].map(Some));
+    apply(&mut world, &Outcome { steps: vec![told.clone().into()], ..Outcome::default() });
+    // Told again it is the same, so that nothing comes of it.
+    let again = reconcile(&key(), &world, NOW.after_secs(5)).if_refused.unwrap();
+    let status = |operation: Operation| match operation {
+        Operation::Patch { patch, .. } => patch["status"].clone(),
+        _ => Value::Null,
+    };
+    assert_eq!(status(again), status(told));
+    settle(&mut world);
+    let status = world.objects.replica_sets[&key()].status.clone().unwrap();
+    assert_eq!((status.replicas, status.conditions), (3, Some(vec![])));
+}

@@ -90,3 +90,28 @@ fn a_node_is_heard_when_its_lease_changes_and_not_when_it_is_only_seen() {
     world.observe(lease("3", "2026-01-01T00:00:05.000000Z"), NOW.after_secs(20));
     assert_eq!(world.heartbeats["n1"].seen_at, NOW.after_secs(20).uptime);
 }
+
+#[test]
+fn what_nothing_controls_is_found_by_kind_and_namespace() {
+    let mut world = World::default();
+    let controlled = json!({"metadata": {"ownerReferences": [{"apiVersion": "apps/v1",
+        "kind": "ReplicaSet", "name": "w", "uid": "w", "controller": true}]}});
+    let in_other = json!({"metadata": {"namespace": "other"}});
+    for (name, changes) in [("a", json!({})), ("b", controlled.clone()), ("c", in_other)] {
+        world.observe(pod(name, changes), NOW);
+    }
+    world.observe(ready_node("n1"), NOW);
+    let strays = |world: &World, namespace: &str| -> Vec<String> {
+        world.strays(Kind::Pod, namespace).map(|key| key.name.clone()).collect()
+    };
+    assert_eq!(strays(&world, "default"), ["a"]);
+    assert_eq!(strays(&world, "other"), ["c"]);
+    assert_eq!(world.strays(Kind::ReplicaSet, "default").count(), 0);
+    assert_eq!(world.strays(Kind::Node, "").count(), 0, "nobody adopts a node");
+    world.observe(pod("a", controlled), NOW);
+    world.observe(pod("b", json!({})), NOW);
+    assert_eq!(strays(&world, "default"), ["b"]);
+    let gone = Object::from(pod("b", json!({})));
+    world.remove(&gone.reference(), gone.uid(), NOW);
+    assert_eq!(strays(&world, "default"), Vec::<String>::new());
+}

@@ -239,6 +239,40 @@ async fn what_does_not_come_on_says_so() {
     assert_eq!(all.len(), 4);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_that_the_api_refuses_are_told_of_up_to_the_deployment() {
+    let (cluster, kubectl) = cluster().await;
+    let mut wrong = deployment("web", 2, json!({}));
+    // A template may have it, a pod may not.
+    wrong["spec"]["template"]["metadata"]["finalizers"] = json!(["not a name"]);
+    cluster.create::<Deployment>(wrong).await;
+    let failure = |deployment: &Deployment| {
+        let conditions = deployment.status.clone().and_then(|status| status.conditions);
+        let mut conditions = conditions.into_iter().flatten();
+        let found = conditions.find(|one| one.type_.as_deref() == Some("ReplicaFailure"));
+        found.and_then(|one| one.message)
+    };
+    let told = cluster.until::<Deployment>("told", |all| failure(&all[0]).is_some()).await;
+    let message = failure(&told[0]).unwrap();
+    assert!(message.contains("is invalid: metadata.finalizers[0]: Invalid value"), "{message}");
+    let out = kubectl.run(&["describe", "deploy", "web"]);
+    assert!(out.contains("ReplicaFailure") && out.contains("FailedCreate"), "{out}");
+    let mut out = String::new();
+    for _ in 0..100 {
+        out = kubectl.run(&["describe", "rs"]);
+        if out.contains("Error creating: Pod \"web-") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(out.contains("Error creating: Pod \"web-"), "{out}");
+    let right = r#"{"spec":{"template":{"metadata":{"finalizers":null}}}}"#;
+    kubectl.run(&["patch", "deploy", "web", "--type=merge", "-p", right]);
+    rolled_out(&kubectl, "web");
+    let healed = |all: &[Deployment]| failure(&all[0]).is_none();
+    cluster.until::<Deployment>("no failure", healed).await;
+}
+
 fn deployment(name: &str, replicas: u32, changes: Value) -> Value {
     let mut spec = json!({
         "replicas": replicas,
