@@ -79,10 +79,14 @@ pub(crate) fn pods_deleted_under_load(cluster: &Cluster) -> Result<()> {
 
 /// Nobody is asked about a pod that no service selects, and it ends at once.
 pub(crate) fn pods_of_no_service(cluster: &Cluster) -> Result<()> {
-    cluster.apply(
-        "{apiVersion: v1, kind: Pod, metadata: {name: alone, labels: {app: alone}}, spec: \
-         {containers: [{name: echo, image: viaduct.dev/echo:latest, imagePullPolicy: Never}]}}",
-    )?;
+    let manifest = serde_json::json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "alone", "labels": { "app": "alone" } },
+        "spec": { "containers": [{ "name": "echo", "image": "viaduct.dev/echo:latest",
+                                   "imagePullPolicy": "Never" }] },
+    });
+    cluster.apply(&manifest.to_string())?;
     let pod = cluster.ready_pods("app=alone", 1)?.remove(0);
     let began = Instant::now();
     cluster.kubectl(&["delete", "pod", "alone"])?;
