@@ -27,7 +27,7 @@ help:
 	@echo 'make lint       formatting, clippy, the arrows between the crates, cargo-deny'
 	@echo 'make ebpf       rebuild the BPF object and compare it with the committed one'
 	@echo 'make vm         load and attach every BPF program under kernels 6.1 and 6.12'
-	@echo 'make bench-up   time the start of a cluster, stage by stage'
+	@echo 'make bench-up   measure a cluster: start, memory, pods, the way of a packet'
 
 up: deps build
 	@$(SUDO) $(BIN)/viaduct up --name $(NAME) --nodes $(NODES) --echo $(BIN)/viaduct-echo \
@@ -81,7 +81,8 @@ vm:
 	@$(SUDO) cargo xtask vm
 
 bench-up: deps-test build
-	@$(SUDO) bench/up.sh
+	@cargo build --release --package viaduct-bench
+	@$(SUDO) $(BIN)/viaduct-bench
 
 clean:
 	@cargo clean

@@ -15,7 +15,7 @@ use crate::run::{output, root};
 
 /// Each room, the first folder of a crate's path, and what its crates may import of ours: rooms,
 /// or single crates.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("net", &[]),
     ("api", &["net"]),
     ("bgpd", &["net", "api", "bgpd"]),
@@ -29,6 +29,8 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("echo", &[]),
     ("xtask", &[]),
     ("tests", &["net", "api", "bgpd", "vrouter", "ebpf", "lb", "control", "viaduct", "tests"]),
+    // Measures what the tests raise, with the same harness.
+    ("bench", &["tests"]),
 ];
 
 /// Crates without I/O, runtime or clock, and all that they import.

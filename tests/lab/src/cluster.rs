@@ -69,7 +69,7 @@ impl PodHandle {
 }
 
 /// A program that `make build` built, from `VIADUCT_BIN`.
-pub(crate) fn binary(name: &str) -> Result<PathBuf> {
+pub fn program(name: &str) -> Result<PathBuf> {
     let folder = std::env::var_os("VIADUCT_BIN")
         .context("VIADUCT_BIN is not set: run the tests by `make test`")?;
     let path = Path::new(&folder).join(name);
@@ -296,7 +296,7 @@ impl Drop for Cluster {
 
 /// Runs `viaduct` and gives what it printed.
 pub fn viaduct(arguments: &[&str]) -> Result<String> {
-    let output = Command::new(binary("viaduct")?).args(arguments).output()?;
+    let output = Command::new(program("viaduct")?).args(arguments).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let why = String::from_utf8_lossy(&output.stderr);

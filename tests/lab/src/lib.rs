@@ -6,6 +6,6 @@ mod cluster;
 mod load;
 mod shell;
 
-pub use cluster::{Cluster, Options, PodHandle, examples, viaduct};
+pub use cluster::{Cluster, Options, PodHandle, examples, program, viaduct};
 pub use load::{Called, Load, Outcome, Reply, Summary};
-pub use shell::{Shell, repeat, wait_for};
+pub use shell::{Shell, repeat, run, wait_for};

@@ -174,7 +174,7 @@ impl Load {
     /// `arguments` are those of `viaduct-echo`: `get URL` or `udp ADDRESS:PORT`, and options.
     pub fn start(shell: &Shell, arguments: &[&str]) -> Result<Self> {
         let mut child = shell
-            .command(crate::cluster::binary("viaduct-echo")?)
+            .command(crate::cluster::program("viaduct-echo")?)
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()

@@ -36,18 +36,27 @@ impl Shell {
 
     /// Runs a command to its end and gives what it printed.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        let output = self
-            .command(program)
-            .args(arguments)
-            .output()
-            .with_context(|| format!("start {program}"))?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr);
-            bail!("{program} {}: {}\n{text}{why}", arguments.join(" "), output.status);
-        }
-        Ok(text)
+        finish(self.command(program), program, arguments)
     }
+}
+
+/// Runs a command of the host to its end and gives what it printed.
+pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
+    finish(Command::new(program), program, arguments)
+}
+
+fn finish(mut command: Command, program: &str, arguments: &[&str]) -> Result<String> {
+    let output = command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {program}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr);
+        bail!("{program} {}: {}\n{text}{why}", arguments.join(" "), output.status);
+    }
+    Ok(text)
 }
 
 /// Asks until the answer is there, and fails with the last reason why it was not.
