@@ -17,7 +17,10 @@ use viaduct_api::v1alpha1::{
 };
 use viaduct_net::Prefix;
 
-use super::{plan::ClusterPlan, speakers};
+use super::{
+    plan::{ClusterPlan, RACK_LABEL},
+    speakers,
+};
 
 /// Who writes these objects, as far as server-side apply is concerned.
 pub(crate) const FIELD_MANAGER: &str = "viaduct-up";
@@ -52,12 +55,22 @@ pub(crate) async fn apply_network(client: &Client, plan: &ClusterPlan) -> Result
 }
 
 /// Removes the nodes that an earlier `up` had and this one has not: nobody is going to come back
-/// under their names.
+/// under their names. Nodes that stood in a rack then and stand in none now lose its label, which
+/// their kubelets do not know.
 pub(crate) async fn forget_nodes(client: &Client, plan: &ClusterPlan) -> Result<()> {
     let api = Api::<Node>::all(client.clone());
     let nodes = api.list_metadata(&ListParams::default()).await.context("list the nodes")?;
-    for name in nodes.items.into_iter().filter_map(|node| node.metadata.name) {
-        if !plan.nodes.iter().any(|node| node.name == name) {
+    for metadata in nodes.items.into_iter().map(|node| node.metadata) {
+        let Some(name) = metadata.name else { continue };
+        let known = plan.nodes.iter().find(|node| node.name == name);
+        let had_rack = metadata.labels.unwrap_or_default().contains_key(RACK_LABEL);
+        if known.is_some_and(|node| had_rack && node.rack.is_none()) {
+            let patch = Patch::Merge(json!({"metadata": {"labels": {RACK_LABEL: null}}}));
+            api.patch(&name, &PatchParams::default(), &patch)
+                .await
+                .with_context(|| format!("take the label of its rack from node {name}"))?;
+        }
+        if known.is_none() {
             api.delete(&name, &DeleteParams::default())
                 .await
                 .with_context(|| format!("delete node {name}, which the cluster has no more"))?;
