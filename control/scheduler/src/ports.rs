@@ -42,6 +42,9 @@ pub(crate) fn host_ports(spec: &PodSpec) -> BTreeSet<HostPort> {
         .collect()
 }
 
-pub(crate) fn conflict(wanted: &BTreeSet<HostPort>, taken: &BTreeSet<HostPort>) -> bool {
-    wanted.iter().any(|port| taken.iter().any(|other| port.conflicts(other)))
+pub(crate) fn conflict<'a>(
+    wanted: &BTreeSet<HostPort>,
+    mut taken: impl Iterator<Item = &'a HostPort>,
+) -> bool {
+    !wanted.is_empty() && taken.any(|other| wanted.iter().any(|port| port.conflicts(other)))
 }

@@ -1,4 +1,8 @@
-use std::{iter::Sum, ops::Add, str::FromStr};
+use std::{
+    iter::Sum,
+    ops::{Add, Sub},
+    str::FromStr,
+};
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -127,6 +131,14 @@ impl Add for Amount {
 
     fn add(self, other: Self) -> Self {
         Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl Sub for Amount {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 }
 

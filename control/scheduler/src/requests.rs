@@ -64,6 +64,14 @@ pub(crate) fn add(mut left: Amounts, right: Amounts) -> Amounts {
     left
 }
 
+pub(crate) fn subtract(left: &mut Amounts, right: &Amounts) {
+    for (name, amount) in right {
+        if let Some(entry) = left.get_mut(name) {
+            *entry = *entry - *amount;
+        }
+    }
+}
+
 fn greatest(mut left: Amounts, right: Amounts) -> Amounts {
     for (name, amount) in right {
         let entry = left.entry(name).or_default();

@@ -1,45 +1,11 @@
-use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::testing::{merge, node, on, pod};
 
-fn merge(base: &mut Value, changes: Value) {
-    match (base, changes) {
-        (Value::Object(base), Value::Object(changes)) => {
-            for (key, value) in changes {
-                merge(base.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (base, changes) => *base = changes,
-    }
-}
-
-fn node(name: &str, changes: Value) -> Node {
-    let mut node = json!({
-        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
-        "status": {
-            "allocatable": {"cpu": "2", "memory": "1Gi", "pods": "10"},
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    });
-    merge(&mut node, changes);
-    serde_json::from_value(node).unwrap()
-}
-
-fn pod(name: &str, changes: Value) -> Pod {
-    let mut pod = json!({
-        "metadata": {"name": name, "namespace": "default", "labels": {"app": "web"}},
-        "spec": {"containers": [
-            {"name": "c", "resources": {"requests": {"cpu": "500m", "memory": "64Mi"}}},
-        ]},
-    });
-    merge(&mut pod, changes);
-    serde_json::from_value(pod).unwrap()
-}
-
-fn on(name: &str, node: &str) -> Pod {
-    pod(name, json!({"spec": {"nodeName": node}}))
-}
+mod affinity;
+mod model;
+mod spread;
 
 #[test]
 fn pods_of_one_kind_spread_and_names_break_ties() {
