@@ -79,6 +79,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
         service_cidrs: args.service_cidrs,
         node_port_range: ServerConfig::NODE_PORTS,
         kubelet_tls: Some(Arc::new(kubelet_tls)),
+        eviction_secs: args.eviction_secs,
         advertised: args.advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
     };
     let client = kubeclient::client(Some(&args.kubeconfig)).await?;

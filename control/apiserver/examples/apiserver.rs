@@ -23,6 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         service_cidrs: vec!["10.96.0.0/16".parse()?, "fd00:96::/108".parse()?],
         node_port_range: ServerConfig::NODE_PORTS,
         kubelet_tls: None,
+        eviction_secs: ServerConfig::EVICTION_SECS,
         advertised: Vec::new(),
     };
     let shutdown = CancellationToken::new();

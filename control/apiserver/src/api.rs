@@ -26,6 +26,8 @@ pub(crate) struct Api {
     pub(crate) stopping: CancellationToken,
     /// For the log endpoint of the kubelets.
     pub(crate) kubelet_tls: Option<Arc<rustls::ClientConfig>>,
+    /// For how long pods that do not say so stay on a node that is not ready.
+    pub(crate) eviction_secs: u32,
     /// Where clients reach the server, for discovery.
     pub(crate) advertised: Vec<SocketAddr>,
 }

@@ -9,7 +9,7 @@ use crate::{
     allocate::Allocator,
     api::Api,
     clock,
-    kinds::{self, Kind},
+    kinds::{self, Kind, SYSTEM_CLASSES},
     registry::{self, Registry},
     status_error::StatusError,
 };
@@ -38,6 +38,15 @@ pub(crate) async fn make_objects(api: &Api) -> Result<(), StatusError> {
     let namespaces = kind("", "namespaces")?;
     for name in NAMESPACES {
         make(api, namespaces, json!({ "metadata": { "name": name } })).await?;
+    }
+    let classes = kind("scheduling.k8s.io", "priorityclasses")?;
+    for (name, value, description) in SYSTEM_CLASSES {
+        let class = json!({
+            "metadata": { "name": name },
+            "value": value,
+            "description": description,
+        });
+        make(api, classes, class).await?;
     }
     if !api.advertised.is_empty() {
         make_kubernetes_service(api).await?;

@@ -169,6 +169,7 @@ pub(crate) fn subresource(kind: &Kind, name: &str) -> Subresource {
         "exec" => ("", "v1", "PodExecOptions", &["create", "get"]),
         "portforward" => ("", "v1", "PodPortForwardOptions", &["create", "get"]),
         "binding" => ("", "v1", "Binding", &["create"]),
+        "eviction" => ("policy", "v1", "Eviction", &["create"]),
         "finalize" => (kind.group, kind.version, kind.kind, &["update"]),
         _ => (kind.group, kind.version, kind.kind, &["get", "patch", "update"]),
     };

@@ -5,6 +5,7 @@
 //! knows neither HTTP nor the store; the shell (server, auth, handlers, watch, allocation) knows no
 //! kind by name except where Kubernetes itself treats one specially.
 
+mod admission;
 mod allocate;
 mod api;
 mod auth;

@@ -41,6 +41,9 @@ pub struct ServerConfig {
     pub node_port_range: RangeInclusive<u16>,
     /// With which to ask kubelets for logs; plain HTTP where `None`.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
+    /// For how long pods that do not say so themselves stay on a node that is not ready: the seconds
+    /// of the tolerations that they are given.
+    pub eviction_secs: u32,
     /// Where pods and nodes reach the secure port: the endpoints of the Service `kubernetes`. None
     /// is made where this is empty.
     pub advertised: Vec<SocketAddr>,
@@ -49,6 +52,8 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// Kubernetes' own range.
     pub const NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
+    /// Kubernetes' own time.
+    pub const EVICTION_SECS: u32 = 300;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +82,7 @@ pub async fn serve(config: ServerConfig, shutdown: CancellationToken) -> Result<
         streams: Arc::new(Semaphore::new(MAX_STREAMS)),
         stopping: shutdown.clone(),
         kubelet_tls: config.kubelet_tls,
+        eviction_secs: config.eviction_secs,
         advertised: config.advertised,
     });
     bootstrap::make_objects(&api).await.map_err(|error| ServeError::Bootstrap(error.message))?;

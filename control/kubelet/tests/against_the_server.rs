@@ -62,6 +62,7 @@ impl Machine {
             service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|t| t.parse().unwrap()).into(),
             node_port_range: ServerConfig::NODE_PORTS,
             kubelet_tls: None,
+            eviction_secs: ServerConfig::EVICTION_SECS,
             advertised: Vec::new(),
         };
         tokio::spawn(control_apiserver::serve(config, server.clone()));

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{render::answer, write};
 use crate::{
+    admission,
     api::Call,
     auth::{authorize::Condition, authorize::denial},
     clock,
@@ -75,6 +76,7 @@ pub(crate) async fn insert(call: &Call, mut object: Value) -> Result<Value, Stat
             object::set(&mut new, "name", clock::generate_name(&generate));
         }
         prepare(call.kind, &mut new);
+        admission::create(call, &mut new).await?;
         let errors = call.kind.validate_create(&new);
         if !errors.is_empty() {
             return Err(StatusError::invalid(call.kind, object::name(&new), &errors));
@@ -107,7 +109,10 @@ fn prepare(kind: &Kind, object: &mut Value) {
 /// Whether objects of the kind count the changes of what is wanted of them.
 pub(crate) fn has_generation(kind: &Kind) -> bool {
     kind.is_custom()
-        || matches!(kind.plural, "pods" | "deployments" | "replicasets" | "endpointslices")
+        || matches!(
+            kind.plural,
+            "pods" | "deployments" | "replicasets" | "endpointslices" | "poddisruptionbudgets"
+        )
 }
 
 /// The namespace of the path rules; the object may repeat it but not differ.

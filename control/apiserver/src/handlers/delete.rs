@@ -15,7 +15,7 @@ use crate::{
     api::Call,
     clock,
     http::{Media, Query, Response, respond},
-    kinds::Kind,
+    kinds::{Kind, SYSTEM_CLASSES},
     object,
     status_error::{StatusError, deleted},
 };
@@ -44,9 +44,9 @@ enum Propagation {
 pub(crate) struct DeleteOptions {
     pub(crate) grace_period_secs: Option<i64>,
     propagation: Option<Propagation>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    dry_run: bool,
+    pub(crate) uid: Option<String>,
+    pub(crate) resource_version: Option<String>,
+    pub(crate) dry_run: bool,
 }
 
 impl DeleteOptions {
@@ -98,7 +98,7 @@ impl DeleteOptions {
         })
     }
 
-    fn check(&self, kind: &Kind, object: &Value) -> Result<(), StatusError> {
+    pub(crate) fn check(&self, kind: &Kind, object: &Value) -> Result<(), StatusError> {
         for (given, is, what) in [
             (&self.uid, object::uid(object), "UID"),
             (&self.resource_version, object::resource_version(object), "ResourceVersion"),
@@ -191,6 +191,11 @@ pub(crate) async fn remove(
 ) -> Result<Outcome, StatusError> {
     if call.kind.plural == "namespaces" && PROTECTED_NAMESPACES.contains(&name) {
         let why = "this namespace may not be deleted";
+        return Err(StatusError::forbidden(call.kind, name, why));
+    }
+    if call.kind.plural == "priorityclasses" && SYSTEM_CLASSES.iter().any(|(one, ..)| *one == name)
+    {
+        let why = "this is a system priority class and cannot be deleted";
         return Err(StatusError::forbidden(call.kind, name, why));
     }
     let mut tries = 0;

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod evict;
 mod log;
 mod paths;
 mod pods;
@@ -146,10 +147,7 @@ fn verb_of(
         !path.namespace.is_empty()
     };
     let subresource = path.subresource.as_str();
-    // Discovery leaves eviction out, as clients would take it for more than a deletion.
-    let known = subresource.is_empty()
-        || kind.has_subresource(subresource)
-        || kind.plural == "pods" && subresource == "eviction";
+    let known = subresource.is_empty() || kind.has_subresource(subresource);
     if misplaced || !known {
         return Err(StatusError::unknown_path());
     }
@@ -262,7 +260,7 @@ async fn change(
     match (verb, subresource.as_str()) {
         (_, "scale") => scale::scale(call, verb, body).await,
         (Verb::Create, "binding") => pods::bind(call, body).await,
-        (Verb::Create, "eviction") => pods::evict(call, body).await,
+        (Verb::Create, "eviction") => evict::evict(call, body).await,
         (Verb::Create, "") => create::create(call, body, condition).await,
         (Verb::Delete, "") => delete::delete(call, body).await,
         (Verb::DeleteCollection, "") => delete::delete_collection(call, body).await,

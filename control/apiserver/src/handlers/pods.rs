@@ -1,14 +1,10 @@
-//! What only pods have: binding to a node, and eviction.
+//! What only pods have: binding to a node.
 
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::{
-    create::success,
-    delete::{self, DeleteOptions},
-    update,
-};
+use super::{create::success, update};
 use crate::{
     api::Call,
     clock,
@@ -52,6 +48,9 @@ pub(crate) async fn bind(call: &Call, body: Bytes) -> Result<Response, StatusErr
         let mut bound = pod.clone();
         bound["spec"]["nodeName"] = node.into();
         set_scheduled(&mut bound);
+        if let Some(status) = bound["status"].as_object_mut() {
+            status.shift_remove("nominatedNodeName");
+        }
         Ok(bound)
     })
     .await?;
@@ -72,12 +71,4 @@ fn set_scheduled(pod: &mut Value) {
             "lastTransitionTime": clock::now(),
         }));
     }
-}
-
-/// POST of an Eviction. There are no disruption budgets to ask, so it is a graceful deletion.
-pub(crate) async fn evict(call: &mut Call, body: Bytes) -> Result<Response, StatusError> {
-    let eviction = Media::of(&call.headers)?.parse(&body)?;
-    let options = DeleteOptions::of_body(&eviction["deleteOptions"], call.dry_run)?;
-    delete::remove(call, &call.path.namespace, &call.path.name, &options).await?;
-    Ok(respond::json(StatusCode::CREATED, &success(StatusCode::CREATED)))
 }

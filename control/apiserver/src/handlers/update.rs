@@ -10,7 +10,7 @@ use super::{
     write,
 };
 use crate::{
-    allocate,
+    admission, allocate,
     api::Call,
     http::Response,
     kinds::Kind,
@@ -136,7 +136,7 @@ pub(crate) async fn change(
             return Err(StatusError::conflict(call.kind, &call.path.name, MODIFIED));
         }
         check_uid(call.kind, &new, &old)?;
-        prepare(call.kind, part, &mut new, &old)?;
+        prepare(call, part, &mut new, &old).await?;
         let stored = if is_done(&new) {
             write::remove(call, &old).await.map(|_| new)
         } else {
@@ -160,7 +160,8 @@ fn check_uid(kind: &Kind, new: &Value, old: &Value) -> Result<(), StatusError> {
 }
 
 /// Makes of what the client sent what may be stored.
-fn prepare(kind: &Kind, part: Part, new: &mut Value, old: &Value) -> Result<(), StatusError> {
+async fn prepare(call: &Call, part: Part, new: &mut Value, old: &Value) -> Result<(), StatusError> {
+    let kind = call.kind;
     for field in [
         "uid",
         "creationTimestamp",
@@ -180,6 +181,7 @@ fn prepare(kind: &Kind, part: Part, new: &mut Value, old: &Value) -> Result<(), 
     let errors = match part {
         Part::Main => {
             kind.default(new);
+            admission::update(call, new, old).await?;
             if write::is_service(kind) {
                 allocate::carry_over(new, old);
             }

@@ -48,6 +48,7 @@ pub(super) const TABLE: &[(&str, &str, Merge)] = &[
     (SERVICE_ACCOUNT, "secrets", NAME),
     (DEPLOYMENT_SPEC, "strategy", Merge::RetainKeys),
     ("io.k8s.api.apps.v1.DeploymentStatus", "conditions", TYPE),
+    ("io.k8s.api.policy.v1.PodDisruptionBudgetStatus", "conditions", TYPE),
     ("io.k8s.api.apps.v1.ReplicaSetStatus", "conditions", TYPE),
 ];
 

@@ -14,6 +14,8 @@ mod namespace;
 mod node;
 mod pod;
 mod pod_defaults;
+mod pod_disruption_budget;
+mod priority_class;
 mod replica_set;
 pub(crate) mod schema;
 mod service;
@@ -25,6 +27,7 @@ use serde_json::Value;
 use crate::table::Columns;
 use crate::validate::{Errors, FieldError};
 
+pub(crate) use priority_class::SYSTEM_CLASSES;
 pub(crate) use strategy::{Strategy, carry_over};
 
 /// A kind of object and everything the server knows of it.
@@ -88,6 +91,8 @@ static KINDS: &[&Kind] = &[
     &replica_set::REPLICA_SET,
     &lease::LEASE,
     &endpoint_slice::ENDPOINT_SLICE,
+    &pod_disruption_budget::POD_DISRUPTION_BUDGET,
+    &priority_class::PRIORITY_CLASS,
     &custom::BGP_CONFIGURATION,
     &custom::BGP_PEER,
     &custom::IP_BLOCK,

@@ -17,7 +17,7 @@ pub(super) static POD: Kind = Kind {
     short_names: &["po"],
     namespaced: true,
     categories: &["all"],
-    subresources: &["binding", "exec", "log", "portforward", "status"],
+    subresources: &["binding", "eviction", "exec", "log", "portforward", "status"],
     verbs: ALL_VERBS,
     field_selectors: &[
         "spec.nodeName",
@@ -48,6 +48,14 @@ pub(super) static POD: Kind = Kind {
 fn prepare_create(pod: &mut Value) {
     let class = qos_class(&pod["spec"]);
     pod["status"] = json!({ "phase": "Pending", "qosClass": class });
+    if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+        pod["status"]["conditions"] = json!([{
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
 }
 
 /// The class follows from the spec and outlives every status a kubelet writes.

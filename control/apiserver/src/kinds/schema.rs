@@ -12,6 +12,8 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ListMeta, ObjectMeta};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -183,6 +185,8 @@ pub(crate) fn definitions_json() -> Map<String, Value> {
     generator.subschema_for::<ReplicaSet>();
     generator.subschema_for::<Lease>();
     generator.subschema_for::<EndpointSlice>();
+    generator.subschema_for::<PodDisruptionBudget>();
+    generator.subschema_for::<PriorityClass>();
     generator.subschema_for::<ListMeta>();
     let custom = [
         custom::<BGPConfigurationSpec>(&mut generator),

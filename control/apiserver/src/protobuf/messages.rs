@@ -38,7 +38,8 @@ pub(super) enum Form {
 }
 
 use Form::{
-    BytesMap, Flag, Ignored, IntOrString, Integer, Messages, OptionalFlag, Text, TextMap, Texts,
+    BytesMap, Flag, Ignored, IntOrString, Integer, Messages, OptionalFlag, OptionalInteger, Text,
+    TextMap, Texts,
 };
 
 pub(super) const fn field(number: u32, name: &'static str, form: Form) -> Field {
@@ -56,6 +57,11 @@ pub(super) fn of_kind(api_version: &str, kind: &str) -> Option<&'static Message>
         ("v1", "Pod") => &workload::POD,
         ("apps/v1", "Deployment") => &workload::DEPLOYMENT,
         ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => &ACCESS_REVIEW,
+        ("policy/v1", "PodDisruptionBudget") => &DISRUPTION_BUDGET,
+        ("policy/v1", "Eviction") => &EVICTION,
+        ("scheduling.k8s.io/v1", "PriorityClass") => &PRIORITY_CLASS,
+        // It goes with every group.
+        (_, "DeleteOptions") => &DELETE_OPTIONS,
         _ => return None,
     })
 }
@@ -238,4 +244,59 @@ static RESOURCE_ATTRIBUTES: Message = Message {
 static NON_RESOURCE_ATTRIBUTES: Message = Message {
     name: "NonResourceAttributes",
     fields: &[field(1, "path", Text), field(2, "verb", Text)],
+};
+
+static DISRUPTION_BUDGET: Message = Message {
+    name: "PodDisruptionBudget",
+    fields: &[
+        field(1, "metadata", Form::Message(&OBJECT_META)),
+        field(2, "spec", Form::Message(&DISRUPTION_BUDGET_SPEC)),
+        field(3, "status", Ignored),
+    ],
+};
+
+static DISRUPTION_BUDGET_SPEC: Message = Message {
+    name: "PodDisruptionBudgetSpec",
+    fields: &[
+        field(1, "minAvailable", IntOrString),
+        field(2, "selector", Form::Message(&workload::LABEL_SELECTOR)),
+        field(3, "maxUnavailable", IntOrString),
+        field(4, "unhealthyPodEvictionPolicy", Text),
+    ],
+};
+
+static EVICTION: Message = Message {
+    name: "Eviction",
+    fields: &[
+        field(1, "metadata", Form::Message(&OBJECT_META)),
+        field(2, "deleteOptions", Form::Message(&DELETE_OPTIONS)),
+    ],
+};
+
+static DELETE_OPTIONS: Message = Message {
+    name: "DeleteOptions",
+    fields: &[
+        field(1, "gracePeriodSeconds", OptionalInteger),
+        field(2, "preconditions", Form::Message(&PRECONDITIONS)),
+        field(3, "orphanDependents", OptionalFlag),
+        field(4, "propagationPolicy", Text),
+        field(5, "dryRun", Texts),
+        field(6, "ignoreStoreReadErrorWithClusterBreakingPotential", Ignored),
+    ],
+};
+
+static PRECONDITIONS: Message = Message {
+    name: "Preconditions",
+    fields: &[field(1, "uid", Text), field(2, "resourceVersion", Text)],
+};
+
+static PRIORITY_CLASS: Message = Message {
+    name: "PriorityClass",
+    fields: &[
+        field(1, "metadata", Form::Message(&OBJECT_META)),
+        field(2, "value", OptionalInteger),
+        field(3, "globalDefault", Flag),
+        field(4, "description", Text),
+        field(5, "preemptionPolicy", Text),
+    ],
 };

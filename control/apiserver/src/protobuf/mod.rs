@@ -1,6 +1,6 @@
 //! `application/vnd.kubernetes.protobuf`, for the few objects that kubectl sends in no other form:
-//! those of `kubectl create namespace|configmap|secret|service|serviceaccount|deployment` and
-//! `auth can-i`.
+//! those of `kubectl create namespace|configmap|secret|service|serviceaccount|deployment|pdb|
+//! priorityclass`, `drain` and `auth can-i`.
 //!
 //! A message is read by a table of its fields (`generated.proto` of `k8s.io/api`) into the value
 //! that JSON would have given. A field that no table knows is refused, never dropped.

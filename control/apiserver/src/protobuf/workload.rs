@@ -45,7 +45,7 @@ static ROLLING_UPDATE_DEPLOYMENT: Message = Message {
     fields: &[field(1, "maxUnavailable", IntOrString), field(2, "maxSurge", IntOrString)],
 };
 
-static LABEL_SELECTOR: Message = Message {
+pub(super) static LABEL_SELECTOR: Message = Message {
     name: "LabelSelector",
     fields: &[
         field(1, "matchLabels", TextMap),

@@ -1,6 +1,8 @@
 //! Pod, and the template of a pod.
 
+mod affinity;
 mod container;
+mod scheduling;
 mod volume;
 
 use serde_json::Value;
@@ -8,6 +10,8 @@ use serde_json::Value;
 use super::field_error::{Errors, Path};
 use super::{metadata, names};
 use crate::kinds::Kind;
+
+pub(crate) use scheduling::preemption_policy;
 
 const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 const DNS_POLICIES: [&str; 4] = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
@@ -63,6 +67,7 @@ fn pod_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
     metadata::labels(&spec["nodeSelector"], &path.child("nodeSelector"), errors);
     tolerations(&spec["tolerations"], &path.child("tolerations"), errors);
+    scheduling::scheduling(spec, path, errors);
     for (field, check) in [
         ("nodeName", names::rfc1123_subdomain as fn(&str) -> Vec<String>),
         ("serviceAccountName", names::rfc1123_subdomain),
@@ -173,9 +178,10 @@ pub(crate) fn pod_update(new: &Value, old: &Value, errors: &mut Errors) {
             "existing toleration can not be modified except its tolerationSeconds",
         );
     }
+    scheduling::gates_update(is, was, &path, errors);
     // Bound by the binding subresource, never by an update.
     let mut rest = is.clone();
-    for field in ["activeDeadlineSeconds", "tolerations"] {
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
         copy_field(&mut rest, was, field);
     }
     if was["terminationGracePeriodSeconds"].as_i64().is_some_and(|secs| secs < 0)

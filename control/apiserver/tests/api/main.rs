@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+mod evictions;
 mod kubectl;
 mod kubectl_deployments;
 mod kubectl_errors;
 mod kubectl_objects;
 mod objects;
+mod priorities;
 mod secure;
 mod watches;

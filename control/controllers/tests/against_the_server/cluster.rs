@@ -73,6 +73,7 @@ impl Cluster {
             service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|t| t.parse().unwrap()).into(),
             node_port_range: ServerConfig::NODE_PORTS,
             kubelet_tls: None,
+            eviction_secs: 1,
             advertised: Vec::new(),
         };
         tokio::spawn(control_apiserver::serve(config, shutdown.clone()));

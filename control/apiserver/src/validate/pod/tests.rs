@@ -122,3 +122,152 @@ fn only_a_few_fields_of_a_running_pod_change() {
     );
     assert!(!change("/spec/containers/0/env", json!([{"name": "A"}])).is_empty());
 }
+
+#[test]
+fn where_a_pod_may_go_is_checked() {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+    let spec = |field: &str, value: Value| {
+        let mut spec = json!({"containers": [{"name": "a", "image": "a"}]});
+        spec[field] = value;
+        spec
+    };
+    let node = |term: Value| {
+        let terms = json!({"nodeSelectorTerms": [term]});
+        spec("affinity", json!({"nodeAffinity": {REQUIRED: terms}}))
+    };
+    let near = |term: Value| spec("affinity", json!({"podAffinity": {REQUIRED: [term]}}));
+    let spread = |changes: Value| {
+        let mut one = json!({"maxSkew": 1, "topologyKey": "zone",
+            "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}});
+        for (key, value) in changes.as_object().unwrap() {
+            one[key] = value.clone();
+        }
+        spec("topologySpreadConstraints", json!([one]))
+    };
+    let good = [
+        node(json!({"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}],
+            "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n"]}]})),
+        near(json!({"topologyKey": "zone", "labelSelector": {}, "matchLabelKeys": ["hash"]})),
+        spread(json!({"minDomains": 2, "nodeTaintsPolicy": "Honor", "matchLabelKeys": ["hash"]})),
+        spec("schedulingGates", json!([{"name": "example.com/wait"}])),
+        spec("preemptionPolicy", json!("Never")),
+    ];
+    for spec in good {
+        assert_eq!(problems(spec), Vec::<String>::new());
+    }
+    let affinity = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution";
+    let pods = "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0]";
+    let constraints = "spec.topologySpreadConstraints[0]";
+    for (spec, expected) in [
+        (
+            spec("affinity", json!({"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": []}}})),
+            format!(
+                "{affinity}.nodeSelectorTerms: Required value: must have at least one node \
+                 selector term"
+            ),
+        ),
+        (
+            node(json!({"matchExpressions": [{"key": "a", "operator": "Lt"}]})),
+            format!(
+                "{affinity}.nodeSelectorTerms[0].matchExpressions[0].values: Required value: must \
+                 be specified single value when `operator` is 'Lt' or 'Gt'"
+            ),
+        ),
+        (
+            node(json!({"matchExpressions": [{"key": "a", "operator": "Near"}]})),
+            format!(
+                "{affinity}.nodeSelectorTerms[0].matchExpressions[0].operator: Invalid value: \
+                 \"Near\": not a valid selector operator"
+            ),
+        ),
+        (
+            node(json!({"matchFields": [{"key": "spec.x", "operator": "In", "values": ["a"]}]})),
+            format!(
+                "{affinity}.nodeSelectorTerms[0].matchFields[0].key: Invalid value: \"spec.x\": \
+                 not a valid field selector key"
+            ),
+        ),
+        (
+            spec(
+                "affinity",
+                json!({"podAntiAffinity": {PREFERRED: [{"weight": 101,
+                    "podAffinityTerm": {"topologyKey": "a"}}]}}),
+            ),
+            format!(
+                "spec.affinity.podAntiAffinity.{PREFERRED}[0].weight: Invalid value: 101: must be \
+                 in the range 1-100"
+            ),
+        ),
+        (
+            near(json!({"topologyKey": ""})),
+            format!("{pods}.topologyKey: Required value: can not be empty"),
+        ),
+        (
+            near(json!({"topologyKey": "a", "matchLabelKeys": ["b"]})),
+            format!(
+                "{pods}.matchLabelKeys: Forbidden: must not be specified when labelSelector is \
+                 not set"
+            ),
+        ),
+        (
+            spread(json!({"maxSkew": 0})),
+            format!("{constraints}.maxSkew: Invalid value: 0: must be greater than zero"),
+        ),
+        (
+            spread(json!({"whenUnsatisfiable": "Maybe"})),
+            format!(
+                "{constraints}.whenUnsatisfiable: Unsupported value: \"Maybe\": supported \
+                 values: \"DoNotSchedule\", \"ScheduleAnyway\""
+            ),
+        ),
+        (
+            spread(json!({"minDomains": 1, "whenUnsatisfiable": "ScheduleAnyway"})),
+            format!(
+                "{constraints}.minDomains: Invalid value: 1: can only use minDomains if \
+                 whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"
+            ),
+        ),
+        (
+            spread(json!({"nodeTaintsPolicy": "Some"})),
+            format!(
+                "{constraints}.nodeTaintsPolicy: Unsupported value: \"Some\": supported values: \
+                 \"Honor\", \"Ignore\""
+            ),
+        ),
+        (
+            spec("preemptionPolicy", json!("Always")),
+            "spec.preemptionPolicy: Unsupported value: \"Always\": supported values: \
+             \"PreemptLowerPriority\", \"Never\""
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(problems(spec.clone())[0], expected, "{spec}");
+    }
+    let one = json!({"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"});
+    assert_eq!(
+        problems(spec("topologySpreadConstraints", json!([one, one]))),
+        ["spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: Duplicate value: \
+          \"{zone, DoNotSchedule}\""]
+    );
+}
+
+#[test]
+fn gates_are_opened_and_never_closed() {
+    let kind = kinds::find("", "v1", "pods").unwrap();
+    let gated = |gates: Value| {
+        pod_of(json!({"containers": [{"name": "a", "image": "a"}], "schedulingGates": gates}))
+    };
+    let change = |new: Value, old: Value| -> Vec<String> {
+        let errors = kind.validate_update(&gated(new), &gated(old));
+        errors.iter().map(ToString::to_string).collect()
+    };
+    let (a, b) = (json!({"name": "a"}), json!({"name": "b"}));
+    assert_eq!(change(json!([a]), json!([a, b])), Vec::<String>::new());
+    assert_eq!(change(json!([]), json!([a])), Vec::<String>::new());
+    assert_eq!(
+        change(json!([a, b]), json!([a])),
+        ["spec.schedulingGates: Forbidden: only deletion is allowed, but found new scheduling \
+          gate 'b'"]
+    );
+}
