@@ -8,6 +8,7 @@ use k8s_openapi::{
         coordination::v1::Lease,
         core::v1::{ConfigMap, Namespace, Node, Pod, Secret, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -161,6 +162,8 @@ kinds! {
     ReplicaSet: ReplicaSet => replica_sets, "apps" "v1" "replicasets" namespaced true;
     EndpointSlice: EndpointSlice => endpoint_slices,
         "discovery.k8s.io" "v1" "endpointslices" namespaced true;
+    PodDisruptionBudget: PodDisruptionBudget => budgets,
+        "policy" "v1" "poddisruptionbudgets" namespaced true;
     Lease: Lease => leases, "coordination.k8s.io" "v1" "leases" namespaced true;
     ConfigMap: PartialObjectMeta<ConfigMap> => config_maps, "" "v1" "configmaps" namespaced true;
     Secret: PartialObjectMeta<Secret> => secrets, "" "v1" "secrets" namespaced true;

@@ -10,6 +10,7 @@ mod claim;
 mod collect;
 mod config;
 mod deployment;
+mod disruption;
 mod endpoint_slice;
 mod kinds;
 mod namespace;

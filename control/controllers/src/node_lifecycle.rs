@@ -1,18 +1,22 @@
 //! What becomes of a node that falls silent, and of the pods on it.
 
+mod taints;
+
 use std::{sync::Arc, time::Duration};
 
 use control_scheduler::{NOT_READY, UNREACHABLE, tolerates};
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint, Toleration};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     ControllersConfig,
     kinds::{Key, Object},
-    operation::{Note, Now, Outcome, Step, delete, delete_at_once, patch},
+    operation::{Note, Now, Operation, Outcome, Step, delete_at_once, patch},
     pods,
     world::World,
 };
+
+use taints::{Sight, taint};
 
 const COMPONENT: &str = "node-controller";
 const SILENT_REASON: &str = "NodeStatusUnknown";
@@ -34,32 +38,44 @@ pub(crate) fn reconcile(
         orphans(name, &on_node, world, config, now, &mut outcome);
         return outcome;
     };
-    let silent = match silence(name, world, config, now) {
-        Silence::Until(left) => {
-            outcome.again(left);
-            false
-        }
-        Silence::Expired => true,
-    };
+    let sight = sight(name, world, config, now, &mut outcome);
+    let silent = sight != Sight::Seen;
     if silent {
         mark_silent(node, now, &mut outcome);
         for pod in &on_node {
             mark_unready(pod, now, &mut outcome);
         }
     }
-    taint(node, silent, now, &mut outcome);
-    // When no node is heard of it is us who are cut off, and nothing would be gained by moving.
-    let everything_silent = world
-        .objects
-        .nodes
-        .keys()
-        .all(|key| matches!(silence(&key.name, world, config, now), Silence::Expired));
-    if !everything_silent {
+    taint(node, sight, now, &mut outcome);
+    if sight != Sight::AllSilent {
         for pod in on_node {
             evict(node, pod, silent, config, now, &mut outcome);
         }
     }
     outcome
+}
+
+fn sight(
+    name: &str,
+    world: &World,
+    config: &ControllersConfig,
+    now: Now,
+    outcome: &mut Outcome,
+) -> Sight {
+    let is_silent = |name: &str| matches!(silence(name, world, config, now), Silence::Expired);
+    match silence(name, world, config, now) {
+        Silence::Until(left) => {
+            outcome.again(left);
+            Sight::Seen
+        }
+        // When no node is heard of it is us who are cut off, and nothing would be gained by moving.
+        Silence::Expired if world.objects.nodes.keys().all(|key| is_silent(&key.name)) => {
+            // That another comes back is told of that one only.
+            outcome.again((config.node_grace / 4).max(Duration::from_secs(1)));
+            Sight::AllSilent
+        }
+        Silence::Expired => Sight::Silent,
+    }
 }
 
 enum Silence {
@@ -126,39 +142,6 @@ fn mark_unready(pod: &Arc<Pod>, now: Now, outcome: &mut Outcome) {
     outcome.push(patch(&object, Some("status"), json!({"status": {"conditions": conditions}})));
 }
 
-/// The taints that follow from the node's condition; all others are left as they are.
-fn taint(node: &Arc<Node>, silent: bool, now: Now, outcome: &mut Outcome) {
-    let ready = pods::node_condition(node, "Ready").map(|condition| condition.status.as_str());
-    let key = match (silent, ready) {
-        (true, _) | (_, Some("Unknown")) => Some(UNREACHABLE),
-        (false, Some("True")) => None,
-        // Also a node that has not said anything yet.
-        (false, _) => Some(NOT_READY),
-    };
-    let before = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    let ours = |taint: &Taint| taint.key == NOT_READY || taint.key == UNREACHABLE;
-    let mut after: Vec<Taint> =
-        before.iter().filter(|t| !ours(t) || Some(t.key.as_str()) == key).cloned().collect();
-    for effect in ["NoSchedule", "NoExecute"] {
-        let there = |taint: &Taint| Some(taint.key.as_str()) == key && taint.effect == effect;
-        if let Some(key) = key
-            && !after.iter().any(there)
-        {
-            after.push(Taint {
-                key: key.into(),
-                effect: effect.into(),
-                value: None,
-                time_added: Some(now.time()),
-            });
-        }
-    }
-    if before != after {
-        let taints = if after.is_empty() { Value::Null } else { json!(after) };
-        let change = json!({"spec": {"taints": taints}});
-        outcome.push(patch(&Object::Node(node.clone()), None, change));
-    }
-}
-
 fn evict(
     node: &Arc<Node>,
     pod: &Arc<Pod>,
@@ -195,7 +178,12 @@ fn evict(
                 let name = pod.metadata.name.clone().unwrap_or_default();
                 let namespace = pod.metadata.namespace.clone().unwrap_or_default();
                 outcome.push(Step {
-                    operation: delete(&object),
+                    operation: Operation::Disrupt {
+                        pod: Key::of(&pod.metadata),
+                        uid: object.uid().to_owned(),
+                        reason: "DeletionByTaintManager",
+                        message: "Taint manager: deleting due to NoExecute taint".to_owned(),
+                    },
                     done: Some(Note::normal(
                         COMPONENT,
                         &object,

@@ -53,6 +53,13 @@ pub enum Operation {
         uid: String,
         node: String,
     },
+    /// Says on a pod why it is made to go, and deletes it.
+    Disrupt {
+        pod: Key,
+        uid: String,
+        reason: &'static str,
+        message: String,
+    },
     /// Deletes the target if the API confirms that none of its owners is there. The cache alone is
     /// no proof: owners and dependents come by different watches.
     Collect {

@@ -1,8 +1,8 @@
 //! Puts pods that have no node on one.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, sync::Arc};
 
-use control_scheduler::{Snapshot, schedule};
+use control_scheduler::{Snapshot, Unschedulable, preempt, schedule};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use serde_json::json;
 
@@ -19,21 +19,24 @@ const SCHEDULER_NAME: &str = "default-scheduler";
 const BATCH: usize = 100;
 
 pub(crate) fn reconcile(world: &World, now: Now) -> Outcome {
-    let mut pending: Vec<_> =
-        world.objects.pods.iter().filter(|(_, pod)| is_pending(pod)).collect();
+    let objects = &world.objects;
+    let mut pending: Vec<_> = objects.pods.iter().filter(|(_, pod)| is_pending(pod)).collect();
     let mut outcome = Outcome { parallel: true, ..Outcome::default() };
     if pending.is_empty() {
         return outcome;
     }
-    // The more important first, then the older.
+    // The more important first, then those for whom others have made room, then the older.
     pending.sort_by_key(|(key, pod)| {
         let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default();
-        (Reverse(priority), pod.metadata.creation_timestamp.clone().map(|time| time.0), *key)
+        let created = pod.metadata.creation_timestamp.clone().map(|time| time.0);
+        (Reverse(priority), nominated(pod).is_none(), created, *key)
     });
-    let nodes = world.objects.nodes.values().map(AsRef::as_ref);
-    let mut snapshot = Snapshot::new(nodes, world.objects.pods.values().map(AsRef::as_ref));
+    let nodes = objects.nodes.values().map(AsRef::as_ref);
+    let mut snapshot = Snapshot::new(nodes, objects.pods.values().map(AsRef::as_ref))
+        .with_namespaces(objects.namespaces.values().map(AsRef::as_ref))
+        .with_budgets(objects.budgets.values().map(AsRef::as_ref));
     for (key, pod) in pending {
-        if outcome.steps.len() == BATCH {
+        if outcome.steps.len() >= BATCH {
             outcome.again(std::time::Duration::ZERO);
             break;
         }
@@ -42,14 +45,61 @@ pub(crate) fn reconcile(world: &World, now: Now) -> Outcome {
                 snapshot.assume(pod, &placement.node);
                 outcome.push(bind(key, pod, placement.node));
             }
-            Err(unschedulable) => {
-                if let Some(step) = explain(pod, unschedulable.to_string(), now) {
-                    outcome.push(step);
-                }
-            }
+            Err(why) => make_room(pod, &why, &mut snapshot, world, now, &mut outcome),
         }
     }
     outcome
+}
+
+/// Sends away whom the pod may displace, and says what becomes of it.
+fn make_room(
+    pod: &Pod,
+    why: &Unschedulable,
+    snapshot: &mut Snapshot,
+    world: &World,
+    now: Now,
+    outcome: &mut Outcome,
+) {
+    if why.reasons.is_empty() {
+        outcome.steps.extend(explain(pod, why.to_string(), None, now));
+        return;
+    }
+    match preempt(pod, snapshot, why) {
+        Ok(preemption) => {
+            let steps = preemption.victims.iter().filter_map(|victim| {
+                let victim =
+                    world.objects.pods.get(&Key::new(&*victim.namespace, &*victim.name))?;
+                Some(displace(victim, pod, &preemption.node))
+            });
+            outcome.steps.extend(steps);
+            snapshot.displace(&preemption.victims, &preemption.node);
+            snapshot.reserve(pod, &preemption.node);
+            outcome.steps.extend(explain(pod, why.to_string(), Some(&preemption.node), now));
+        }
+        Err(no) => outcome.steps.extend(explain(pod, format!("{why} preemption: {no}"), None, now)),
+    }
+}
+
+fn displace(victim: &Arc<Pod>, by: &Pod, node: &str) -> Step {
+    let object = Object::Pod(victim.clone());
+    let uid = by.metadata.uid.as_deref().unwrap_or_default();
+    let message = format!("Preempted by pod {uid} on node {node}");
+    Step {
+        operation: Operation::Disrupt {
+            pod: Key::of(&victim.metadata),
+            uid: object.uid().to_owned(),
+            reason: "PreemptionByScheduler",
+            message: format!("{COMPONENT}: preempting to accommodate a higher priority pod"),
+        },
+        done: Some(Note::normal(COMPONENT, &object, "Preempted", message)),
+        failed: None,
+    }
+}
+
+/// The node on which others make room for the pod.
+fn nominated(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?;
+    status.nominated_node_name.as_deref().filter(|node| !node.is_empty())
 }
 
 fn is_pending(pod: &Pod) -> bool {
@@ -69,10 +119,12 @@ fn bind(key: &Key, pod: &Pod, node: String) -> Step {
     }
 }
 
-/// Says in the pod's status and in an Event why no node takes it, where that is not said yet.
-fn explain(pod: &Pod, why: String, now: Now) -> Option<Step> {
+/// Says in the pod's status and in an Event why no node takes it, and which one will, where that is
+/// not said yet.
+fn explain(pod: &Pod, why: String, node: Option<&str>, now: Now) -> Option<Step> {
     let before = pods::condition(pod, "PodScheduled");
-    if before.is_some_and(|c| c.status == "False" && c.message.as_ref() == Some(&why)) {
+    let told = before.is_some_and(|c| c.status == "False" && c.message.as_ref() == Some(&why));
+    if told && nominated(pod) == node {
         return None;
     }
     let since = before.filter(|c| c.status == "False").and_then(|c| c.last_transition_time.clone());
@@ -87,10 +139,14 @@ fn explain(pod: &Pod, why: String, now: Now) -> Option<Step> {
     let others = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
     let mut conditions: Vec<_> = others.filter(|c| c.type_ != "PodScheduled").cloned().collect();
     conditions.push(condition);
+    let mut status = json!({"conditions": conditions});
+    if nominated(pod) != node {
+        status["nominatedNodeName"] = json!(node);
+    }
     let object = Object::from(pod.clone());
     Some(Step {
         done: Some(Note::warning(COMPONENT, &object, "FailedScheduling", why)),
-        operation: patch(&object, Some("status"), json!({"status": {"conditions": conditions}})),
+        operation: patch(&object, Some("status"), json!({"status": status})),
         failed: None,
     })
 }
@@ -149,5 +205,57 @@ mod tests {
         let condition = condition.unwrap();
         assert!(condition.message.unwrap().starts_with("0/1 nodes are available"));
         assert_eq!(condition.last_transition_time.unwrap(), NOW.time());
+    }
+
+    #[test]
+    fn the_important_displaces_the_others_and_waits_for_its_room() {
+        let one = json!({"status": {"allocatable": {"cpu": "1"}}});
+        let mut world = world([crate::testing::node("n1", one)]);
+        let asks = |priority: i32| {
+            json!({"spec": {"priority": priority, "containers": [
+                {"name": "c", "resources": {"requests": {"cpu": "1"}}}]}})
+        };
+        let mut low = pod("low", asks(0));
+        low.spec.as_mut().unwrap().node_name = Some("n1".into());
+        world.observe(low, NOW);
+        world.observe(pod("high", asks(10)), NOW);
+        world.observe(pod("equal", asks(0)), NOW);
+        let outcome = reconcile(&world, NOW);
+        let Operation::Disrupt { pod: victim, reason, .. } = &outcome.steps[0].operation else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!((victim.name.as_str(), *reason), ("low", "PreemptionByScheduler"));
+        let note = outcome.steps[0].done.as_ref().unwrap();
+        assert_eq!(note.reason, "Preempted");
+        assert_eq!(note.message, "Preempted by pod uid-high on node n1");
+        assert_eq!(outcome.steps.len(), 3);
+        apply(&mut world, &outcome);
+        let status = |world: &World, name: &str| {
+            let pod = world.objects.pods[&Key::new("default", name)].clone();
+            let message = pods::condition(&pod, "PodScheduled").unwrap().message.clone().unwrap();
+            (nominated(&pod).map(str::to_owned), message)
+        };
+        assert_eq!(
+            status(&world, "high"),
+            (Some("n1".into()), "0/1 nodes are available: 1 Insufficient cpu.".into())
+        );
+        assert_eq!(
+            status(&world, "equal"),
+            (
+                None,
+                "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are \
+                    available: 1 No preemption victims found for incoming pod."
+                    .into()
+            )
+        );
+        // Nothing more is done while the other leaves.
+        assert_eq!(reconcile(&world, NOW).steps, []);
+        let low = world.objects.pods[&Key::new("default", "low")].clone();
+        world.remove(&Object::Pod(low).reference(), "uid-low", NOW);
+        let outcome = reconcile(&world, NOW);
+        let Operation::Bind { pod, .. } = &outcome.steps[0].operation else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(pod.name, "high");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Pod};
 
 use crate::{
-    ControllersConfig, block, collect, deployment, endpoint_slice,
+    ControllersConfig, block, collect, deployment, disruption, endpoint_slice,
     kinds::{Key, Kind, Object, Ref},
     namespace, node_lifecycle,
     operation::{Now, Outcome, controller_of},
@@ -23,6 +23,7 @@ pub(crate) enum Task {
     Deployment(Key),
     ReplicaSet(Key),
     EndpointSlices(Key),
+    Budget(Key),
     Node(String),
     Vips,
     Blocks,
@@ -37,6 +38,7 @@ impl Task {
             Self::Deployment(_) => "deployment",
             Self::ReplicaSet(_) => "replicaset",
             Self::EndpointSlices(_) => "endpointslice",
+            Self::Budget(_) => "disruption",
             Self::Node(_) => "node-lifecycle",
             Self::Vips => "vip",
             Self::Blocks => "ip-block",
@@ -51,6 +53,7 @@ impl Task {
             Self::Deployment(key) => deployment::reconcile(key, world, now),
             Self::ReplicaSet(key) => replica_set::reconcile(key, world, now),
             Self::EndpointSlices(key) => endpoint_slice::reconcile(key, world),
+            Self::Budget(key) => disruption::reconcile(key, world, now),
             Self::Node(name) => node_lifecycle::reconcile(name, world, config, now),
             Self::Vips => vip::reconcile(world),
             Self::Blocks => block::reconcile(world),
@@ -87,10 +90,15 @@ pub(crate) fn affected(change: &Change, world: &World) -> BTreeSet<Task> {
             }
             Object::Deployment(_) => {
                 tasks.insert(Task::Deployment(key.clone()));
+                of_scale(key, world, &mut tasks);
             }
             Object::ReplicaSet(set) => {
                 tasks.insert(Task::ReplicaSet(key.clone()));
                 of_set(key, set, world, &mut tasks);
+                of_scale(key, world, &mut tasks);
+            }
+            Object::PodDisruptionBudget(_) => {
+                tasks.insert(Task::Budget(key.clone()));
             }
             Object::Service(_) => {
                 tasks.extend([Task::EndpointSlices(key.clone()), Task::Vips]);
@@ -107,8 +115,9 @@ pub(crate) fn affected(change: &Change, world: &World) -> BTreeSet<Task> {
             Object::VIPPool(_) => {
                 tasks.insert(Task::Vips);
             }
+            // Affinity selects namespaces by their labels.
             Object::Namespace(_) => {
-                tasks.insert(Task::Namespace(key.name.clone()));
+                tasks.extend([Task::Namespace(key.name.clone()), Task::Schedule]);
             }
             Object::Lease(_)
             | Object::ConfigMap(_)
@@ -125,10 +134,19 @@ pub(crate) fn affected(change: &Change, world: &World) -> BTreeSet<Task> {
     tasks
 }
 
+/// How many pods an owner is to keep counts for percentages.
+fn of_scale(key: &Key, world: &World, tasks: &mut BTreeSet<Task>) {
+    let budgets = in_namespace(&world.objects.budgets, &key.namespace);
+    tasks.extend(budgets.map(|(key, _)| Task::Budget(key.clone())));
+}
+
 fn of_pod(key: &Key, pod: &Pod, world: &World, tasks: &mut BTreeSet<Task>) {
     tasks.extend([Task::Schedule, Task::Blocks]);
     tasks.extend(pods::node_of(pod).map(|node| Task::Node(node.to_owned())));
     let labels = pod.metadata.labels.as_ref();
+    let covering = in_namespace(&world.objects.budgets, &key.namespace)
+        .filter(|(_, budget)| disruption::covers(budget, labels));
+    tasks.extend(covering.map(|(key, _)| Task::Budget(key.clone())));
     match controller_of(&pod.metadata) {
         Some(owner) => of_controlled_pod(&owner.uid, world, tasks),
         None => {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    kinds::{Key, Object},
+    kinds::{Key, Kind, Object, Ref},
     operation::{Now, Operation, Outcome},
     world::World,
 };
@@ -119,6 +119,7 @@ fn to_json(object: &Object) -> Value {
         Object::Deployment(o) => json!(**o),
         Object::ReplicaSet(o) => json!(**o),
         Object::EndpointSlice(o) => json!(**o),
+        Object::PodDisruptionBudget(o) => json!(**o),
         Object::Lease(o) => json!(**o),
         Object::ConfigMap(o) => json!(**o),
         Object::Secret(o) => json!(**o),
@@ -155,6 +156,10 @@ pub(crate) fn apply(world: &mut World, outcome: &Outcome) {
                 world.deleting(target, uid, NOW);
                 world.remove(target, uid, NOW);
             }
+            Operation::Disrupt { pod, uid, .. } => {
+                let target = Ref { kind: Kind::Pod, key: pod.clone() };
+                world.deleting(&target, uid, NOW);
+            }
             Operation::Bind { pod, node, .. } => {
                 let mut bound = (*world.objects.pods[pod]).clone();
                 bound.spec.as_mut().unwrap().node_name = Some(node.clone());
@@ -163,7 +168,7 @@ pub(crate) fn apply(world: &mut World, outcome: &Outcome) {
             Operation::Finalize { namespace } => {
                 let key = Key::new("", namespace.as_str());
                 let uid = world.objects.namespaces[&key].metadata.uid.clone().unwrap();
-                let reference = crate::kinds::Ref { kind: crate::kinds::Kind::Namespace, key };
+                let reference = Ref { kind: Kind::Namespace, key };
                 world.remove(&reference, &uid, NOW);
             }
         }

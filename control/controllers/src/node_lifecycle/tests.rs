@@ -1,5 +1,7 @@
 use k8s_openapi::api::coordination::v1::Lease;
 
+use serde_json::Value;
+
 use super::*;
 use crate::{
     kinds::Kind,
@@ -43,6 +45,10 @@ fn deleted(outcome: &Outcome) -> Vec<(&str, Option<u32>)> {
         Operation::Delete { target, grace_secs, .. } => {
             let name: &str = Box::leak(target.key.name.clone().into_boxed_str());
             Some((name, *grace_secs))
+        }
+        Operation::Disrupt { pod, .. } => {
+            let name: &str = Box::leak(pod.name.clone().into_boxed_str());
+            Some((name, None))
         }
         _ => None,
     };
@@ -136,6 +142,59 @@ fn when_no_node_is_heard_of_nothing_is_evicted() {
     run(&mut world, "n1", later);
     let outcome = reconcile("n1", &world, &CONFIG, later.after_secs(3000));
     assert_eq!(deleted(&outcome), []);
+}
+
+#[test]
+fn who_comes_back_first_drives_nobody_from_the_others() {
+    let mut world = world([ready_node("n1"), ready_node("n2")]);
+    world.observe(running_pod("a", "n1", 1), NOW);
+    // The one is lost a moment before the other.
+    renew(&mut world, "n2", NOW.after_secs(1));
+    let first = NOW.after_secs(40);
+    run(&mut world, "n1", first);
+    let effects = |world: &World| -> Vec<String> {
+        let taints = world.objects.nodes[&Key::new("", "n1")].spec.clone().unwrap().taints;
+        taints.into_iter().flatten().map(|taint| taint.effect).collect()
+    };
+    assert_eq!(effects(&world), ["NoSchedule", "NoExecute"]);
+    let both = NOW.after_secs(42);
+    let outcome = run(&mut world, "n1", both);
+    assert_eq!(effects(&world), ["NoSchedule"]);
+    assert_eq!(outcome.again_after, Some(Duration::from_secs(10)));
+    // An hour later n2 is heard of: n1 has as long as if it had just been lost.
+    let later = NOW.after_secs(3600);
+    renew(&mut world, "n2", later);
+    assert_eq!(deleted(&run(&mut world, "n1", later)), []);
+    assert_eq!(effects(&world), ["NoSchedule", "NoExecute"]);
+    let outcome = run(&mut world, "n1", later);
+    assert_eq!(outcome.again_after, Some(CONFIG.eviction_delay));
+    let late = later.after_secs(300);
+    renew(&mut world, "n2", late);
+    assert_eq!(deleted(&run(&mut world, "n1", late)), [("a", None)]);
+}
+
+#[test]
+fn cordons_and_pressures_are_taints_while_they_last() {
+    let pressed = json!({"spec": {"unschedulable": true}, "status": {"conditions": [
+        {"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"}]}});
+    let mut world = world([node("n1", pressed)]);
+    run(&mut world, "n1", NOW);
+    let taints = |world: &World| -> Vec<(String, String)> {
+        let spec = world.objects.nodes[&Key::new("", "n1")].spec.clone().unwrap_or_default();
+        spec.taints.into_iter().flatten().map(|taint| (taint.key, taint.effect)).collect()
+    };
+    let no_schedule = |key: &str| (key.to_owned(), "NoSchedule".to_owned());
+    assert_eq!(
+        taints(&world),
+        ["node.kubernetes.io/unschedulable", "node.kubernetes.io/disk-pressure"].map(no_schedule)
+    );
+    assert_eq!(run(&mut world, "n1", NOW).steps, []);
+    let mut relieved = (*world.objects.nodes[&Key::new("", "n1")]).clone();
+    relieved.spec.as_mut().unwrap().unschedulable = None;
+    relieved.status.as_mut().unwrap().conditions.as_mut().unwrap()[1].status = "False".into();
+    world.observe(relieved, NOW);
+    run(&mut world, "n1", NOW);
+    assert_eq!(taints(&world), []);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Makes operations true.
 
 use futures::{StreamExt, stream};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+    jiff::Timestamp,
+};
 use kube::{
     Client,
     api::{DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions},
@@ -206,6 +209,9 @@ impl Executor {
                 self.delete(target, uid, *grace_secs, *propagation).await
             }
             Operation::Bind { pod, uid, node } => self.bind(pod, uid, node).await,
+            Operation::Disrupt { pod, uid, reason, message } => {
+                self.disrupt(pod, uid, reason, message).await
+            }
             Operation::Collect { target, uid, owners } => {
                 for owner in owners {
                     if self.is_there(owner, &target.key.namespace).await? {
@@ -259,6 +265,37 @@ impl Executor {
         let request = request.create_subresource("binding", &pod.name, &post_params(), body);
         self.send(request).await?;
         Ok(Effect::Bound { pod: pod.clone(), uid: uid.to_owned(), node: node.to_owned() })
+    }
+
+    async fn disrupt(
+        &self,
+        pod: &Key,
+        uid: &str,
+        reason: &str,
+        message: &str,
+    ) -> Result<Effect, ExecuteError> {
+        let why = json!({
+            "metadata": {"uid": uid},
+            "status": {"conditions": [{
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": reason,
+                "message": message,
+                "lastTransitionTime": Time(Timestamp::now()),
+            }]},
+        });
+        let request = Request::new(path(Kind::Pod, &pod.namespace));
+        // Merged by type: the other conditions are the node's.
+        let patch = Patch::Strategic(why);
+        let request = request.patch_subresource("status", &pod.name, &patch_params(), &patch);
+        match self.send(request).await {
+            Err(ExecuteError::Api(error)) if status_of(&error) == Some(404) => {}
+            other => {
+                other?;
+            }
+        }
+        let target = Ref { kind: Kind::Pod, key: pod.clone() };
+        self.delete(&target, uid, None, Propagation::Background).await
     }
 
     async fn is_there(

@@ -2,6 +2,7 @@
 //! outcomes are made true a few at a time. One task owns the world and the queue; requests run
 //! beside it and hand their answers back.
 
+mod correlate;
 mod events;
 mod execute;
 mod watch;

@@ -44,7 +44,8 @@ pub(super) fn follow_all(client: &Client, events: &mpsc::Sender<Event>, tasks: &
         };
     }
     follow!(
-        Namespace, Node, Pod, Service, Deployment, ReplicaSet, EndpointSlice, Lease, ConfigMap, Secret,
+        Namespace, Node, Pod, Service, Deployment, ReplicaSet, EndpointSlice, PodDisruptionBudget,
+        Lease, ConfigMap, Secret,
         ServiceAccount;
         custom IPPool, IPBlock, VIPPool
     );

@@ -174,10 +174,20 @@ impl Cluster {
         .unwrap();
         let nodes: Api<Node> = self.cluster_api();
         nodes.create(&Default::default(), &node).await.unwrap();
+        self.revive(name);
+    }
+
+    /// The node does what nodes do.
+    fn revive(&self, name: &str) {
         let mut tasks = JoinSet::new();
         tasks.spawn(renew(self.client.clone(), name.to_owned()));
         tasks.spawn(run_pods(self.client.clone(), name.to_owned()));
         self.inner.nodes.lock().unwrap().insert(name.to_owned(), tasks);
+    }
+
+    /// The node is there again after it was cut off.
+    pub(crate) fn rejoin(&self, name: &str) {
+        self.revive(name);
     }
 
     /// The node is cut off.
@@ -259,7 +269,8 @@ fn custom(kind: &str, plural: &str) -> ApiResource {
 }
 
 async fn renew(client: Client, node: String) {
-    let leases: Api<Lease> = Api::namespaced(client, "kube-node-lease");
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
+    let nodes: Api<Node> = Api::all(client);
     loop {
         let now = format!("{:.6}", Timestamp::now());
         let lease = json!({
@@ -270,6 +281,13 @@ async fn renew(client: Client, node: String) {
         });
         let params = PatchParams::apply("test-node").force();
         leases.patch(&node, &params, &Patch::Apply(lease)).await.unwrap();
+        // As kubelets do that were given up.
+        let status = nodes.get_status(&node).await.ok().and_then(|node| node.status);
+        let mut conditions = status.and_then(|status| status.conditions).into_iter().flatten();
+        if conditions.any(|condition| condition.type_ == "Ready" && condition.status != "True") {
+            let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+            nodes.patch_status(&node, &PatchParams::default(), &Patch::Merge(ready)).await.unwrap();
+        }
         tokio::time::sleep(NODE_GRACE / 6).await;
     }
 }
@@ -311,8 +329,9 @@ async fn run_pods(client: Client, node: String) {
 fn is_to_run(pod: &Pod) -> bool {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let broken = |image: &Option<String>| image.as_deref().is_some_and(|i| i.starts_with("broken"));
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    phase != Some("Running") && !containers.into_iter().any(|one| broken(&one.image))
+    // Also one that was given up while the node was away.
+    let runs = !running_on(std::slice::from_ref(pod)).is_empty();
+    !runs && !containers.into_iter().any(|one| broken(&one.image))
 }
 
 pub(crate) fn replica_set(name: &str, replicas: u32) -> Value {
