@@ -118,7 +118,9 @@ fn groups(
             if families.contains(&family) {
                 let group = groups.entry((family, ports_id(&ports))).or_default();
                 group.ports.clone_from(&ports);
-                group.endpoints.insert(address.to_string(), endpoint(pod, address, publish, world));
+                group
+                    .endpoints
+                    .insert(address.to_string(), endpoint(key, pod, address, publish, world));
             }
         }
     }
@@ -198,6 +200,7 @@ fn ports_id(ports: &[EndpointPort]) -> String {
 }
 
 fn endpoint(
+    service: &Key,
     pod: &Pod,
     address: std::net::IpAddr,
     publish_not_ready: bool,
@@ -226,8 +229,16 @@ fn endpoint(
             ..ObjectReference::default()
         }),
         zone,
+        hostname: hostname(service, pod),
         ..Endpoint::default()
     }
+}
+
+/// The pod's name below the service, where the pod names the service as its subdomain.
+fn hostname(service: &Key, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let below = spec.subdomain.as_deref() == Some(service.name.as_str());
+    spec.hostname.clone().filter(|name| below && !name.is_empty())
 }
 
 fn labels(service: &Service) -> BTreeMap<String, String> {

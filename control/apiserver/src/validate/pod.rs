@@ -2,6 +2,7 @@
 
 mod affinity;
 mod container;
+mod dns;
 mod scheduling;
 mod volume;
 
@@ -14,7 +15,6 @@ use crate::kinds::Kind;
 pub(crate) use scheduling::preemption_policy;
 
 const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
-const DNS_POLICIES: [&str; 4] = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
 const TOLERATION_OPERATORS: [&str; 2] = ["Equal", "Exists"];
 const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
 /// Bounds of ours; Kubernetes has none but the size of the request.
@@ -49,10 +49,7 @@ fn pod_spec(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     } else if !RESTART_POLICIES.contains(&policy) {
         errors.not_supported(&path.child("restartPolicy"), policy, &RESTART_POLICIES);
     }
-    let policy = text(spec, "dnsPolicy");
-    if !policy.is_empty() && !DNS_POLICIES.contains(&policy) {
-        errors.not_supported(&path.child("dnsPolicy"), policy, &DNS_POLICIES);
-    }
+    dns::dns(spec, path, errors);
     if let Some(secs) = spec["terminationGracePeriodSeconds"].as_i64()
         && secs < 0
     {

@@ -194,3 +194,21 @@ fn the_slices_go_with_the_service_and_a_family() {
     settle(&mut world);
     assert!(world.objects.endpoint_slices.is_empty());
 }
+
+#[test]
+fn a_pod_that_names_the_service_as_its_subdomain_has_a_hostname() {
+    let named = |name: &str, last: u8, subdomain: &str| {
+        let mut pod = running_pod(name, "n1", last);
+        let spec = pod.spec.as_mut().unwrap();
+        spec.hostname = Some(format!("{name}-host"));
+        spec.subdomain = Some(subdomain.into());
+        pod
+    };
+    let pods = [named("a", 1, "web"), named("b", 2, "other"), running_pod("c", "n1", 3)];
+    let mut world = with(service(json!({})), pods);
+    settle(&mut world);
+    for slice in slices(&world, "IPv4").iter().chain(&slices(&world, "IPv6")) {
+        let hostnames = slice.endpoints.iter().flatten().map(|one| one.hostname.as_deref());
+        assert_eq!(hostnames.collect::<Vec<_>>(), [Some("a-host"), None, None]);
+    }
+}

@@ -21,6 +21,28 @@ fn with(field: &str, value: Value) -> Value {
     spec
 }
 
+fn with_dns(policy: &str, config: Value) -> Value {
+    json!({"containers": [{"name": "a", "image": "a"}], "dnsPolicy": policy, "dnsConfig": config})
+}
+
+#[test]
+fn name_servers_and_search_paths_are_bounded() {
+    let found = |config| problems(with_dns("ClusterFirst", config));
+    let good = json!({"nameservers": ["192.0.2.1", "2001:db8::1"], "searches": [".", "a.example."],
+        "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]});
+    assert_eq!(found(good), Vec::<String>::new());
+    let servers = json!({"nameservers": ["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"]});
+    assert!(found(servers)[0].ends_with("must not have more than 3 nameservers"));
+    let searches: Vec<String> = (0..33).map(|number| format!("s{number}.example")).collect();
+    let searches = json!({"searches": searches});
+    assert!(found(searches)[0].ends_with("must not have more than 32 search paths"));
+    let long: Vec<String> =
+        (10..30).map(|number| format!("{}.{number}", "a.".repeat(60))).collect();
+    let long: Vec<String> = long.into_iter().map(|one| one.replace("..", ".")).collect();
+    assert!(found(json!({"searches": long}))[0].contains("2048 characters"));
+    assert!(!found(json!({"searches": ["a_b"]})).is_empty());
+}
+
 #[test]
 fn a_good_one_is_taken() {
     let spec = json!({
@@ -93,6 +115,29 @@ fn wrong_ones_are_refused_in_the_words_of_kubernetes() {
             json!({"containers": [{"name": "a", "image": "a"}],
                 "volumes": [{"name": "v", "configMap": {}}]}),
             "spec.volumes[0].configMap.name: Required value",
+        ),
+        (
+            with_dns("Sometimes", json!(null)),
+            "spec.dnsPolicy: Unsupported value: \"Sometimes\": supported values: \
+             \"ClusterFirst\", \"ClusterFirstWithHostNet\", \"Default\", \"None\"",
+        ),
+        (
+            with_dns("None", json!(null)),
+            "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+        ),
+        (
+            with_dns("None", json!({"searches": ["a.example"]})),
+            "spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver \
+             when `dnsPolicy` is None",
+        ),
+        (
+            with_dns("Default", json!({"nameservers": ["ns.example"]})),
+            "spec.dnsConfig.nameservers[0]: Invalid value: \"ns.example\": must be a valid IP \
+             address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ),
+        (
+            with_dns("Default", json!({"options": [{"value": "1"}]})),
+            "spec.dnsConfig.options[0]: Required value: must not be empty",
         ),
     ] {
         assert_eq!(problems(spec), [expected]);
