@@ -47,6 +47,8 @@ pub struct KubeletConfig {
     /// Name servers for pods with `dnsPolicy: ClusterFirst`; the node's own where empty.
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// The file that names the node's own name servers.
+    pub resolv_conf: PathBuf,
     /// Containers that are being created at the same time.
     pub concurrent_starts_max: usize,
     /// A container's log begins anew after so many bytes.
@@ -105,6 +107,7 @@ impl KubeletConfig {
             lease_duration: Duration::from_secs(40),
             cluster_dns: Vec::new(),
             cluster_domain: String::from("cluster.local"),
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
             concurrent_starts_max: 4,
             log_bytes_max: 10 << 20,
             image_gc: GcPolicy::default(),

@@ -13,6 +13,7 @@ mod hook;
 mod identity;
 mod probing;
 mod report;
+mod resolv_conf;
 mod sandbox;
 mod start;
 

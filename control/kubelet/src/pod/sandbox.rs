@@ -9,6 +9,7 @@ use super::{
     Flow, RETRY, Worker,
     api::{ApiError, PodEvent},
     files, later,
+    resolv_conf::resolv_conf,
 };
 use crate::{
     core::Sandbox,
@@ -287,11 +288,15 @@ impl Worker {
 
     fn write_files(&self, addresses: &[std::net::IpAddr]) -> Result<(), RuntimeError> {
         let Some(spec) = &self.pod.spec else { return Ok(()) };
-        let hostname = files::hostname(&self.pod, &self.node.config.node_name);
+        let config = &self.node.config;
+        let hostname = files::hostname(&self.pod, &config.node_name);
+        let full_name = files::full_name(&self.pod, &hostname, &config.cluster_domain);
+        let names: Vec<String> = full_name.into_iter().chain([hostname.clone()]).collect();
+        let reached_from = if self.host_network() { &config.node_addresses } else { addresses };
         for (name, content) in [
             ("hostname", format!("{hostname}\n")),
-            ("hosts", files::hosts(spec, &hostname, addresses)),
-            ("resolv.conf", files::resolv_conf(&self.pod, &self.node.config)),
+            ("hosts", files::hosts(spec, &names, addresses)),
+            ("resolv.conf", resolv_conf(&self.pod, config, reached_from)),
         ] {
             let path = self.etc().join(name);
             crate::disk::write_atomically(&path, content.as_bytes(), 0o644)
