@@ -11,7 +11,10 @@
 //! | `GET /v1/nodes` | `Vec<`[`NodeEndpoint`]`>` |
 //! | `GET /metrics` | Prometheus text |
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use serde::{Deserialize, Serialize};
 use viaduct_net::{Family, NextHop, OriginSource, Prefix, RouterId};
@@ -54,8 +57,22 @@ pub struct NodeStatus {
     pub pods: usize,
     pub services: usize,
     pub backends: usize,
+    /// `None` where the node answers no DNS.
+    #[serde(default)]
+    pub dns: Option<DnsStatus>,
     /// What is not as it should be, in words an operator can act upon.
     pub problems: Vec<String>,
+}
+
+/// The DNS that a node answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsStatus {
+    pub addresses: BTreeSet<IpAddr>,
+    /// Queries answered since the start of the daemon.
+    pub answered: u64,
+    /// Services there are names for.
+    pub services: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -62,6 +62,15 @@ pub(crate) struct KubeletArgs {
     /// Percent of the disk down to which they are.
     #[arg(long, default_value_t = 80, value_name = "PERCENT")]
     image_gc_low_threshold: u8,
+    /// A name server for pods; the node's own where not given.
+    #[arg(long = "cluster-dns", value_name = "ADDRESS")]
+    cluster_dns: Vec<IpAddr>,
+    /// The domain of the cluster's names.
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    cluster_domain: String,
+    /// The file that names the name servers of pods that ask as the node does.
+    #[arg(long, default_value = "/etc/resolv.conf", value_name = "FILE")]
+    resolv_conf: PathBuf,
 }
 
 pub(crate) async fn run(args: KubeletArgs) -> Result<()> {
@@ -85,6 +94,9 @@ pub(crate) async fn run(args: KubeletArgs) -> Result<()> {
     config.lease_duration = Duration::from_secs(args.lease_secs);
     config.image_gc.high_percent = args.image_gc_high_threshold;
     config.image_gc.low_percent = args.image_gc_low_threshold;
+    config.cluster_dns = args.cluster_dns;
+    config.cluster_domain = args.cluster_domain;
+    config.resolv_conf = args.resolv_conf;
     config.cni = Some(CniConfig {
         plugin: cni_plugin(&args.state_dir)?,
         conf: serde_json::json!({

@@ -25,6 +25,8 @@ const PID_VARIABLE: &str = "LISTEN_PID";
 
 /// The API server's plain listener.
 pub(crate) const API: &str = "api";
+/// The sockets at which a node's DNS is asked.
+pub(crate) const DNS: &str = "dns";
 
 /// What is left of them. A descriptor has one owner, so each is taken once.
 static PASSED: Mutex<Option<BTreeMap<String, Vec<OwnedFd>>>> = Mutex::new(None);

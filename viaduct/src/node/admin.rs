@@ -30,6 +30,7 @@ use viaduct_net::{Prefix, RouterId};
 
 use super::{
     cache::View,
+    dns::Dns,
     metrics::{self, Process},
     withdrawal,
 };
@@ -47,6 +48,8 @@ pub(crate) struct State {
     /// A router alone has neither pods nor services.
     pub pods: Option<vrouter_cni::PodNetwork>,
     pub services: Option<lb::Handle>,
+    /// Runs or not, as the daemon was told.
+    pub dns: Dns,
     /// What the API says; never for a router.
     pub view: watch::Receiver<Option<Arc<View>>>,
     pub blocks: watch::Receiver<BTreeSet<Prefix>>,
@@ -131,6 +134,7 @@ async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
     if let Some(services) = &state.services {
         problems.extend(services.problems().await);
     }
+    problems.extend(state.dns.problems());
     let mut pods = 0;
     if let Some(network) = &state.pods {
         pods = network.attachments().await.len();
@@ -151,6 +155,7 @@ async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
         pods,
         services: services.len(),
         backends: backends.len(),
+        dns: state.dns.status(),
         problems,
     }))
 }
@@ -216,6 +221,9 @@ async fn prometheus(Extract(state): Shared) -> Result<String, Failure> {
     if let Some(services) = &state.services {
         balancer_metrics(&mut text, services);
         connection_metrics(&mut text, &services.services().await);
+    }
+    if let Some(dns) = state.dns.metrics() {
+        text.append(&dns);
     }
     if let Some(network) = &state.pods {
         let counters = network.counters();

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result};
 use futures::StreamExt;
 use k8s_openapi::api::{
-    core::v1::{Node, Service},
+    core::v1::{Namespace, Node, Service},
     discovery::v1::EndpointSlice,
 };
 use kube::{
@@ -59,7 +59,8 @@ macro_rules! view {
 
         #[derive(Deserialize)]
         struct Saved {
-            $($field: Vec<$kind>,)*
+            // A kind that the daemon which wrote the file did not follow yet.
+            $(#[serde(default = "Vec::new")] $field: Vec<$kind>,)*
         }
 
         impl View {
@@ -80,6 +81,7 @@ view! {
     nodes: Node,
     services: Service,
     slices: EndpointSlice,
+    namespaces: Namespace,
     configurations: Custom<BGPConfigurationSpec>,
     peers: Custom<BGPPeerSpec>,
     pools: Custom<IPPoolSpec>,
@@ -87,7 +89,7 @@ view! {
 }
 
 /// How many kinds are followed: every one has to be listed before the view is whole.
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 fn keyed<K: ResourceExt>(object: K) -> (String, Arc<K>) {
     let key = match object.namespace() {
@@ -119,6 +121,7 @@ pub(crate) fn follow(
     custom.follow::<Node>((), |view| &mut view.nodes);
     custom.follow::<Service>((), |view| &mut view.services);
     custom.follow::<EndpointSlice>((), |view| &mut view.slices);
+    custom.follow::<Namespace>((), |view| &mut view.namespaces);
     custom.follow_custom::<BGPConfigurationSpec>(|view| &mut view.configurations);
     custom.follow_custom::<BGPPeerSpec>(|view| &mut view.peers);
     custom.follow_custom::<IPPoolSpec>(|view| &mut view.pools);

@@ -5,6 +5,7 @@ mod address;
 pub(crate) mod admin;
 mod bgp;
 mod cache;
+pub(crate) mod dns;
 pub(crate) mod generation;
 mod inputs;
 pub(crate) mod metrics;
@@ -16,7 +17,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use tracing::info;
-use viaduct_net::{Family, RouterId, feed};
+use viaduct_net::{Family, Prefix, RouterId, feed};
 use vrouter_cni::{Mark, PodNetwork, PodNetworkConfig};
 
 use self::{
@@ -59,6 +60,18 @@ pub(crate) struct NodeArgs {
     /// Folder of a bpffs for pinned programs and maps.
     #[arg(long, default_value = "/sys/fs/bpf/viaduct")]
     bpf_dir: PathBuf,
+    /// An address at which this node answers DNS for its pods, put on `lo`; no DNS where not given.
+    #[arg(long = "cluster-dns", value_name = "ADDRESS")]
+    cluster_dns: Vec<IpAddr>,
+    /// The domain of the cluster's names.
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    cluster_domain: String,
+    /// The file that names the name servers for all other names.
+    #[arg(long, default_value = "/etc/resolv.conf", value_name = "FILE")]
+    resolv_conf: PathBuf,
+    /// A network of services; reverse names there are known to exist or not.
+    #[arg(long = "service-cidr", value_name = "PREFIX")]
+    service_cidrs: Vec<Prefix>,
 }
 
 pub(crate) async fn run(args: NodeArgs) -> Result<()> {
@@ -80,6 +93,17 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     );
     let client = kubeclient::client(args.kubeconfig.as_deref()).await?;
     let view = cache::follow(client, &identity.name, args.state_dir.join("view.json"));
+    // Before all that takes time: queries wait for it.
+    let dns = dns::Dns::start(
+        dns::Settings {
+            addresses: args.cluster_dns,
+            domain: args.cluster_domain,
+            resolv_conf: args.resolv_conf,
+            service_cidrs: args.service_cidrs,
+        },
+        view.clone(),
+        stop.clone(),
+    );
     let (inputs, senders) = Inputs::channels(&identity)?;
 
     let pods = PodNetwork::start(
@@ -137,6 +161,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         vrouter: Some(vrouter),
         pods: Some(pods.clone()),
         services: Some(balancer),
+        dns,
         view: nodes,
         blocks: inputs.blocks,
         problems: inputs.problems,

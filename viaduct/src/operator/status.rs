@@ -29,11 +29,22 @@ pub(crate) async fn print(target: &Target) -> Result<()> {
                     list(&status.blocks),
                     status.pods.to_string(),
                     status.services.to_string(),
+                    status.dns.as_ref().map_or_else(|| "-".into(), |dns| dns.answered.to_string()),
                     age(status.uptime_secs),
                 ]
             })
             .collect();
-        let header = ["NODE", "ADDRESSES", "PEERS", "ROUTES", "BLOCKS", "PODS", "SERVICES", "UP"];
+        let header = [
+            "NODE",
+            "ADDRESSES",
+            "PEERS",
+            "ROUTES",
+            "BLOCKS",
+            "PODS",
+            "SERVICES",
+            "DNS QUERIES",
+            "UP",
+        ];
         let mut text = table::columns(&header, &rows);
         for (node, status) in nodes {
             for problem in &status.problems {

@@ -22,7 +22,7 @@ use viaduct_net::{IfIndex, Prefix, Route, RouterId, Underlay, UnderlayRoute, fee
 
 use self::reload::Source;
 use crate::{
-    node::{self, admin, generation::Generation, metrics::Process},
+    node::{self, admin, dns::Dns, generation::Generation, metrics::Process},
     shutdown,
 };
 
@@ -133,6 +133,7 @@ impl Speaker {
             vrouter,
             pods: None,
             services: None,
+            dns: Dns::default(),
             view: watch::channel(None).1,
             blocks: watch::channel(BTreeSet::new()).1,
             problems,

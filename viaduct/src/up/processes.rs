@@ -8,7 +8,7 @@ use super::{
     spawn::{HeldSockets, ProcessSpec},
     speakers::{self, Speaker},
 };
-use crate::{operator::admin::socket_in, paths::ClusterPaths};
+use crate::{node::dns, operator::admin::socket_in, paths::ClusterPaths};
 
 /// For how long a node's sign of life counts. Well below the grace: three signs may be lost.
 const LEASE_SECS: u32 = 8;
@@ -120,8 +120,14 @@ fn node_daemon(plan: &ClusterPlan, paths: &ClusterPaths, node: &Host) -> Process
         .path("state-dir", &paths.node_state(&node.name).join("network"))
         .path("cgroup", &paths.node_cgroup(&node.name))
         .option("uplink", UPLINK);
-    let arguments = with_addresses(arguments, node);
+    let arguments = with_dns(with_addresses(arguments, node));
+    let arguments = plan
+        .service_cidrs
+        .iter()
+        .fold(arguments, |arguments, cidr| arguments.option("service-cidr", cidr));
     ProcessSpec {
+        // Held, so that no query is lost while one daemon takes the place of another.
+        sockets: HeldSockets::Dns(dns::ADDRESSES.into()),
         mount_namespace: Some(paths.mount_namespaces().join(&node.name)),
         ..spec(plan, paths, &node.name, "node", arguments)
     }
@@ -146,11 +152,17 @@ fn kubelet(plan: &ClusterPlan, paths: &ClusterPaths, node: &Host) -> ProcessSpec
     let arguments = labels.fold(arguments, |arguments, (key, value)| {
         arguments.option("node-label", format!("{key}={value}"))
     });
-    let arguments = with_addresses(arguments, node);
+    let arguments = with_dns(with_addresses(arguments, node));
     ProcessSpec {
         mount_namespace: Some(paths.mount_namespaces().join(&node.name)),
         ..spec(plan, paths, &node.name, "kubelet", arguments)
     }
+}
+
+fn with_dns(arguments: Arguments) -> Arguments {
+    dns::ADDRESSES
+        .into_iter()
+        .fold(arguments, |arguments, address| arguments.option("cluster-dns", address))
 }
 
 fn with_addresses(arguments: Arguments, host: &Host) -> Arguments {

@@ -4,6 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    net::IpAddr,
     os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     path::PathBuf,
     process::Stdio,
@@ -40,6 +41,8 @@ pub(crate) enum HeldSockets {
     None,
     /// The listener of the plain API, on the loopback of the host.
     Api,
+    /// UDP and TCP at which a node's DNS is asked, in the namespace of the process.
+    Dns(Vec<IpAddr>),
 }
 
 /// A descriptor of the supervisor, and the name under which a process takes it.

@@ -3,12 +3,14 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use control_dns::Sockets;
+use nix::sched::{CloneFlags, setns};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -16,7 +18,7 @@ use super::{
     failures,
     plan::ClusterPlan,
     processes::processes,
-    spawn::{self, HeldSockets},
+    spawn::{self, HeldSockets, ProcessSpec},
 };
 use crate::{
     passed,
@@ -46,7 +48,7 @@ pub(crate) async fn supervise(name: &str) -> Result<()> {
     let program = std::env::current_exe().context("find this program's own file")?;
     let mut tasks = JoinSet::new();
     for spec in processes(&plan, &paths, witness()) {
-        let passed = held(&spec.sockets, &listener)?;
+        let passed = held(&spec, &listener)?;
         tasks.spawn(keep(program.clone(), spec, paths.clone(), passed));
     }
     while let Some(ended) = tasks.join_next().await {
@@ -64,16 +66,36 @@ fn witness() -> u32 {
 }
 
 /// The sockets that stay open here while the process they are for is not there.
-fn held(sockets: &HeldSockets, api: &TcpListener) -> Result<Vec<spawn::Passed>> {
-    match sockets {
+fn held(spec: &ProcessSpec, api: &TcpListener) -> Result<Vec<spawn::Passed>> {
+    match &spec.sockets {
         HeldSockets::None => Ok(Vec::new()),
         HeldSockets::Api => Ok(vec![(passed::API, api.try_clone()?.into())]),
+        HeldSockets::Dns(addresses) => {
+            let sockets = dns_sockets(&spec.netns, addresses)
+                .with_context(|| format!("open the DNS sockets of {}", spec.name))?;
+            Ok(sockets.into_descriptors().into_iter().map(|fd| (passed::DNS, fd)).collect())
+        }
+    }
+}
+
+fn dns_sockets(netns: &Path, addresses: &[IpAddr]) -> Result<Sockets> {
+    let namespace =
+        fs::File::open(netns).with_context(|| format!("open namespace {}", netns.display()))?;
+    let addresses = addresses.to_vec();
+    // A thread that ends here: entering a namespace cannot be undone on one that is used again.
+    let opening = std::thread::spawn(move || -> Result<Sockets> {
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        Ok(control_dns::bind(&addresses)?)
+    });
+    match opening.join() {
+        Ok(result) => result,
+        Err(_panic) => bail!("the thread that opens them panicked"),
     }
 }
 
 async fn keep(
     program: PathBuf,
-    spec: spawn::ProcessSpec,
+    spec: ProcessSpec,
     paths: ClusterPaths,
     passed: Vec<spawn::Passed>,
 ) {
@@ -104,7 +126,7 @@ async fn keep(
 
 async fn run_once(
     program: &PathBuf,
-    spec: &spawn::ProcessSpec,
+    spec: &ProcessSpec,
     pids: &Path,
     passed: &[spawn::Passed],
 ) -> Result<std::process::ExitStatus> {
