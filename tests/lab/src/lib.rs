@@ -3,6 +3,7 @@
 //! admin sockets and the API.
 
 mod cluster;
+pub mod dns;
 mod load;
 mod shell;
 

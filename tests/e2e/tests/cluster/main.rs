@@ -6,6 +6,7 @@
 //! The tests run one after another in this order: each leaves the cluster as it found it.
 
 mod api_crash;
+mod dns;
 mod isolation;
 mod kubectl;
 mod node_loss;
@@ -36,6 +37,10 @@ const TESTS: &[(&str, Test)] = &[
     ("readiness::unready_gets_no_connection", readiness::unready_gets_no_connection),
     ("orderly_end::pods_deleted_under_load", orderly_end::pods_deleted_under_load),
     ("orderly_end::pods_of_no_service", orderly_end::pods_of_no_service),
+    ("dns::names_from_a_pod", dns::names_from_a_pod),
+    ("dns::lookups_while_services_change", dns::lookups_while_services_change),
+    ("dns::lookups_while_the_daemon_is_killed", dns::lookups_while_the_daemon_is_killed),
+    ("dns::lookups_without_the_server", dns::lookups_without_the_server),
     ("restart::node_daemon_killed", restart::node_daemon_killed),
     ("restart::kubelet_killed", restart::kubelet_killed),
     ("api_crash::server_killed_amid_writes", api_crash::server_killed_amid_writes),
