@@ -6,6 +6,7 @@
 //! The tests run one after another in this order: each leaves the cluster as it found it.
 
 mod api_crash;
+mod application;
 mod dns;
 mod isolation;
 mod kubectl;
@@ -59,6 +60,8 @@ const RACK_TESTS: &[(&str, Test)] = &[
     ("racks::policies_are_as_documented", racks::policies_are_as_documented),
     ("racks::router_and_reflector_killed", racks::router_and_reflector_killed),
     ("racks::reflector_silent", racks::reflector_silent),
+    ("application::changed_under_load", application::changed_under_load),
+    ("application::killed_under_load", application::killed_under_load),
 ];
 
 /// The cluster of this program, and its tests.

@@ -30,12 +30,12 @@ fn family(address: &str) -> (&'static str, &'static str) {
 }
 
 /// The routers of the racks, by name.
-fn routers(cluster: &Cluster) -> Result<Vec<String>> {
+pub(crate) fn routers(cluster: &Cluster) -> Result<Vec<String>> {
     let racks = list(&cluster.report["cluster"]["racks"], "racks")?.iter();
     racks.map(|rack| Ok(text(&rack["router"], "name")?.to_owned())).collect()
 }
 
-fn reflectors(cluster: &Cluster) -> Result<Vec<String>> {
+pub(crate) fn reflectors(cluster: &Cluster) -> Result<Vec<String>> {
     let reflectors = list(&cluster.report["cluster"]["reflectors"], "reflectors")?.iter();
     reflectors.map(|host| Ok(text(host, "name")?.to_owned())).collect()
 }
