@@ -10,7 +10,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -23,6 +23,9 @@ use viaduct_lab::{
 const SERVERS: [&str; 2] = ["169.254.20.10", "fd00:20::10"];
 const SOON: Duration = Duration::from_secs(30);
 const PER_SECOND: u32 = 1000;
+const BETWEEN_KILLS: Duration = Duration::from_secs(3);
+/// A process that ran for so long is started again without delay.
+const STEADY: Duration = Duration::from_secs(11);
 /// Ten times what is wanted of a lookup that needs no one else.
 const SLOWEST_MEDIAN: Duration = Duration::from_millis(10);
 
@@ -30,7 +33,11 @@ const PETS: &str = r#"
 apiVersion: v1
 kind: Service
 metadata: {name: pets}
-spec: {clusterIP: None, selector: {app: pets}, ports: [{name: http, port: 80, targetPort: 8080}]}
+spec:
+  clusterIP: None
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: pets}
+  ports: [{name: http, port: 8080}]
 ---
 apiVersion: v1
 kind: Service
@@ -131,8 +138,10 @@ pub(crate) fn names_from_a_pod(cluster: &Cluster) -> Result<()> {
     let (echo, ..) = cluster.service("echo")?;
     let echo_addresses: BTreeSet<IpAddr> = echo.iter().copied().collect();
     wait_for("the names to be there", SOON, || {
-        let all = client.dig(&["pets.default.svc.cluster.local", "A"])?;
-        ensure!(all.len() == 2, "pets are {all:?}");
+        for rtype in ["A", "AAAA"] {
+            let all = client.dig(&["pets.default.svc.cluster.local", rtype])?;
+            ensure!(all.len() == 2, "pets are {all:?}");
+        }
         ensure!(client.dig(&["alias.default.svc.cluster.local", "A"])?.len() == 2, "no alias");
         Ok(())
     })?;
@@ -216,7 +225,6 @@ fn headless(client: &Client, pets: &[PodHandle]) -> Result<()> {
     let address = pets[0].address(false)?;
     let dashed = format!("{}.default.pod.cluster.local", of(address).replace('.', "-"));
     ensure!(client.dig(&[&dashed, "A"])? == [of(address)], "{dashed}");
-    // Each pet knows its own full name.
     Ok(())
 }
 
@@ -249,8 +257,9 @@ fn steady(cluster: &Cluster) -> Result<BTreeMap<Question, Said>> {
         let own = echo.iter().copied().filter(|ip| ip.is_ipv6() == v6).collect();
         all.insert(question("echo.default", v6), Said::Addresses(own));
         all.insert(question("no-such-service.default", v6), Said::NoName);
+        let own = kubernetes.iter().copied().filter(|ip| ip.is_ipv6() == v6).collect();
+        all.insert(question("kubernetes.default", v6), Said::Addresses(own));
     }
-    all.insert(question("kubernetes.default", false), Said::Addresses(kubernetes));
     all.insert(question("default", false), Said::NoData);
     Ok(all)
 }
@@ -393,13 +402,20 @@ pub(crate) fn lookups_while_the_daemon_is_killed(cluster: &Cluster) -> Result<()
     let over = AtomicBool::new(false);
     let (lookups, kills) = std::thread::scope(|scope| -> Result<_> {
         let killing = scope.spawn(|| -> Result<usize> {
-            let mut kills = 0;
-            while !over.load(Ordering::Relaxed) {
-                std::thread::sleep(Duration::from_secs(2));
+            for kills in 0.. {
+                // One that ends again and again is started later and later: after three times it
+                // is given the time to be thought steady.
+                let pause = if kills % 3 == 0 && kills > 0 { STEADY } else { BETWEEN_KILLS };
+                let next = Instant::now() + pause;
+                while Instant::now() < next {
+                    if over.load(Ordering::Relaxed) {
+                        return Ok(kills);
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
                 cluster.kill(&process)?;
-                kills += 1;
             }
-            Ok(kills)
+            Ok(0)
         });
         let lookups = look_up(&shell.netns, pace(10)?, &questions);
         over.store(true, Ordering::Relaxed);
@@ -418,9 +434,11 @@ pub(crate) fn lookups_while_the_daemon_is_killed(cluster: &Cluster) -> Result<()
             Ok(())
         })?;
     }
-    let status = cluster.node_json(&pods[0].node, &["status"])?;
-    ensure!(status["dns"]["answered"].as_u64() > Some(0), "its status is {status}");
-    Ok(())
+    wait_for("the node's status to tell of DNS", SOON, || {
+        let status = cluster.node_json(&pods[0].node, &["status"])?;
+        ensure!(status["dns"]["answered"].as_u64() > Some(0), "its status is {status}");
+        Ok(())
+    })
 }
 
 /// While the API server is away the node answers what it knew last, also after a restart.
