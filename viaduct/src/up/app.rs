@@ -20,8 +20,20 @@ use super::{objects::FIELD_MANAGER, workloads::Workload};
 /// The image of the example program, which `up` makes and imports.
 pub(crate) const EXAMPLE_IMAGE: &str = "viaduct.dev/echo:latest";
 
+macro_rules! example {
+    ($($file:literal),*) => {
+        [$(($file, include_str!(concat!("../../../manifests/examples/microservices/", $file)))),*]
+    };
+}
+
 /// What is started where nothing else is named.
-const EXAMPLE: &str = include_str!("../../../manifests/examples/echo.yaml");
+const EXAMPLE: [(&str, &str); 5] = example!(
+    "api-gateway.yaml",
+    "course-edge-service.yaml",
+    "message-service.yaml",
+    "user-edge-service.yaml",
+    "user-thrift-service.yaml"
+);
 
 /// Objects to be applied in this order.
 pub(crate) struct Application(Vec<Document>);
@@ -42,7 +54,11 @@ pub(crate) struct Applied {
 
 impl Application {
     pub(crate) fn example() -> Result<Self> {
-        Ok(Self(parse(EXAMPLE)?))
+        let mut documents = Vec::new();
+        for (file, text) in EXAMPLE {
+            documents.extend(parse(text).with_context(|| file.to_owned())?);
+        }
+        Ok(Self(documents))
     }
 
     /// Reads manifests, or every manifest of a folder in the order of their names, as kubectl does.
@@ -151,11 +167,27 @@ fn mentions(value: &Value, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
+    fn folder() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/examples/microservices")
+    }
+
     #[test]
-    fn the_example_runs_the_image_that_is_made() {
-        assert!(Application::example().unwrap().has_example_image());
+    fn the_example_is_the_whole_folder() {
+        let texts: Vec<String> = files(&folder())
+            .unwrap()
+            .iter()
+            .map(|file| fs::read_to_string(file).unwrap())
+            .collect();
+        assert_eq!(texts, EXAMPLE.map(|(_, text)| text));
+        let example = Application::example().unwrap();
+        assert!(example.has_example_image());
+        let names: BTreeSet<_> = example.0.iter().map(|document| document.name.as_str()).collect();
+        let wanted = EXAMPLE.map(|(file, _)| file.trim_end_matches(".yaml"));
+        assert_eq!(names, wanted.into());
     }
 
     #[test]
