@@ -38,7 +38,8 @@ impl Step {
     pub(crate) fn is_definition(&self) -> bool {
         let (name, _) = self.command.split_once('=').unwrap_or_default();
         name.starts_with("alias ")
-            || (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase()))
+            || (!name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
     }
 
     /// The first line of the page that `printed` lacks. What differs from one run to another does
