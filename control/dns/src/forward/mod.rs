@@ -75,36 +75,39 @@ impl Forwarder {
 
     /// Follows resolv.conf, for ever.
     pub(crate) async fn follow(&self) {
+        // Those that were read at the start have not been looked at, either.
+        let mut looked_at = Arc::default();
         loop {
-            if self.reread() && !self.upstreams().is_empty() {
-                self.look_for_circle().await;
+            self.reread();
+            let upstreams = self.upstreams();
+            if upstreams != looked_at {
+                self.look_for_circle(&upstreams).await;
+                looked_at = upstreams;
             }
             sleep(REREAD).await;
         }
     }
 
-    /// Whether there are other name servers than before.
-    pub(crate) fn reread(&self) -> bool {
+    pub(crate) fn reread(&self) {
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         let text = match std::fs::read_to_string(&self.resolv_conf) {
             Ok(text) => text,
             // Those that are known stay: a file that is being written anew is there again soon.
             Err(error) => {
                 *unread = Some(format!("DNS: read {}: {error}", self.resolv_conf.display()));
-                return false;
+                return;
             }
         };
         *unread = None;
         let found = resolv_conf::upstreams(&text, &self.ours);
         let mut upstreams = self.upstreams.write().unwrap_or_else(PoisonError::into_inner);
         if **upstreams == found {
-            return false;
+            return;
         }
         info!(upstreams = ?found, "name servers of the node");
         *upstreams = Arc::new(found);
         self.preferred.store(0, Ordering::Relaxed);
         self.circle.store(false, Ordering::Relaxed);
-        true
     }
 
     fn upstreams(&self) -> Arc<Vec<SocketAddr>> {
@@ -113,20 +116,20 @@ impl Forwarder {
 
     /// Asks every name server for a name that only a question of our own can be about: if it comes
     /// in here, they ask us what we ask them.
-    async fn look_for_circle(&self) {
+    async fn look_for_circle(&self, upstreams: &[SocketAddr]) {
         let question = Question {
             name: self.probe.clone(),
             rtype: Rtype::HINFO,
             dnssec_ok: false,
             checking_disabled: false,
         };
-        for upstream in self.upstreams().iter() {
+        for upstream in upstreams {
             let deadline = tokio::time::Instant::now() + TRY;
             let asked = exchange::ask(*upstream, &question, self.id());
             let _ = timeout_at(deadline, asked).await;
         }
         if self.circle.load(Ordering::Relaxed) {
-            warn!(upstreams = ?self.upstreams(), "the node's name servers ask us what we ask them");
+            warn!(?upstreams, "the node's name servers ask us what we ask them");
         }
     }
 
