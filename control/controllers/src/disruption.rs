@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     kinds::{Key, Object, Ref},
     operation::{Note, Now, Outcome, Step, controller_of, patch},
+    percent::{self, Rounding},
     pods, selector,
     world::World,
 };
@@ -153,17 +154,10 @@ fn expected(
 
 /// A percentage is rounded up.
 fn part_of(amount: &IntOrString, whole: i32) -> Result<i32, String> {
-    match amount {
-        IntOrString::Int(number) => Ok(*number),
-        IntOrString::String(text) => {
-            let percent = text.strip_suffix('%').and_then(|digits| digits.parse::<i32>().ok());
-            let percent =
-                percent.ok_or_else(|| format!("invalid value for IntOrString: {text}"))?;
-            let part = (i64::from(whole) * i64::from(percent)).div_euclid(100);
-            let rest = (i64::from(whole) * i64::from(percent)).rem_euclid(100);
-            i32::try_from(part + i64::from(rest > 0)).map_err(|error| error.to_string())
-        }
-    }
+    let part = percent::part_of(amount, whole.into(), Rounding::Up);
+    let invalid = || json!(amount).as_str().unwrap_or_default().to_owned();
+    let part = part.ok_or_else(|| format!("invalid value for IntOrString: {}", invalid()))?;
+    i32::try_from(part).map_err(|error| error.to_string())
 }
 
 /// How many pods their controllers are to keep, all in all, and how many pods have none.

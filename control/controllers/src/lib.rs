@@ -16,6 +16,7 @@ mod kinds;
 mod namespace;
 mod node_lifecycle;
 mod operation;
+mod percent;
 mod pods;
 mod queue;
 mod replica_set;

@@ -3,6 +3,7 @@
 use k8s_openapi::{api::apps::v1::Deployment, apimachinery::pkg::util::intstr::IntOrString};
 
 use super::is_recreated;
+use crate::percent::{Rounding, part_of};
 
 /// Of a Deployment, in pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,26 +43,9 @@ impl Bounds {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Rounding {
-    Up,
-    Down,
-}
-
 fn amount(value: &IntOrString, of: i64, rounding: Rounding) -> i64 {
-    match value {
-        IntOrString::Int(number) => i64::from(*number),
-        IntOrString::String(text) => {
-            // The API server lets nothing else in; what is no percentage is none.
-            let percent: i64 =
-                text.strip_suffix('%').and_then(|digits| digits.parse().ok()).unwrap_or_default();
-            let hundredths = percent.saturating_mul(of);
-            match rounding {
-                Rounding::Up => hundredths.saturating_add(99) / 100,
-                Rounding::Down => hundredths / 100,
-            }
-        }
-    }
+    // The API server lets nothing else in; what is no percentage is none.
+    part_of(value, of, rounding).unwrap_or_default()
 }
 
 #[cfg(test)]
