@@ -12,8 +12,9 @@ use std::{
 };
 
 use control_dns::{
-    Config, Endpoint, Handle, Key, Port, Service, ServiceKind, Slice, ZoneConfig, bind, spawn,
+    Config, Endpoint, Handle, Key, Port, Service, ServiceKind, Slice, Zone, ZoneConfig, bind, spawn,
 };
+use domain::base::{Message, MessageBuilder, Name, Rtype, iana::Rcode};
 use nix::sched::{CloneFlags, unshare};
 use tokio_util::sync::CancellationToken;
 
@@ -109,33 +110,35 @@ fn serve(resolv_conf: PathBuf, stop: CancellationToken) -> Handle {
         zone: ZoneConfig { domain: "cluster.local".into(), addresses: addresses.clone() },
         resolv_conf,
     };
-    spawn(config, bind(&addresses).unwrap(), stop).unwrap()
+    spawn(config, bind(&addresses).unwrap(), |_| {}, stop).unwrap()
+}
+
+/// A service of every kind.
+fn fill(zone: &mut Zone) {
+    let service = |kind| Some(Service { kind, ports: Vec::new() });
+    let ips = ["10.96.0.10", "fd00:96::a"].map(|text| text.parse().unwrap());
+    zone.set_service(&Key::new("a", "web"), service(ServiceKind::ClusterIp(ips.into())));
+    let headless = ServiceKind::Headless { publish_not_ready: false };
+    zone.set_service(&Key::new("a", "pets"), service(headless));
+    let external = ServiceKind::ExternalName("www.example.com".into());
+    zone.set_service(&Key::new("a", "out"), service(external));
+    let endpoint = |number: usize| Endpoint {
+        address: IpAddr::from([10, 244, 0, number as u8]),
+        label: format!("pet-{number}"),
+        ready: true,
+    };
+    let slice = Slice {
+        service: Key::new("a", "pets"),
+        ports: vec![Port { name: "http".into(), protocol: "tcp".into(), number: 80 }],
+        endpoints: (0..PETS).map(endpoint).collect(),
+    };
+    zone.set_slice(&Key::new("a", "pets-1"), Some(slice));
+    zone.set_complete();
 }
 
 impl Node {
-    /// A service of every kind.
     fn fill(&self) {
-        self.handle.change(|zone| {
-            let service = |kind| Some(Service { kind, ports: Vec::new() });
-            let ips = ["10.96.0.10", "fd00:96::a"].map(|text| text.parse().unwrap());
-            zone.set_service(&Key::new("a", "web"), service(ServiceKind::ClusterIp(ips.into())));
-            let headless = ServiceKind::Headless { publish_not_ready: false };
-            zone.set_service(&Key::new("a", "pets"), service(headless));
-            let external = ServiceKind::ExternalName("www.example.com".into());
-            zone.set_service(&Key::new("a", "out"), service(external));
-            let endpoint = |number: usize| Endpoint {
-                address: IpAddr::from([10, 244, 0, number as u8]),
-                label: format!("pet-{number}"),
-                ready: true,
-            };
-            let slice = Slice {
-                service: Key::new("a", "pets"),
-                ports: vec![Port { name: "http".into(), protocol: "tcp".into(), number: 80 }],
-                endpoints: (0..PETS).map(endpoint).collect(),
-            };
-            zone.set_slice(&Key::new("a", "pets-1"), Some(slice));
-            zone.set_complete();
-        });
+        self.handle.change(fill);
     }
 
     fn metric(&self, name: &str) -> u64 {
@@ -185,6 +188,44 @@ fn both_transports_in_both_families() {
         assert_eq!(status(&["version.bind", "CH", "TXT"]), "REFUSED");
         assert_eq!(status(&["+edns=1", "+noednsnegotiation", name]), "BADVERS");
         assert!(node.handle.problems().is_empty());
+    });
+}
+
+/// As after a restart, when somebody else held the socket meanwhile.
+#[test]
+fn queries_that_waited_are_answered_from_what_is_known() {
+    in_namespace(&[], |node| {
+        let address: IpAddr = "127.0.0.53".parse().unwrap();
+        let sockets = bind(&[address]).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect((address, 53)).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        for id in 0..100 {
+            let name = "web.a.svc.cluster.local";
+            let mut query = MessageBuilder::new_vec();
+            query.header_mut().set_id(id);
+            let mut query = query.question();
+            query.push((Name::vec_from_str(name).unwrap(), Rtype::A)).unwrap();
+            client.send(&query.finish()).unwrap();
+        }
+        let config = Config {
+            zone: ZoneConfig { domain: "cluster.local".into(), addresses: vec![address] },
+            resolv_conf: node.folder.path().join("resolv.conf"),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let stop = CancellationToken::new();
+        let _serving = runtime.block_on(async { spawn(config, sockets, fill, stop).unwrap() });
+        let mut buffer = [0; 512];
+        for _ in 0..100 {
+            let len = client.recv(&mut buffer).unwrap();
+            let answer = Message::from_octets(&buffer[..len]).unwrap();
+            assert_eq!(answer.header().rcode(), Rcode::NOERROR);
+            assert_eq!(answer.header_counts().ancount(), 1);
+        }
     });
 }
 

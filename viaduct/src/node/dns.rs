@@ -123,19 +123,20 @@ impl Dns {
         view: watch::Receiver<Option<Arc<View>>>,
         stop: CancellationToken,
     ) {
-        let handle = loop {
+        let (handle, known) = loop {
             let problems = address::place(&settings.addresses).await;
-            match serve(&settings, &stop) {
+            let known = view.borrow().clone();
+            match serve(&settings, known.as_deref(), &stop) {
                 Ok(handle) => {
                     self.set_problems(problems);
-                    break handle;
+                    break (handle, known.unwrap_or_default());
                 }
                 Err(error) => self.set_problems(vec![format!("DNS: {error:#}")]),
             }
             sleep(PAUSE).await;
         };
         self.state().handle = Some(handle.clone());
-        let follow = follow(handle, view, settings.service_cidrs);
+        let follow = follow(handle, known, view, settings.service_cidrs);
         let keep = async {
             loop {
                 sleep(PAUSE).await;
@@ -146,8 +147,8 @@ impl Dns {
     }
 }
 
-/// Takes the sockets that somebody holds for us, opens the others, and serves.
-fn serve(settings: &Settings, stop: &CancellationToken) -> Result<Handle> {
+/// Takes the sockets that somebody holds for us, opens the others, and serves what is known.
+fn serve(settings: &Settings, known: Option<&View>, stop: &CancellationToken) -> Result<Handle> {
     let mut sockets = Sockets::adopt(passed::take(passed::DNS)?)?;
     let held = sockets.udp.iter().map(|socket| Ok(socket.local_addr()?.ip()));
     let held: Vec<IpAddr> = held.collect::<Result<_>>().context("look at a passed socket")?;
@@ -159,16 +160,22 @@ fn serve(settings: &Settings, stop: &CancellationToken) -> Result<Handle> {
         zone: ZoneConfig { domain: settings.domain.clone(), addresses: settings.addresses.clone() },
         resolv_conf: settings.resolv_conf.clone(),
     };
-    Ok(control_dns::spawn(config, sockets, stop.clone())?)
+    let fill = |zone: &mut Zone| {
+        if let Some(known) = known {
+            update(zone, &View::default(), known, &settings.service_cidrs);
+            zone.set_complete();
+        }
+    };
+    Ok(control_dns::spawn(config, sockets, fill, stop.clone())?)
 }
 
-/// Keeps the names what the view says, until it ends.
+/// Keeps the names what the view says, which were what `known` says, until it ends.
 async fn follow(
     handle: Handle,
+    mut known: Arc<View>,
     mut view: watch::Receiver<Option<Arc<View>>>,
     service_cidrs: Vec<Prefix>,
 ) {
-    let mut known = Arc::<View>::default();
     loop {
         let next = view.borrow_and_update().clone();
         if let Some(next) = next {

@@ -57,9 +57,13 @@ struct Server {
 }
 
 /// Serves the sockets until `stop`. Nothing is answered of the cluster before its zone is complete.
+///
+/// `fill` enters what is known already, before the first query is read: those that have waited in a
+/// passed socket while nobody served it are answered from it, too.
 pub fn spawn(
     config: Config,
     sockets: Sockets,
+    fill: impl FnOnce(&mut Zone),
     stop: CancellationToken,
 ) -> Result<Handle, SpawnError> {
     let metrics = Arc::<Metrics>::default();
@@ -68,7 +72,8 @@ pub fn spawn(
     let addresses = addresses.collect::<Result<BTreeSet<_>, _>>().map_err(SocketError::Passed)?;
     let mut ours: BTreeSet<IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
     ours.extend(&config.zone.addresses);
-    let zone = Zone::new(&config.zone)?;
+    let mut zone = Zone::new(&config.zone)?;
+    fill(&mut zone);
     let forwarder = Forwarder::new(config.resolv_conf, ours.into_iter().collect(), metrics.clone());
     // Before the first query, which may be for somewhere else.
     forwarder.reread();
