@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 pub(crate) const RUN: &str = "/run/viaduct";
 const STATE: &str = "/var/lib/viaduct";
@@ -158,6 +159,15 @@ pub(crate) fn lock(run: &Path) -> Result<fs::File> {
     lock().with_context(|| format!("lock {}", run.display()))
 }
 
+/// Hands the lock on to the children that are started from now on, or no longer. A child that
+/// outlives us, since we are killed, goes on making what it was told to: whoever wants the lock then
+/// waits for it, too.
+pub(crate) fn share_lock(lock: &fs::File, shared: bool) -> Result<()> {
+    let flags = if shared { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+    fcntl(lock, FcntlArg::F_SETFD(flags)).context("hand on the lock")?;
+    Ok(())
+}
+
 /// Makes a folder that root alone may enter, whatever the umask says.
 pub(crate) fn create_private(folder: &Path) -> Result<()> {
     let create = || {
@@ -229,6 +239,30 @@ mod tests {
         assert!(matches!(other.try_lock(), Err(fs::TryLockError::WouldBlock)));
         drop(held);
         other.try_lock().unwrap();
+        fs::remove_dir(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_child_that_outlives_us_keeps_the_lock() {
+        let folder = std::env::temp_dir().join(format!("viaduct-heir-{}", std::process::id()));
+        let held = lock(&folder).unwrap();
+        let start = || {
+            let mut child = std::process::Command::new("cat");
+            child.stdin(std::process::Stdio::piped()).spawn().unwrap()
+        };
+        share_lock(&held, true).unwrap();
+        let mut heir = start();
+        share_lock(&held, false).unwrap();
+        let mut other = start();
+        drop(held);
+        let next = fs::File::open(&folder).unwrap();
+        assert!(matches!(next.try_lock(), Err(fs::TryLockError::WouldBlock)));
+        // It ends with its input.
+        drop(heir.stdin.take());
+        heir.wait().unwrap();
+        next.try_lock().unwrap();
+        drop(other.stdin.take());
+        other.wait().unwrap();
         fs::remove_dir(&folder).unwrap();
     }
 

@@ -172,7 +172,10 @@ async fn raise(
     if args.fresh && paths.state.exists() {
         fs::remove_dir_all(&paths.state)?;
     }
+    paths::share_lock(&lock, true)?;
     prepare(plan, paths)?;
+    // The supervisor runs for as long as the cluster.
+    paths::share_lock(&lock, false)?;
     progress.begin("certificates");
     let authority = certificates(plan, paths)?;
     drop(authority);
