@@ -22,18 +22,27 @@ pub(crate) const UPLINK: &str = "uplink";
 /// The other link of a rack's router, towards its rack.
 const RACK_LINK: &str = "rack";
 
+/// No detection of duplicate addresses (RFC 4862, 5.4): links of our own have none. While a link's
+/// own address is tentative, up to two seconds, a router asks for no neighbour on behalf of what it
+/// forwards (RFC 4861, 7.2.2, wants a source that is assigned), and a client's first SYN is lost.
+const NO_DUPLICATES: [(&str, &str); 1] = [("ipv6/conf/default/accept_dad", "0")];
+/// A rack's router forwards by itself when it starts; until then its nodes would wait a second for
+/// each packet that was lost on the way to the API.
+const FORWARDING: [(&str, &str); 2] = [("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")];
+
 pub(crate) fn create(plan: &ClusterPlan, paths: &ClusterPaths) -> Result<()> {
     fs::create_dir_all(paths.netns_tags()).context("create the folder of namespace tags")?;
     for namespace in plan.namespaces() {
         // The tag comes first: a crash in between leaves a tag too many, never a namespace.
         fs::write(paths.netns_tags().join(&namespace), "")?;
         run("ip", &["netns", "add", &namespace])?;
+        set(&namespace, &NO_DUPLICATES)?;
     }
     for (segment, ports) in segments(plan) {
         create_segment(plan, &segment, &ports)?;
     }
     for rack in &plan.racks {
-        forward(&plan.netns(&rack.router.name))?;
+        set(&plan.netns(&rack.router.name), &FORWARDING)?;
     }
     for host in plan.fabric().chain(plan.edge()) {
         ip_batch(&plan.netns(&host.name), &routes(plan, host)?)?;
@@ -112,23 +121,22 @@ fn routes(plan: &ClusterPlan, host: &Host) -> Result<String> {
     Ok(commands)
 }
 
-/// Switches forwarding on. A rack's router does so itself when it starts; until then its nodes would
-/// wait a second for each packet that was lost on the way to the API.
-fn forward(namespace: &str) -> Result<()> {
+/// Writes settings below `/proc/sys/net` of a namespace.
+fn set(namespace: &str, settings: &'static [(&'static str, &'static str)]) -> Result<()> {
     let file = Path::new("/run/netns").join(namespace);
-    let namespace = fs::File::open(&file).with_context(|| format!("open {}", file.display()))?;
+    let file = fs::File::open(&file).with_context(|| format!("open {}", file.display()))?;
     // A thread that ends here: entering a namespace cannot be undone on one that is used again.
     let thread = std::thread::spawn(move || -> Result<()> {
-        setns(namespace, CloneFlags::CLONE_NEWNET)?;
-        for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            fs::write(Path::new("/proc/sys/net").join(setting), "1")
+        setns(file, CloneFlags::CLONE_NEWNET)?;
+        for (setting, value) in settings {
+            fs::write(Path::new("/proc/sys/net").join(setting), value)
                 .with_context(|| format!("set {setting}"))?;
         }
         Ok(())
     });
     match thread.join() {
         Ok(result) => result,
-        Err(_panic) => bail!("switching forwarding on panicked"),
+        Err(_panic) => bail!("the thread that sets {namespace}'s settings panicked"),
     }
 }
 
@@ -136,7 +144,7 @@ fn addresses(host: &Host, link: &str) -> Result<String> {
     let mut commands = String::from("link set lo up\n");
     writeln!(commands, "link set {link} up")?;
     writeln!(commands, "address add {}/{SEGMENT_LEN_V4} dev {link}", host.v4)?;
-    // A link of our own has no duplicates, and detection would cost a second.
+    // The setting is for the link's own address, this is for ours.
     writeln!(commands, "address add {}/{SEGMENT_LEN_V6} dev {link} nodad", host.v6)?;
     Ok(commands)
 }

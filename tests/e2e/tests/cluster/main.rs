@@ -27,6 +27,7 @@ use viaduct_lab::{Cluster, Options};
 type Test = fn(&Cluster) -> Result<()>;
 
 const TESTS: &[(&str, Test)] = &[
+    ("routing::links_need_no_second_to_forward_v6", routing::links_need_no_second_to_forward_v6),
     ("routing::pod_to_pod_v4", routing::pod_to_pod_v4),
     ("routing::pod_to_pod_v6", routing::pod_to_pod_v6),
     ("routing::kernel_routes_are_what_bgp_said", routing::kernel_routes_are_what_bgp_said),

@@ -69,6 +69,21 @@ pub(crate) fn kernel_routes_are_what_bgp_said(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+/// While the address of a router's link is tentative, up to two seconds after the link is up, the
+/// router asks for no IPv6 neighbour, and whoever comes first is not answered for a second. `up`
+/// takes less than that, so its links must not detect duplicates.
+pub(crate) fn links_need_no_second_to_forward_v6(cluster: &Cluster) -> Result<()> {
+    for host in cluster.nodes.iter().map(String::as_str).chain(["border", "outside"]) {
+        let shell = cluster.host(host);
+        for link in ["default", "uplink"] {
+            let setting = format!("net.ipv6.conf.{link}.accept_dad");
+            let value = shell.run("sysctl", &["-n", &setting])?;
+            ensure!(value.trim() == "0", "{host}: {setting} is {value}");
+        }
+    }
+    Ok(())
+}
+
 /// An address of a prefix, to look up its route.
 fn host_in(prefix: &str) -> Result<String> {
     Ok(prefix.split('/').next().context("no prefix")?.to_owned())
