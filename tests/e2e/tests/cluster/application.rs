@@ -20,8 +20,10 @@ use crate::{
 
 const PART_OF: &str = "app.kubernetes.io/part-of=microservices";
 const LIMIT: Duration = Duration::from_secs(90);
-/// Three loads of that make 200 requests a second, each of which is six more behind it.
-const INTERVAL_MS: &str = "15";
+/// 200 requests a second from each of the two places; behind each request are six more.
+const FROM_A_POD_MS: &str = "5";
+/// As much, over both families.
+const FROM_OUTSIDE_MS: &str = "10";
 /// A dead container is out of the services some tenths of a second after its end; ten times that.
 const LOSS_MAX: Duration = Duration::from_secs(5);
 
@@ -43,12 +45,16 @@ impl<'a> Asked<'a> {
         let client = cluster.ready_pods("app=echo", 3)?.remove(0);
         let pod = cluster.pod_shell(&client)?;
         let outside = cluster.host("outside");
-        let ways = [(&pod, cluster_ips[0]), (&outside, vips[0]), (&outside, vips[1])];
+        let ways = [
+            (&pod, cluster_ips[0], FROM_A_POD_MS),
+            (&outside, vips[0], FROM_OUTSIDE_MS),
+            (&outside, vips[1], FROM_OUTSIDE_MS),
+        ];
         let mut loads = Vec::new();
-        for (shell, ip) in ways {
+        for (shell, ip, interval) in ways {
             let url = format!("http://{}/", socket(ip, 80));
             whole(shell, &url)?;
-            let options = ["-n", "0", "--interval-ms", INTERVAL_MS, "--timeout-ms", "5000"];
+            let options = ["-n", "0", "--interval-ms", interval, "--timeout-ms", "5000"];
             let arguments = [&["get", url.as_str()], &options[..]].concat();
             loads.push((url.clone(), Load::start(shell, &arguments)?));
         }
