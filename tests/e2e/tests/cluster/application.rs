@@ -208,6 +208,42 @@ pub(crate) fn killed_under_load(cluster: &Cluster) -> Result<()> {
     asked.stop()
 }
 
+/// A node is taken out of service as an operator does it, and put back. The example's
+/// budgets leave every service a pod.
+pub(crate) fn drained_under_load(cluster: &Cluster) -> Result<()> {
+    let asked = Asked::start(cluster)?;
+    let names = deployments(cluster)?;
+    let client = cluster.ready_pods("app=echo", 3)?.remove(0);
+    let node = cluster.nodes.iter().find(|node| **node != client.node).context("no other node")?;
+    for round in 0..repeat(1) {
+        asked.nothing_lost(&format!("{node} drained, {round}"), || {
+            let answer = cluster.kubectl(&["drain", node, "--timeout=90s"])?;
+            ensure!(answer.contains(&format!("node/{node} drained")), "drain said {answer}");
+            let list = cluster.json(&["get", "pods", "--field-selector", &on(node)])?;
+            let left = list["items"].as_array().map_or(0, Vec::len);
+            ensure!(left == 0, "{left} pods are left on {node}: {list}");
+            names.iter().try_for_each(|name| rolled_out(cluster, name))
+        })?;
+        asked.nothing_lost(&format!("{node} back in service, {round}"), || {
+            cluster.kubectl(&["uncordon", node])?;
+            for name in &names {
+                cluster.kubectl(&["rollout", "restart", "deployment", name])?;
+                rolled_out(cluster, name)?;
+            }
+            let list =
+                cluster.json(&["get", "pods", "-l", PART_OF, "--field-selector", &on(node)])?;
+            let here = list["items"].as_array().map_or(0, Vec::len);
+            ensure!(here > 0, "no pod comes to {node} again");
+            Ok(())
+        })?;
+    }
+    asked.stop()
+}
+
+fn on(node: &str) -> String {
+    format!("spec.nodeName={node}")
+}
+
 fn deployments(cluster: &Cluster) -> Result<Vec<String>> {
     let list = cluster.json(&["get", "deployments", "-l", PART_OF])?;
     let items = list["items"].as_array().context("no items")?.iter();

@@ -63,6 +63,7 @@ const RACK_TESTS: &[(&str, Test)] = &[
     ("racks::reflector_silent", racks::reflector_silent),
     ("application::changed_under_load", application::changed_under_load),
     ("application::killed_under_load", application::killed_under_load),
+    ("application::drained_under_load", application::drained_under_load),
 ];
 
 /// The cluster of this program, and its tests.
