@@ -15,7 +15,7 @@ mod task;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-pub use bgp_speaker::{Config, Stop};
+pub use bgp_speaker::{Config, SessionCounts, Stop};
 use tokio::sync::{mpsc, oneshot, watch};
 use viaduct_api::admin::{BgpPath, PeerStatus};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
@@ -43,6 +43,7 @@ pub struct Inputs {
 #[derive(Clone, Debug)]
 pub struct Handle {
     queries: mpsc::Sender<Query>,
+    sessions: watch::Receiver<SessionCounts>,
     running: watch::Receiver<()>,
 }
 
@@ -55,12 +56,13 @@ pub struct Ended;
 pub fn spawn(inputs: Inputs) -> Handle {
     let (queries, questions) = mpsc::channel(MAX_WAITING_QUERIES);
     let (alive, running) = watch::channel(());
-    let task = Task::new(inputs, questions);
+    let (counts, sessions) = watch::channel(SessionCounts::default());
+    let task = Task::new(inputs, questions, counts);
     tokio::spawn(async move {
         task.run().await;
         drop(alive);
     });
-    Handle { queries, running }
+    Handle { queries, sessions, running }
 }
 
 impl Handle {
@@ -72,6 +74,11 @@ impl Handle {
     /// Every path of every prefix, the best first, with what decided against the others.
     pub async fn routes(&self) -> Result<Vec<BgpPath>, Ended> {
         self.ask(Query::Routes).await
+    }
+
+    /// How many sessions there are, as it changes.
+    pub fn sessions(&self) -> watch::Receiver<SessionCounts> {
+        self.sessions.clone()
     }
 
     /// Metrics in the text format of Prometheus.

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use bgp_speaker::{Config, ConnId, Direction, FibEvent, Speaker, Stop};
+use bgp_speaker::{Config, ConnId, Direction, FibEvent, SessionCounts, Speaker, Stop};
 use bytes::Bytes;
 use tokio::{
     net::TcpStream,
@@ -56,6 +56,7 @@ pub(crate) struct Task {
     listeners: Listeners,
     inputs: mpsc::Receiver<Input>,
     queries: mpsc::Receiver<Query>,
+    sessions: watch::Sender<SessionCounts>,
     config: watch::Receiver<Arc<Config>>,
     originations: watch::Receiver<BTreeSet<Origination>>,
     underlay: watch::Receiver<Underlay>,
@@ -63,7 +64,11 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) fn new(outside: Inputs, queries: mpsc::Receiver<Query>) -> Self {
+    pub(crate) fn new(
+        outside: Inputs,
+        queries: mpsc::Receiver<Query>,
+        sessions: watch::Sender<SessionCounts>,
+    ) -> Self {
         let Inputs { mut config, mut originations, mut underlay, routes } = outside;
         let (sender, inputs) = mpsc::channel(MAX_WAITING_INPUTS);
         let now = Instant::now();
@@ -81,6 +86,7 @@ impl Task {
             listeners,
             inputs,
             queries,
+            sessions,
             config,
             originations,
             underlay,
@@ -193,6 +199,8 @@ impl Task {
                 }
             }
         }
+        let counts = self.speaker.session_counts();
+        self.sessions.send_if_modified(|told| std::mem::replace(told, counts) != counts);
     }
 
     async fn shutdown(&mut self, stop: &Stop) {

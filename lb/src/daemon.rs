@@ -51,6 +51,7 @@ pub(crate) struct Daemon {
     waiters: Waiters,
     pods: Arc<Pods>,
     vips: watch::Sender<BTreeSet<IpAddr>>,
+    programmed: watch::Sender<Arc<Snapshot>>,
     counters: Arc<Counters>,
     /// When to try again what has failed.
     retry_maps: Option<Instant>,
@@ -61,6 +62,7 @@ impl Daemon {
     pub(crate) fn open(
         config: Config,
         vips: watch::Sender<BTreeSet<IpAddr>>,
+        programmed: watch::Sender<Arc<Snapshot>>,
         counters: Arc<Counters>,
     ) -> Result<(Self, lb_maps::Maps), SpawnError> {
         let options = Options { pin_dir: config.pin_dir.clone(), sizes: config.sizes };
@@ -86,6 +88,7 @@ impl Daemon {
             waiters: Waiters::default(),
             pods: Arc::default(),
             vips,
+            programmed,
             counters,
             retry_maps: None,
             retry_pods: None,
@@ -194,6 +197,11 @@ impl Daemon {
         self.vips.send_if_modified(|vips| {
             let differs = *vips != self.desired.vips;
             vips.clone_from(&self.desired.vips);
+            differs
+        });
+        self.programmed.send_if_modified(|written| {
+            let differs = !Arc::ptr_eq(written, &self.snapshot);
+            written.clone_from(&self.snapshot);
             differs
         });
         true

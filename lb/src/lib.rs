@@ -108,6 +108,7 @@ pub enum SpawnError {
 #[derive(Clone, Debug)]
 pub struct Handle {
     vips: watch::Receiver<BTreeSet<IpAddr>>,
+    programmed: watch::Receiver<Arc<Snapshot>>,
     queries: mpsc::Sender<Query>,
     counters: Arc<Counters>,
     maps: lb_maps::Maps,
@@ -129,6 +130,7 @@ pub fn spawn(
     let counters = Arc::new(Counters::default());
     let (query_sender, queries) = mpsc::channel(QUERIES_MAX);
     let (vips_sender, vips) = watch::channel(BTreeSet::new());
+    let (programmed_sender, programmed) = watch::channel(Arc::default());
     let (started, start) = std::sync::mpsc::channel();
     let shared = counters.clone();
     // The thread inherits the namespaces of the one that makes it.
@@ -138,7 +140,7 @@ pub fn spawn(
             Ok(runtime) => runtime,
             Err(error) => return drop(started.send(Err(SpawnError::Thread(error)))),
         };
-        match Daemon::open(config, vips_sender, shared) {
+        match Daemon::open(config, vips_sender, programmed_sender, shared) {
             Ok((mut daemon, maps)) => {
                 drop(started.send(Ok((maps, daemon.no_release()))));
                 runtime.block_on(daemon.run(services, pods, queries, shutdown));
@@ -150,7 +152,7 @@ pub fn spawn(
     let (maps, approximate) =
         start.recv().map_err(|gone| SpawnError::Thread(io::Error::other(gone)))??;
     let connections = connections::Counter::new(maps.clone(), &node);
-    Ok(Handle { vips, queries: query_sender, counters, maps, connections, approximate })
+    Ok(Handle { vips, programmed, queries: query_sender, counters, maps, connections, approximate })
 }
 
 impl Handle {
@@ -158,6 +160,11 @@ impl Handle {
     /// all services are known, those that the adopted maps serve.
     pub fn vips(&self) -> watch::Receiver<BTreeSet<IpAddr>> {
         self.vips.clone()
+    }
+
+    /// The services that the maps hold: the very snapshot that was given, once all of it is written.
+    pub fn programmed(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.programmed.clone()
     }
 
     /// Every service with what it leads to, sorted; empty after the end. Connections are those that

@@ -30,7 +30,7 @@ pub use fsm::State;
 pub use speaker::{
     Action, CONNECT_RETRY_TIME, ConnId, Connected, Deadline, FibEvent, Speaker, Stop,
 };
-pub use status::PeerStatus;
+pub use status::{PeerStatus, SessionCounts};
 pub use timer::Timer;
 
 #[cfg(test)]

@@ -165,7 +165,7 @@ impl Speaker {
     }
 }
 
-fn has_told_all(peer: &Peer) -> bool {
+pub(crate) fn has_told_all(peer: &Peer) -> bool {
     if peer.config.shutdown {
         return true;
     }

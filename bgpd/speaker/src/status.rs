@@ -8,7 +8,7 @@ use std::{
 use bgp_rib::{PathView, RibCounts};
 use viaduct_net::{Asn, Family, RouterId};
 
-use crate::{State, speaker::Speaker};
+use crate::{State, restart::has_told_all, speaker::Speaker};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
@@ -36,7 +36,27 @@ pub struct PeerStatus {
     pub last_error: Option<String>,
 }
 
+/// How many peers there are, those that are shut down left out, and how far the sessions with them
+/// have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCounts {
+    pub configured: usize,
+    pub established: usize,
+    /// Established, and the peer has said End-of-RIB where it says that at all.
+    pub told: usize,
+}
+
 impl Speaker {
+    pub fn session_counts(&self) -> SessionCounts {
+        let mut counts = SessionCounts::default();
+        for peer in self.peers.values().filter(|peer| !peer.config.shutdown) {
+            counts.configured += 1;
+            counts.established += usize::from(peer.is_established());
+            counts.told += usize::from(peer.is_established() && has_told_all(peer));
+        }
+        counts
+    }
+
     /// All peers, by address.
     pub fn peer_statuses(&self, now: Instant) -> Vec<PeerStatus> {
         let statuses = self.peers.iter().map(|(&address, peer)| {

@@ -2,6 +2,8 @@
 //!
 //! It is kept on disk, too. A daemon that starts while the API server is away goes on from there:
 //! the network of a node does not depend on the server being up.
+//!
+//! The view says of how late a start of the watches it is: see [`super::freshness`].
 
 use std::{
     collections::BTreeMap,
@@ -50,6 +52,9 @@ macro_rules! view {
         #[derive(Clone, Debug, Default)]
         pub(crate) struct View {
             $(pub $field: Objects<$kind>,)*
+            /// The latest start of the watches of which every kind has been listed; 0 for what an
+            /// earlier run has left.
+            pub generation: u64,
         }
 
         #[derive(Serialize)]
@@ -71,7 +76,10 @@ macro_rules! view {
 
         impl From<Saved> for View {
             fn from(saved: Saved) -> Self {
-                Self { $($field: saved.$field.into_iter().map(keyed).collect(),)* }
+                Self {
+                    $($field: saved.$field.into_iter().map(keyed).collect(),)*
+                    generation: 0,
+                }
             }
         }
     };
@@ -103,21 +111,32 @@ type Change = Box<dyn FnOnce(&mut View) + Send>;
 
 enum Message {
     Change(Change),
-    /// One kind has been listed for the first time.
-    Listed(Change),
+    /// One kind has been listed for the first time since the watches were started.
+    Listed {
+        generation: u64,
+        change: Change,
+    },
+}
+
+/// With what the watches are made. Another one means: begin anew, over connections of its own.
+#[derive(Clone)]
+pub(crate) struct Source {
+    /// Counts the starts, from 1.
+    pub generation: u64,
+    pub client: Client,
 }
 
 /// Follows the API until the receiver is dropped. `None` until there is a whole picture: from the
 /// file of an earlier run at once, from the API as soon as every kind has been listed.
 pub(crate) fn follow(
-    client: Client,
+    source: watch::Receiver<Source>,
     node: &str,
     file: PathBuf,
 ) -> watch::Receiver<Option<Arc<View>>> {
     let initial = load(&file);
     let (publish, view) = watch::channel(initial.map(Arc::new));
     let (changes, inbox) = mpsc::channel(PENDING_MAX);
-    let custom = Follower { client, seed: node.to_owned(), changes };
+    let custom = Follower { source, seed: node.to_owned(), changes };
     custom.follow::<Node>((), |view| &mut view.nodes);
     custom.follow::<Service>((), |view| &mut view.services);
     custom.follow::<EndpointSlice>((), |view| &mut view.slices);
@@ -131,7 +150,7 @@ pub(crate) fn follow(
 }
 
 struct Follower {
-    client: Client,
+    source: watch::Receiver<Source>,
     seed: String,
     changes: mpsc::Sender<Message>,
 }
@@ -149,34 +168,63 @@ impl Follower {
         K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Clone + Send,
     {
-        let what = K::kind(&kind).into_owned();
-        let api = Api::<K>::all_with(self.client.clone(), &kind);
-        let retry = Retry::new(&self.seed);
-        let changes = self.changes.clone();
+        let mut source = self.source.clone();
+        let (seed, changes) = (self.seed.clone(), self.changes.clone());
         tokio::spawn(async move {
-            let mut stream = watcher(api, watcher::Config::default()).backoff(retry).boxed();
-            let mut listing = Objects::new();
-            let mut listed = false;
-            while let Some(event) = stream.next().await {
-                let message = match event {
-                    Ok(event) => message(event, &mut listing, &mut listed, objects),
-                    Err(error) => {
-                        debug!(kind = what, %error, "watch");
-                        None
-                    }
-                };
-                if let Some(message) = message
-                    && changes.send(message).await.is_err()
-                {
-                    return;
+            // Each round is a start of the watch; the last ends with the daemon.
+            loop {
+                let Source { generation, client } = source.borrow_and_update().clone();
+                let api = Api::<K>::all_with(client, &kind);
+                let watch = follow_one(api, generation, Retry::new(&seed), &changes, objects);
+                tokio::select! {
+                    () = watch => return,
+                    () = changed(&mut source) => {}
                 }
             }
         });
     }
 }
 
+/// Hands on what happens to the objects of a kind, until nobody wants it any more.
+async fn follow_one<K>(
+    api: Api<K>,
+    generation: u64,
+    retry: Retry,
+    changes: &mpsc::Sender<Message>,
+    objects: fn(&mut View) -> &mut Objects<K>,
+) where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let what = api.resource_url().to_owned();
+    let mut stream = watcher(api, watcher::Config::default()).backoff(retry).boxed();
+    let mut listing = Objects::new();
+    let mut listed = false;
+    while let Some(event) = stream.next().await {
+        let message = match event {
+            Ok(event) => message(event, generation, &mut listing, &mut listed, objects),
+            Err(error) => {
+                debug!(kind = what, %error, "watch");
+                None
+            }
+        };
+        if let Some(message) = message
+            && changes.send(message).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Waits for a value that was not seen yet; for ever once nobody can send one.
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 fn message<K>(
     event: watcher::Event<K>,
+    generation: u64,
     listing: &mut Objects<K>,
     listed: &mut bool,
     objects: fn(&mut View) -> &mut Objects<K>,
@@ -198,7 +246,11 @@ where
             let all = std::mem::take(listing);
             let change: Change = Box::new(move |view| *objects(view) = all);
             let first = !std::mem::replace(listed, true);
-            Some(if first { Message::Listed(change) } else { Message::Change(change) })
+            Some(if first {
+                Message::Listed { generation, change }
+            } else {
+                Message::Change(change)
+            })
         }
         watcher::Event::Apply(object) => {
             let (key, object) = keyed(trim(object));
@@ -227,7 +279,7 @@ async fn collect(
     file: PathBuf,
 ) {
     let mut view = Arc::new(View::default());
-    let mut listed = 0;
+    let mut listed = Listed::default();
     let mut save_at = None;
     loop {
         let message = tokio::select! {
@@ -247,25 +299,40 @@ async fn collect(
         while let Ok(message) = inbox.try_recv() {
             apply(message, &mut view, &mut listed);
         }
-        if listed == KINDS {
+        if view.generation > 0 {
             save_at.get_or_insert_with(|| tokio::time::Instant::now() + SAVE_DELAY);
             publish.send_replace(Some(view.clone()));
         }
     }
 }
 
-fn apply(message: Message, view: &mut Arc<View>, listed: &mut usize) {
-    let change = match message {
-        Message::Change(change) => change,
-        Message::Listed(change) => {
-            *listed += 1;
-            if *listed == KINDS {
-                info!("the API has been read");
-            }
-            change
+/// How many kinds have been listed since the latest start of the watches that any has seen.
+#[derive(Debug, Default)]
+struct Listed {
+    generation: u64,
+    kinds: usize,
+}
+
+fn apply(message: Message, view: &mut Arc<View>, listed: &mut Listed) {
+    let view = Arc::make_mut(view);
+    let generation = match message {
+        Message::Change(change) => return change(view),
+        Message::Listed { generation, change } => {
+            change(view);
+            generation
         }
     };
-    change(Arc::make_mut(view));
+    if generation > listed.generation {
+        *listed = Listed { generation, kinds: 0 };
+    }
+    // A list of an earlier start may have waited here; it counts for nothing.
+    if generation == listed.generation {
+        listed.kinds += 1;
+        if listed.kinds == KINDS {
+            info!(generation, "the API has been read");
+            view.generation = generation;
+        }
+    }
 }
 
 async fn at(deadline: Option<tokio::time::Instant>) {
@@ -295,6 +362,27 @@ fn load(file: &Path) -> Option<View> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_view_is_of_the_latest_start_that_is_listed_whole() {
+        let list = |generation| Message::Listed { generation, change: Box::new(|_| {}) };
+        let (mut view, mut listed) = (Arc::new(View::default()), Listed::default());
+        for _ in 0..KINDS {
+            assert_eq!(view.generation, 0);
+            apply(list(1), &mut view, &mut listed);
+        }
+        assert_eq!(view.generation, 1);
+        // One watch was quicker than another, which still brings what it had before.
+        for kind in 1..KINDS {
+            apply(list(2), &mut view, &mut listed);
+            if kind % 2 == 0 {
+                apply(list(1), &mut view, &mut listed);
+            }
+            assert_eq!(view.generation, 1);
+        }
+        apply(list(2), &mut view, &mut listed);
+        assert_eq!(view.generation, 2);
+    }
 
     #[test]
     fn a_saved_view_is_read_again() {

@@ -18,6 +18,7 @@ use vrouter::{LocalState, Masquerade};
 use super::{
     bgp::{self, Identity},
     cache::View,
+    freshness::Gate,
     services,
 };
 
@@ -80,6 +81,12 @@ pub(crate) struct Sources {
     pub view: watch::Receiver<Option<Arc<View>>>,
     pub pods: watch::Receiver<BTreeMap<Prefix, String>>,
     pub vips: watch::Receiver<BTreeSet<IpAddr>>,
+    /// The services that the maps hold.
+    pub programmed: watch::Receiver<Arc<lb::Snapshot>>,
+    pub gate: watch::Receiver<Gate>,
+    /// Virtual IPs are not announced: from the closing of the gate until the maps hold what was
+    /// learned while it was closed.
+    pub held: bool,
 }
 
 impl Sources {
@@ -100,6 +107,8 @@ impl Sources {
                 changed = self.view.changed() => changed,
                 changed = self.pods.changed() => changed,
                 changed = self.vips.changed() => changed,
+                changed = self.gate.changed() => changed,
+                changed = self.programmed.changed(), if self.held => changed,
             };
             if changed.is_err() {
                 return;
@@ -111,12 +120,17 @@ impl Sources {
         let view = self.view.borrow_and_update().clone();
         let pods = self.pods.borrow_and_update().clone();
         let vips = self.vips.borrow_and_update().clone();
+        let gate = self.gate.borrow_and_update().clone();
         // The pods of this node are known from its own disk, whatever the API says.
         let interfaces = pods.clone();
         set(&senders.pods, Arc::new(lb::Pods { interfaces, complete: true }));
-        if let Some(view) = view {
-            senders.update(&self.identity, &view, pods, &vips);
-        }
+        let Some(view) = view else { return };
+        // What the services depend on changes first, what depends on them last.
+        set(&senders.services, Arc::new(services::snapshot(&view)));
+        let written = Arc::ptr_eq(&self.programmed.borrow_and_update(), &senders.services.borrow());
+        self.held = gate.closed || self.held && !written;
+        let vips = if self.held { BTreeSet::new() } else { vips };
+        senders.update(&self.identity, &view, pods, &vips, gate.problem);
     }
 }
 
@@ -127,11 +141,10 @@ impl Senders {
         view: &View,
         pods: BTreeMap<Prefix, String>,
         vips: &BTreeSet<IpAddr>,
+        problem: Option<String>,
     ) {
         let blocks = bgp::blocks(view, &identity.name);
-        let mut problems = Vec::new();
-        // What the services depend on changes first, what depends on them last.
-        set(&self.services, Arc::new(services::snapshot(view)));
+        let mut problems: Vec<String> = problem.into_iter().collect();
         set(&self.pod_blocks, blocks.iter().copied().collect());
         let local = LocalState {
             blocks: blocks.clone(),

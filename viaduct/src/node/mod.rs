@@ -6,7 +6,9 @@ pub(crate) mod admin;
 mod bgp;
 mod cache;
 pub(crate) mod dns;
+mod freshness;
 pub(crate) mod generation;
+mod guard;
 mod inputs;
 pub(crate) mod metrics;
 mod services;
@@ -16,13 +18,16 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use tokio::sync::watch;
 use tracing::info;
 use viaduct_net::{Family, Prefix, RouterId, feed};
 use vrouter_cni::{Mark, PodNetwork, PodNetworkConfig};
 
 use self::{
     bgp::Identity,
+    cache::Source,
     generation::Generation,
+    guard::Guard,
     inputs::{Inputs, Sources},
     metrics::Process,
 };
@@ -91,8 +96,11 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         restarting = identity.restarting,
         "starting"
     );
-    let client = kubeclient::client(args.kubeconfig.as_deref()).await?;
-    let view = cache::follow(client, &identity.name, args.state_dir.join("view.json"));
+    let api = kubeclient::config(args.kubeconfig.as_deref()).await?;
+    let server = guard::address(&api)?;
+    let source = Source { generation: 1, client: kubeclient::connect(api)? };
+    let (source, watches) = watch::channel(source);
+    let view = cache::follow(watches, &identity.name, args.state_dir.join("view.json"));
     // Before all that takes time: queries wait for it.
     let dns = dns::Dns::start(
         dns::Settings {
@@ -139,8 +147,16 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     )
     .context("start the service balancer")?;
     let nodes = view.clone();
-    let mut sources =
-        Sources { identity: identity.clone(), view, pods: pods.pods(), vips: balancer.vips() };
+    let guard = Guard::begin(source, view.clone(), identity.restarting).await?;
+    let mut sources = Sources {
+        identity: identity.clone(),
+        view,
+        pods: pods.pods(),
+        vips: balancer.vips(),
+        programmed: balancer.programmed(),
+        gate: guard.gate(),
+        held: false,
+    };
     sources.begin(&senders).await?;
     let speaker = bgpd::spawn(bgpd::Inputs {
         config: inputs.speaker.clone(),
@@ -150,6 +166,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     });
     let asn = inputs.speaker.borrow().asn.to_u32();
     tokio::spawn(sources.follow(senders));
+    tokio::spawn(guard.keep(speaker.sessions(), server, args.kubeconfig));
 
     let ended = part_ended(speaker.clone(), vrouter.clone(), balancer.clone());
     let state = admin::State {

@@ -1,13 +1,21 @@
 //! A node is cut off: its routes and backends leave, its pods come up elsewhere, services answer.
+//! It comes back, and nobody notices.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
-use viaduct_lab::{Cluster, Shell, wait_for};
+use viaduct_lab::{Cluster, Load, Shell, wait_for};
 
 use crate::{routing::socket, services::REQUESTS};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Between two requests of a load: what a load has sent is a clock, too.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// How long the loads go on when the node announces the virtual IPs again.
+const AFTERWARDS: Duration = Duration::from_secs(10);
 
 pub(crate) fn cut_off_node(cluster: &Cluster) -> Result<()> {
     let pods = cluster.ready_pods("app=echo", 3)?;
@@ -19,24 +27,86 @@ pub(crate) fn cut_off_node(cluster: &Cluster) -> Result<()> {
     underlay.run("ip", &["link", "set", &lost.node, "down"])?;
     let cut = Instant::now();
     let result = check(cluster, &lost.node, observer, cut);
+    let loads = result.and_then(|()| start_loads(cluster));
     // The tests that follow want a whole cluster, whatever became of this one.
     underlay.run("ip", &["link", "set", &lost.node, "up"])?;
-    result?;
+    come_back(cluster, &lost.node, observer, loads?)?;
+    cluster.ready_pods("app=echo", 3)?;
+    answers(cluster, observer)
+}
 
+/// From when the link is there: the blocks are routed again at once, the virtual IPs are announced
+/// when the node has read what it has missed, and no request of `loads` fails.
+fn come_back(
+    cluster: &Cluster,
+    node: &str,
+    observer: &str,
+    loads: Vec<(String, Load)>,
+) -> Result<()> {
     let back = Instant::now();
-    cluster.kubectl(&["wait", "--for=condition=Ready", "node", &lost.node, "--timeout=60s"])?;
+    cluster.kubectl(&["wait", "--for=condition=Ready", "node", node, "--timeout=60s"])?;
     wait_for("the routes of the node to come back", LIMIT, || {
-        let learned = routes_of(cluster, &lost.node, observer)?;
+        let learned = routes_of(cluster, node, observer)?;
         ensure!(learned >= 2, "{learned} of its blocks are routed");
         Ok(())
     })?;
-    println!("the node was whole again {:?} after it was joined again", back.elapsed());
-    cluster.ready_pods("app=echo", 3)?;
-    // It announces the virtual IPs as soon as it has its sessions, and hears a moment later what it
-    // has missed: until then what it is sent may go to a backend that is gone.
-    wait_for("every request to be answered again", LIMIT, || answers(cluster, observer))?;
-    println!("every request was answered {:?} after it was joined again", back.elapsed());
+    println!("its blocks were routed again {:?} after it was joined again", back.elapsed());
+    wait_for("the node to announce the virtual IPs", LIMIT, || {
+        let (announced, all) = vips_of(cluster, node)?;
+        ensure!(announced == all, "it announces {announced} of {all}");
+        Ok(())
+    })?;
+    println!("it announced the virtual IPs {:?} after it was joined again", back.elapsed());
+    let mut sent = 0;
+    for (what, load) in &loads {
+        let before = load.sent();
+        let wanted = (AFTERWARDS.as_millis() / INTERVAL.as_millis()) as usize / 2;
+        wait_for(what, LIMIT, || {
+            ensure!(load.sent() >= before + wanted, "{} requests", load.sent() - before);
+            Ok(())
+        })?;
+    }
+    let mut lost = Vec::new();
+    for (what, load) in loads {
+        let outcome = load.stop()?;
+        lost.extend(outcome.none_lost(&what).err().map(|error| error.to_string()));
+        sent += outcome.sent();
+    }
+    ensure!(lost.is_empty(), "{}", lost.join("\n"));
+    println!("none of {sent} requests failed while it came back");
     Ok(())
+}
+
+fn start_loads(cluster: &Cluster) -> Result<Vec<(String, Load)>> {
+    let (_, vips, _) = cluster.service("echo")?;
+    let outside = cluster.host("outside");
+    let interval = INTERVAL.as_millis().to_string();
+    let options = ["-n", "0", "--interval-ms", &interval, "--timeout-ms", "2000"];
+    let mut loads = Vec::new();
+    for vip in vips {
+        let url = format!("http://{}/", socket(vip, 80));
+        let arguments = [&["get", &url][..], &options].concat();
+        let load = Load::start(&outside, &arguments)?;
+        wait_for(&url, LIMIT, || {
+            ensure!(load.sent() >= 20, "{} requests", load.sent());
+            Ok(())
+        })?;
+        loads.push((format!("outside → {url}"), load));
+    }
+    Ok(loads)
+}
+
+/// How many virtual IPs a node announces, and how many there are. It is asked itself: behind
+/// reflectors others hear the best of several ways only.
+fn vips_of(cluster: &Cluster, node: &str) -> Result<(usize, usize)> {
+    let (_, vips, _) = cluster.service("echo")?;
+    let paths = cluster.node_json(node, &["bgp", "routes"])?;
+    let paths = paths.as_array().context("no paths")?;
+    let announced = |vip: &IpAddr| {
+        let prefix = format!("{vip}/{}", if vip.is_ipv4() { 32 } else { 128 });
+        paths.iter().any(|path| path["prefix"] == prefix && path["peer"].is_null())
+    };
+    Ok((vips.iter().filter(|vip| announced(vip)).count(), vips.len()))
 }
 
 fn check(cluster: &Cluster, lost: &str, observer: &str, cut: Instant) -> Result<()> {
@@ -46,6 +116,14 @@ fn check(cluster: &Cluster, lost: &str, observer: &str, cut: Instant) -> Result<
         Ok(())
     })?;
     println!("its routes were gone {:?} after the cut", cut.elapsed());
+    // It knows itself, and says so to whoever asks on it.
+    wait_for("the node to notice", LIMIT, || {
+        let status = cluster.node_json(lost, &["status"])?;
+        let problems = status["problems"].to_string();
+        ensure!(problems.contains("cut off"), "its problems are {problems}");
+        Ok(())
+    })?;
+    println!("it knew that it was cut off {:?} after the cut", cut.elapsed());
     wait_for("the pods to be ready elsewhere", LIMIT, || {
         let pods = cluster.pods("app=echo")?;
         let elsewhere = pods.iter().filter(|pod| pod.node != lost && !pod.addresses.is_empty());
