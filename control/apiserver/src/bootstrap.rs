@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use control_store::List;
 use serde_json::{Value, json};
 
 use crate::{
@@ -10,7 +9,7 @@ use crate::{
     api::Api,
     clock,
     kinds::{self, Kind, SYSTEM_CLASSES},
-    registry::{self, Registry},
+    registry::Registry,
     status_error::StatusError,
 };
 
@@ -26,8 +25,7 @@ pub(crate) async fn adopt_services(
     allocator: &mut Allocator,
 ) -> Result<(), StatusError> {
     let services = kind("", "services")?;
-    let list = List { prefix: registry::prefix(services, ""), ..List::default() };
-    for service in registry.list(services, list).await?.items {
+    for service in registry.all(services, "").await? {
         allocator.record(None, Some(&service));
     }
     Ok(())

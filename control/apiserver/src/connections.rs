@@ -1,13 +1,12 @@
 //! Connections: accepted within limits, told apart by who is at the other end, and served.
 //!
 //! Whoever has not shown who he is may hold few connections, for a short time, and only so many
-//! from one address: a pod cannot keep the nodes from the server.
+//! from one address (see [`crate::strangers`]); whoever has, so many under one name.
 
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -19,9 +18,10 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
+    time::{Instant, sleep_until},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -29,18 +29,20 @@ use crate::{
     api::Api,
     auth::{Identity, Peer, certificate, peer},
     handlers,
+    share::{Held, Share},
+    strangers::{Place, Strangers},
 };
 
 /// Connections of those we know, all listeners together.
 const MAX_KNOWN: usize = 4000;
-/// Connections that are in their handshake or came without a certificate.
-const MAX_STRANGERS: usize = 512;
-/// Of these, from one address.
-const MAX_STRANGERS_PER_ADDRESS: usize = 32;
+/// Of these, under one name.
+const MAX_KNOWN_PER_USER: usize = 1000;
 /// After this a stranger must come again.
 const STRANGER_LIFETIME: Duration = Duration::from_secs(60);
 /// Streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 250;
+/// What one stream may have waiting for a client that does not take it.
+const MAX_STREAM_BUFFER_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 100;
 const MAX_HEADER_BYTES: u32 = 64 << 10;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,16 +59,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(crate) struct Connections {
     api: Arc<Api>,
-    known: Arc<Semaphore>,
+    known: Arc<Share<String>>,
     strangers: Arc<Strangers>,
     plain_sockets: Arc<Path>,
+    looking: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
 impl Connections {
     pub(crate) fn new(api: Arc<Api>, plain_sockets: Arc<Path>) -> Self {
-        let known = Arc::new(Semaphore::new(MAX_KNOWN));
-        Self { api, known, strangers: Arc::default(), plain_sockets, tasks: TaskTracker::new() }
+        let looking = Arc::new(Semaphore::new(1));
+        let known = Share::new(MAX_KNOWN, MAX_KNOWN_PER_USER);
+        Self {
+            api,
+            known,
+            strangers: Arc::default(),
+            plain_sockets,
+            looking,
+            tasks: TaskTracker::new(),
+        }
     }
 
     /// Waits until all have ended, for so long.
@@ -108,7 +119,11 @@ impl Connections {
 
     async fn plain(self, stream: TcpStream, address: SocketAddr) {
         let local = stream.local_addr();
-        let peer = match local.and_then(|local| peer::uid(address, local, &self.plain_sockets)) {
+        let uid = match local {
+            Ok(local) => self.uid(address, local).await,
+            Err(error) => Err(error),
+        };
+        let peer = match uid {
             Ok(Some(0)) => Peer::Known(Identity::admin()),
             Ok(uid) => {
                 debug!(peer = %address, ?uid, "not root");
@@ -120,8 +135,8 @@ impl Connections {
             }
         };
         let permit = match peer {
-            Peer::Known(_) => self.known_permit(),
-            Peer::Anonymous | Peer::Refused => self.stranger_permit(address),
+            Peer::Known(ref identity) => self.known_permit(identity),
+            Peer::Anonymous | Peer::Refused => Some(Permit::Stranger(self.stranger_place(address))),
         };
         match permit {
             Some(permit) => self.serve(stream, peer, permit, false).await,
@@ -136,46 +151,63 @@ impl Connections {
     }
 
     async fn secure(self, stream: TcpStream, address: SocketAddr, tls: TlsAcceptor) {
-        let Some(stranger) = self.stranger_permit(address) else { return };
-        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return debug!(peer = %address, %error, "handshake"),
-            Err(error) => return debug!(peer = %address, %error, "handshake"),
+        let mut stranger = self.stranger_place(address);
+        let Some(stream) = handshake(stream, tls, &mut stranger).await else {
+            return debug!(peer = %address, "no handshake");
         };
         let session = stream.get_ref().1;
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let certificate = session.peer_certificates().and_then(|chain| chain.first());
         match certificate.and_then(certificate::identity) {
-            None => self.serve(stream, Peer::Anonymous, stranger, is_http2).await,
+            None => {
+                let permit = Permit::Stranger(stranger);
+                self.serve(stream, Peer::Anonymous, permit, is_http2).await;
+            }
             Some(identity) => {
-                let Some(permit) = self.known_permit() else { return };
+                let Some(permit) = self.known_permit(&identity) else { return };
                 drop(stranger);
                 self.serve(stream, Peer::Known(identity), permit, is_http2).await;
             }
         }
     }
 
-    fn known_permit(&self) -> Option<Permit> {
-        let permit = self.known.clone().try_acquire_owned().ok();
-        self.counted(permit.map(|permit| Permit::Known { _permit: permit }))
+    /// The kernel makes its table anew for each reader, and it may be long: one at a time, and not
+    /// on the threads that answer.
+    async fn uid(&self, peer: SocketAddr, local: SocketAddr) -> std::io::Result<Option<u32>> {
+        let _turn = self.looking.acquire().await.map_err(std::io::Error::other)?;
+        let sockets = self.plain_sockets.clone();
+        let look = move || peer::uid(peer, local, &sockets);
+        tokio::task::spawn_blocking(look).await.map_err(std::io::Error::other)?
     }
 
-    fn stranger_permit(&self, address: SocketAddr) -> Option<Permit> {
-        self.counted(Strangers::admit(&self.strangers, address.ip().to_canonical()))
-    }
-
-    fn counted(&self, permit: Option<Permit>) -> Option<Permit> {
-        if permit.is_none() {
-            self.api.metrics.connections_refused.fetch_add(1, Ordering::Relaxed);
+    fn known_permit(&self, identity: &Identity) -> Option<Permit> {
+        match self.known.take(&identity.user, 1) {
+            Ok(held) => Some(Permit::Known { _held: held }),
+            Err(why) => {
+                debug!(user = identity.user, %why, "too many connections");
+                self.count_refused();
+                None
+            }
         }
-        permit
+    }
+
+    fn stranger_place(&self, address: SocketAddr) -> Place {
+        let (place, displaced) = Strangers::admit(&self.strangers, address.ip().to_canonical());
+        if displaced {
+            self.count_refused();
+        }
+        place
+    }
+
+    fn count_refused(&self) {
+        self.api.metrics.connections_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn serve(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
-        _permit: Permit,
+        permit: Permit,
         is_http2: bool,
     ) {
         let is_known = matches!(peer, Peer::Known(_));
@@ -192,6 +224,7 @@ impl Connections {
         let result = tokio::select! {
             result = connection.as_mut() => result,
             () = tokio::time::sleep(STRANGER_LIFETIME), if !is_known => Ok(()),
+            () = permit.lost() => Ok(()),
             () = self.api.stopping.cancelled() => {
                 // No new requests; those under way end, and watches do at once.
                 connection.as_mut().graceful_shutdown();
@@ -202,6 +235,33 @@ impl Connections {
         if let Err(error) = result {
             debug!(error, "connection");
         }
+    }
+}
+
+/// `None` where there was none in time, or another needed the place more.
+async fn handshake(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    place: &mut Place,
+) -> Option<TlsStream<TcpStream>> {
+    let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+    let mut first = [0];
+    tokio::select! {
+        heard = stream.peek(&mut first) => heard.ok().filter(|length| *length > 0)?,
+        () = place.lost() => return None,
+        () = sleep_until(deadline) => return None,
+    };
+    place.spoke();
+    tokio::select! {
+        done = tls.accept(stream) => match done {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                debug!(%error, "handshake");
+                None
+            }
+        },
+        () = place.lost() => None,
+        () = sleep_until(deadline) => None,
     }
 }
 
@@ -220,6 +280,7 @@ fn builder(is_known: bool, is_http2: bool) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
+        .max_send_buf_size(MAX_STREAM_BUFFER_BYTES)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);
     if is_http2 { builder.http2_only() } else { builder.http1_only() }
@@ -234,67 +295,16 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
 
 /// The right to one connection, given back when dropped.
 enum Permit {
-    Known { _permit: OwnedSemaphorePermit },
-    Stranger { strangers: Arc<Strangers>, address: IpAddr },
+    Known { _held: Held<String> },
+    Stranger(Place),
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Self::Stranger { strangers, address } = self {
-            strangers.release(*address);
+impl Permit {
+    /// Waits until the connection has to make way for another.
+    async fn lost(&self) {
+        match self {
+            Self::Known { .. } => std::future::pending().await,
+            Self::Stranger(place) => place.lost().await,
         }
-    }
-}
-
-/// How many connections of strangers there are from each address.
-#[derive(Debug, Default)]
-struct Strangers(Mutex<BTreeMap<IpAddr, usize>>);
-
-impl Strangers {
-    fn admit(this: &Arc<Self>, address: IpAddr) -> Option<Permit> {
-        let mut counts = this.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_address = counts.get(&address).copied().unwrap_or(0);
-        if counts.values().sum::<usize>() >= MAX_STRANGERS
-            || of_address >= MAX_STRANGERS_PER_ADDRESS
-        {
-            return None;
-        }
-        counts.insert(address, of_address + 1);
-        Some(Permit::Stranger { strangers: this.clone(), address })
-    }
-
-    fn release(&self, address: IpAddr) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&address);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_address_cannot_take_all_places() {
-        let strangers = Arc::new(Strangers::default());
-        let greedy: IpAddr = "10.244.0.1".parse().unwrap();
-        let mut held: Vec<Permit> =
-            std::iter::from_fn(|| Strangers::admit(&strangers, greedy)).collect();
-        assert_eq!(held.len(), MAX_STRANGERS_PER_ADDRESS);
-        let other = Strangers::admit(&strangers, "fd00::1".parse().unwrap());
-        assert!(other.is_some());
-        held.pop();
-        held.push(Strangers::admit(&strangers, greedy).unwrap());
-        drop((held, other));
-        assert!(strangers.0.lock().unwrap().is_empty());
-
-        let all: Vec<Permit> = (0..u32::MAX)
-            .map_while(|n| Strangers::admit(&strangers, IpAddr::from(n.to_be_bytes())))
-            .collect();
-        assert_eq!(all.len(), MAX_STRANGERS);
     }
 }

@@ -25,9 +25,12 @@ mod protobuf;
 mod registry;
 mod selector;
 mod server;
+mod share;
 mod status_error;
+mod strangers;
 mod table;
 mod validate;
 mod watch;
+mod yaml;
 
 pub use server::{ServeError, ServerConfig, serve};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use control_store::{Entry, List, Revision, Store, StoreError};
+use control_store::{Entry, List, Page, Revision, Store, StoreError};
 use serde_json::Value;
 
 use crate::{
@@ -16,16 +16,6 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Registry {
     store: Arc<dyn Store>,
-}
-
-/// Objects as of one revision.
-pub(crate) struct Objects {
-    pub(crate) items: Vec<Value>,
-    pub(crate) revision: Revision,
-    /// How many more the store has behind them.
-    pub(crate) remaining: usize,
-    /// The key of the last.
-    pub(crate) last_key: Option<Arc<str>>,
 }
 
 /// The keys of a kind, or of those of its objects that are in `namespace`, begin so.
@@ -115,26 +105,22 @@ impl Registry {
         found.ok_or_else(|| StatusError::not_found(kind, name))
     }
 
-    /// Objects of a kind in the order of their keys; see [`List`].
-    pub(crate) async fn list(&self, kind: &Kind, list: List) -> Result<Objects, StatusError> {
-        let page = self.store.list(list).await.map_err(|error| status(&error, kind, ""))?;
-        let items = page.entries.iter().map(|entry| decode(entry)).collect::<Result<_, _>>()?;
-        Ok(Objects {
-            items,
-            revision: page.revision,
-            remaining: page.remaining,
-            last_key: page.entries.last().map(|entry| entry.key.clone()),
-        })
+    /// Objects of a kind in the order of their keys, as the store has them: an object that is
+    /// decoded is many times as large. See [`List`].
+    pub(crate) async fn list(&self, kind: &Kind, list: List) -> Result<Page, StatusError> {
+        self.store.list(list).await.map_err(|error| status(&error, kind, ""))
     }
 
-    /// All objects of a kind, or all of a namespace.
+    /// All objects of a kind, or all of a namespace. For the server's own use, and for kinds that
+    /// are few.
     pub(crate) async fn all(
         &self,
         kind: &Kind,
         namespace: &str,
     ) -> Result<Vec<Value>, StatusError> {
         let list = List { prefix: prefix(kind, namespace), ..List::default() };
-        Ok(self.list(kind, list).await?.items)
+        let page = self.list(kind, list).await?;
+        page.entries.iter().map(|entry| decode(entry)).collect()
     }
 
     /// Stores a new object; gives it with its resourceVersion.

@@ -14,13 +14,19 @@ use viaduct_net::Prefix;
 
 use crate::{
     allocate::Allocator, api::Api, bootstrap, connections::Connections, expire, metrics::Metrics,
-    registry::Registry,
+    registry::Registry, share::Share,
 };
 
 /// Requests under way, watches and logs left out; the next gets 429.
 const MAX_REQUESTS: usize = 400;
-/// Watches and logs that are followed; the next gets 429.
+/// Of these, by one user.
+const MAX_REQUESTS_PER_USER: usize = 100;
+/// Watches, logs and long lists that are followed; the next gets 429.
 const MAX_STREAMS: usize = 8000;
+const MAX_STREAMS_PER_USER: usize = 2000;
+/// Of all bodies together that are not small. Parsed, one takes some times as much.
+const MAX_BODIES_BYTES: usize = 64 << 20;
+const MAX_BODIES_BYTES_PER_USER: usize = 16 << 20;
 /// What is still under way then is cut off.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -78,8 +84,11 @@ pub async fn serve(config: ServerConfig, shutdown: CancellationToken) -> Result<
         registry,
         allocator: Mutex::new(allocator),
         metrics: Metrics::default(),
-        requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
-        streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+        requests: Share::new(MAX_REQUESTS, MAX_REQUESTS_PER_USER),
+        streams: Share::new(MAX_STREAMS, MAX_STREAMS_PER_USER),
+        bodies: Share::new(MAX_BODIES_BYTES, MAX_BODIES_BYTES_PER_USER),
+        work: Semaphore::new(work_places()),
+        deletions: Semaphore::new(1),
         stopping: shutdown.clone(),
         kubelet_tls: config.kubelet_tls,
         eviction_secs: config.eviction_secs,
@@ -109,6 +118,11 @@ pub async fn serve(config: ServerConfig, shutdown: CancellationToken) -> Result<
     listening.wait().await;
     connections.end(GRACE).await;
     Ok(())
+}
+
+/// One processor is left to what is quick.
+fn work_places() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get().saturating_sub(1).max(1))
 }
 
 fn into_tokio(listener: std::net::TcpListener) -> Result<TcpListener, ServeError> {

@@ -3,7 +3,7 @@
 //! Clients read `reason`, `code` and `details` and people read `message`, so all four are those of
 //! `k8s.io/apimachinery/pkg/api/errors`.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde_json::{Map, Value, json};
 
@@ -13,6 +13,11 @@ use crate::validate::FieldError;
 /// Why an update that carries an old resourceVersion is refused.
 pub(crate) const MODIFIED: &str = "the object has been modified; please apply your changes to the latest \
                             version and try again";
+
+/// Of a Status, on its way to the client.
+const MAX_MESSAGE_BYTES: usize = 32 << 10;
+const MAX_TEXT_BYTES: usize = 1 << 10;
+const MAX_CAUSES: usize = 32;
 
 /// One entry of `details.causes`: what is wrong with which field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -280,14 +285,15 @@ impl StatusError {
         Self::new(504, "Timeout", message)
     }
 
-    /// The `Status` object.
+    /// The `Status` object. What quotes a hostile object is cut short: a refusal is not larger than
+    /// what it refuses.
     pub(crate) fn to_value(&self) -> Value {
         let mut status = json!({
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
-            "message": self.message,
+            "message": short(&self.message, MAX_MESSAGE_BYTES),
             "reason": self.reason,
         });
         if let Some(details) = &self.details {
@@ -296,6 +302,15 @@ impl StatusError {
         status["code"] = self.code.into();
         status
     }
+}
+
+/// The text, or as much of its beginning as is allowed and how much more there is.
+fn short(text: &str, max_bytes: usize) -> Cow<'_, str> {
+    if text.len() <= max_bytes {
+        return text.into();
+    }
+    let end = text.floor_char_boundary(max_bytes);
+    format!("{}… and {} more bytes", &text[..end], text.len() - end).into()
 }
 
 /// The `Status` that answers a delete, in place of the object.
@@ -321,7 +336,7 @@ impl Details {
         let mut out = Map::new();
         let mut put = |key: &str, text: &str| {
             if !text.is_empty() {
-                out.insert(key.to_owned(), text.into());
+                out.insert(key.to_owned(), short(text, MAX_TEXT_BYTES).into());
             }
         };
         put("name", &self.name);
@@ -329,7 +344,7 @@ impl Details {
         put("kind", &self.kind);
         put("uid", &self.uid);
         if !self.causes.is_empty() {
-            let causes = self.causes.iter().map(Cause::to_value).collect();
+            let causes = self.causes.iter().take(MAX_CAUSES).map(Cause::to_value).collect();
             out.insert("causes".to_owned(), Value::Array(causes));
         }
         if self.retry_after_secs > 0 {
@@ -346,7 +361,7 @@ impl Cause {
             [("reason", &self.reason), ("message", &self.message), ("field", &self.field)]
         {
             if !text.is_empty() {
-                out.insert(key.to_owned(), text.as_str().into());
+                out.insert(key.to_owned(), short(text, MAX_TEXT_BYTES).into());
             }
         }
         Value::Object(out)
@@ -357,6 +372,16 @@ impl Cause {
 mod tests {
     use super::*;
     use crate::kinds;
+
+    #[test]
+    fn a_refusal_is_short() {
+        let pods = kinds::find("", "v1", "pods").unwrap();
+        let wrong = |n: usize| FieldError::invalid("ä".repeat(9000), n.into(), &"x".repeat(9000));
+        let errors: Vec<FieldError> = (0..500).map(wrong).collect();
+        let text = StatusError::invalid(pods, &"n".repeat(9000), errors).to_value().to_string();
+        assert!(text.len() < 128 << 10, "{}", text.len());
+        assert_eq!(short("äää", 3), "ä… and 4 more bytes");
+    }
 
     #[test]
     fn messages_are_those_of_kubernetes() {

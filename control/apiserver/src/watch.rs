@@ -7,18 +7,16 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use control_store::{Event, Revision, StoreError, Watch};
+use control_store::{Entry, Event, Revision, StoreError, Watch};
 use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{StatusCode, body::Frame};
 use serde_json::{Value, json};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep},
-};
+use tokio::time::{Instant, Sleep};
 
 use crate::{
-    api::{Api, Call},
+    api::{Api, Call, StreamPermit},
+    auth::Identity,
     clock,
     handlers::{
         read::{self, Selection, revision_of},
@@ -46,7 +44,7 @@ struct Stream {
     form: Form,
     watch: Box<dyn Watch>,
     /// Objects that are there when the watch begins, to be sent as ADDED.
-    initial: std::vec::IntoIter<Value>,
+    initial: std::vec::IntoIter<Arc<Entry>>,
     /// The bookmark that ends these is still to be sent.
     announces_end: bool,
     bookmarks: bool,
@@ -61,15 +59,12 @@ struct Stream {
 /// Counts the watch for as long as it is open.
 struct Open {
     api: Arc<Api>,
-    _permit: OwnedSemaphorePermit,
+    _permit: StreamPermit,
 }
 
 impl Open {
-    fn new(api: Arc<Api>) -> Result<Self, StatusError> {
-        let permit = api.streams.clone().try_acquire_owned().map_err(|error| {
-            let why = format!("too many watches, please try again later: {error}");
-            StatusError::too_many_requests(why, 1)
-        })?;
+    fn new(api: Arc<Api>, identity: &Identity) -> Result<Self, StatusError> {
+        let permit = api.stream(identity)?;
         api.metrics.watches.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(Self { api, _permit: permit })
     }
@@ -82,7 +77,7 @@ impl Drop for Open {
 }
 
 pub(crate) async fn watch(call: Call) -> Result<Response, StatusError> {
-    let open = Open::new(call.api.clone())?;
+    let open = Open::new(call.api.clone(), &call.identity)?;
     let selection = Selection::of(call.kind, &call.query)?;
     let form = Form::of(&call)?;
     let initial = initial_events(&call)?;
@@ -101,7 +96,7 @@ pub(crate) async fn watch(call: Call) -> Result<Response, StatusError> {
         (InitialEvents::No, Some(revision)) => (Vec::new(), revision),
         (InitialEvents::No, None) | (InitialEvents::Yes, _) => {
             let found = read::select(&call, &selection).await?;
-            (found.items, found.revision)
+            (found.entries, found.revision)
         }
         // Nothing of what is there, only what comes.
         (InitialEvents::Omitted, None) => {
@@ -203,8 +198,10 @@ impl Stream {
         if self.ended {
             return None;
         }
-        if let Some(piece) = self.initial_piece() {
-            return Some(piece);
+        match self.initial_piece().await {
+            Ok(piece) if piece.is_empty() => {}
+            Ok(piece) => return Some(piece),
+            Err(error) => return Some(self.end(error)),
         }
         if self.announces_end {
             self.announces_end = false;
@@ -233,22 +230,30 @@ impl Stream {
             match piece {
                 Ok(piece) if piece.is_empty() => {}
                 Ok(piece) => return Some(piece),
-                Err(error) => {
-                    self.ended = true;
-                    return Some(line("ERROR", error.to_value()));
-                }
+                Err(error) => return Some(self.end(error)),
             }
         }
     }
 
-    fn initial_piece(&mut self) -> Option<Bytes> {
+    fn end(&mut self, error: StatusError) -> Bytes {
+        self.ended = true;
+        line("ERROR", error.to_value())
+    }
+
+    /// Empty when all have been sent.
+    async fn initial_piece(&mut self) -> Result<Bytes, StatusError> {
+        if self.initial.len() == 0 {
+            return Ok(Bytes::new());
+        }
+        let api = self.call.api.clone();
+        let _work = api.work.acquire().await.map_err(StatusError::internal)?;
         let mut piece = Vec::new();
         while piece.len() < PIECE_BYTES
-            && let Some(object) = self.initial.next()
+            && let Some(entry) = self.initial.next()
         {
-            piece.extend_from_slice(&self.line("ADDED", object));
+            piece.extend_from_slice(&self.line("ADDED", decode(&entry)?));
         }
-        (!piece.is_empty()).then(|| piece.into())
+        Ok(piece.into())
     }
 
     fn line(&mut self, event: &str, object: Value) -> Bytes {

@@ -16,7 +16,7 @@ use crate::{
     clock,
     http::{Media, Query, Response, respond},
     kinds::{Kind, SYSTEM_CLASSES},
-    object,
+    object, registry,
     status_error::{StatusError, deleted},
 };
 
@@ -161,9 +161,11 @@ pub(crate) async fn delete_collection(
     let options = DeleteOptions::read(call, &body)?;
     call.dry_run |= options.dry_run;
     let selection = Selection::of(call.kind, &call.query)?;
+    let _alone = call.api.deletions.acquire().await.map_err(StatusError::internal)?;
     let found = read::select(call, &selection).await?;
-    let mut items = Vec::with_capacity(found.items.len());
-    for object in found.items {
+    let mut items = Vec::with_capacity(found.entries.len());
+    for entry in found.entries {
+        let object = registry::decode(&entry)?;
         let (namespace, name) = (object::namespace(&object), object::name(&object));
         match remove(call, namespace, name, &options).await {
             Ok(Outcome::Gone(object) | Outcome::Terminating(object)) => items.push(object),

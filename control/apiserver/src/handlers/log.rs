@@ -38,9 +38,7 @@ const PARAMETERS: [&str; 7] =
     ["follow", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "limitBytes", "previous"];
 
 pub(crate) async fn log(call: &Call) -> Result<Response, StatusError> {
-    let permit = call.api.streams.clone().try_acquire_owned().map_err(|error| {
-        StatusError::too_many_requests(format!("too many open streams: {error}"), 1)
-    })?;
+    let permit = call.api.stream(&call.identity)?;
     let (namespace, name) = (call.path.namespace.as_str(), call.path.name.as_str());
     let pod = call.registry().get(call.kind, namespace, name).await?;
     let container = container(&pod, name, call.query.text("container"))?;

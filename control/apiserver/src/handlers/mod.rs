@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod evict;
+mod listing;
 mod log;
 mod paths;
 mod pods;
@@ -16,6 +17,7 @@ mod write;
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use control_store::List;
 use hyper::{HeaderMap, Method, Request, body::Incoming, header};
 use tracing::debug;
 
@@ -29,6 +31,7 @@ use crate::{
     },
     http::{Media, Output, Query, ResourcePath, Response, Target, body, respond},
     kinds::{self, Kind},
+    registry,
     selector::FieldSelector,
     status_error::StatusError,
     watch,
@@ -94,7 +97,8 @@ async fn of_resource(
         Err(error) => return ("", "", Err(error)),
     };
     if review::is_review(&path) {
-        return ("create", "selfsubjectaccessreviews", answer_review(&identity, request).await);
+        let answer = answer_review(&api, &identity, request).await;
+        return ("create", "selfsubjectaccessreviews", answer);
     }
     let Some(kind) = kinds::find(&path.group, &path.version, &path.plural) else {
         return ("", "", Err(StatusError::unknown_path()));
@@ -116,14 +120,16 @@ async fn of_resource(
 }
 
 async fn answer_review(
+    api: &Api,
     identity: &Identity,
     request: Request<Incoming>,
 ) -> Result<Response, StatusError> {
     if request.method() != Method::POST {
         return Err(StatusError::method_not_allowed_here());
     }
+    let _permit = api.request(identity)?;
     let media = Media::of(request.headers())?;
-    let body = body::read(request.into_body()).await?;
+    let (body, _room) = body::read(api, identity, request.into_body()).await?;
     review::review(identity, media, &body)
 }
 
@@ -210,11 +216,22 @@ async fn authorize(call: &Call, verb: Verb) -> Result<Option<Condition>, StatusE
         }
         Condition::UsedByOwnPod => {
             let pods = kinds::find("", "v1", "pods").ok_or_else(StatusError::unknown_path)?;
-            let pods = call.registry().all(pods, namespace).await?;
-            let mut own = pods.iter().filter(|pod| pod["spec"]["nodeName"] == node);
-            if namespace.is_empty() || !own.any(|pod| node::uses(pod, wanted.plural, wanted.name)) {
+            if namespace.is_empty() {
                 return deny();
             }
+            let list = List { prefix: registry::prefix(pods, namespace), ..List::default() };
+            let page = call.registry().list(pods, list).await?;
+            // Few are the node's, and only those are worth a closer look.
+            let text = serde_json::Value::from(node).to_string();
+            let finder = memchr::memmem::Finder::new(&text);
+            let own = page.entries.iter().filter(|entry| finder.find(&entry.value).is_some());
+            for entry in own {
+                let pod = registry::decode(entry)?;
+                if pod["spec"]["nodeName"] == node && node::uses(&pod, wanted.plural, wanted.name) {
+                    return Ok(None);
+                }
+            }
+            return deny();
         }
     }
     Ok(None)
@@ -231,23 +248,39 @@ async fn perform(
         (Verb::Get, "log") => return log::log(&call).await,
         _ => {}
     }
-    let permit = call.api.requests.clone().try_acquire_owned().map_err(|error| {
-        let why = format!("too many requests, please try again later: {error}");
-        StatusError::too_many_requests(why, 1)
-    })?;
+    let api = call.api.clone();
+    let permit = api.request(&call.identity)?;
     match (verb, call.path.subresource.as_str()) {
-        (Verb::List, _) => return read::list(&call).await,
+        (Verb::List, _) => return read::list(call).await,
         (Verb::Get, "" | "status") => return read::get(&call).await,
         _ => {}
     }
-    let body = body::read(body).await?;
+    let (body, room) = body::read(&call.api, &call.identity, body).await?;
+    // A deletion of many takes turns as it looks for them.
+    let is_long = body.len() > LONG_BODY_BYTES && verb != Verb::DeleteCollection;
     // A change is carried to its end also when the client goes away meanwhile: what the store has
     // taken must be known to the allocator.
-    let change = tokio::spawn(async move {
-        let _permit = permit;
+    let changed = async move {
+        let _held = (permit, room);
         change(&mut call, verb, condition, body).await
-    });
-    change.await.unwrap_or_else(|error| Err(StatusError::internal(error)))
+    };
+    let changed = if is_long { tokio::spawn(beside(api, changed)) } else { tokio::spawn(changed) };
+    changed.await.unwrap_or_else(|error| Err(StatusError::internal(error)))
+}
+
+/// A body from this size on is worked on beside the others.
+const LONG_BODY_BYTES: usize = 64 << 10;
+
+/// Works on a thread of its own, in turns with others of the kind. Nothing in between yields: a body
+/// of some megabytes is parsed for a tenth of a second or more.
+async fn beside<F>(api: Arc<Api>, long: F) -> Result<Response, StatusError>
+where
+    F: Future<Output = Result<Response, StatusError>> + Send + 'static,
+{
+    let _work = api.work.acquire().await.map_err(StatusError::internal)?;
+    let runtime = tokio::runtime::Handle::current();
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(long)).await;
+    done.unwrap_or_else(|error| Err(StatusError::internal(error)))
 }
 
 async fn change(

@@ -1,23 +1,26 @@
 //! GET of one object and of lists.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use control_store::{List, Revision, StoreError};
+use control_store::{List, Page, Revision, StoreError};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::render::{Form, answer};
+use super::{
+    listing,
+    render::{Form, answer},
+};
 use crate::{
     api::Call,
-    http::{Query, Response, respond},
+    http::{Query, Response},
     kinds::Kind,
-    registry::{self, Objects},
+    registry,
     selector::{FieldSelector, LabelSelector},
     status_error::StatusError,
 };
 
-/// Entries read at once where a selector leaves most of them out.
-const CHUNK: usize = 500;
+/// Entries looked at in one go where there is a selector.
+const CHUNK: usize = 250;
 
 pub(crate) async fn get(call: &Call) -> Result<Response, StatusError> {
     let object = call.registry().get(call.kind, &call.path.namespace, &call.path.name).await?;
@@ -142,12 +145,12 @@ async fn exact_revision(call: &Call) -> Result<Option<Revision>, StatusError> {
     }
 }
 
-pub(crate) async fn list(call: &Call) -> Result<Response, StatusError> {
-    let form = Form::of(call)?;
+pub(crate) async fn list(call: Call) -> Result<Response, StatusError> {
+    let form = Form::of(&call)?;
     let selection = Selection::of(call.kind, &call.query)?;
-    let prefix = selection.prefix(call);
+    let prefix = selection.prefix(&call);
     let limit = usize::try_from(call.query.number("limit")?.unwrap_or(0)).unwrap_or(usize::MAX);
-    let mut at = exact_revision(call).await?;
+    let mut at = exact_revision(&call).await?;
     let mut start_after = None;
     let token = call.query.text("continue");
     if !token.is_empty() {
@@ -155,7 +158,7 @@ pub(crate) async fn list(call: &Call) -> Result<Response, StatusError> {
         at = Some(token.rv);
         start_after = Some(token.after);
     }
-    let found = collect(call, &selection, prefix, start_after, limit, at).await;
+    let found = collect(&call, &selection, prefix, start_after, limit, at).await;
     let found = found.map_err(|error| match error.code {
         410 if !token.is_empty() => StatusError::expired(
             "The provided continue parameter is too old to display a consistent list result. You \
@@ -165,17 +168,17 @@ pub(crate) async fn list(call: &Call) -> Result<Response, StatusError> {
     })?;
     let mut metadata = json!({ "resourceVersion": found.revision.to_string() });
     if found.remaining > 0 {
-        let after = found.last_key.as_deref().unwrap_or_default().to_owned();
+        let after = found.entries.last().map(|entry| entry.key.to_string()).unwrap_or_default();
         metadata["continue"] = Continue { rv: found.revision, after }.encode().into();
         // With a selector nobody knows how many of them match.
         if selection.is_all() {
             metadata["remainingItemCount"] = found.remaining.into();
         }
     }
-    Ok(respond::json(StatusCode::OK, &form.list(call, found.items, metadata)))
+    listing::answer(call, form, found.entries, metadata)
 }
 
-/// The objects that match, at most `limit` of them.
+/// The objects that match, at most `limit` of them, as the store has them.
 async fn collect(
     call: &Call,
     selection: &Selection,
@@ -183,44 +186,40 @@ async fn collect(
     start_after: Option<String>,
     limit: usize,
     at: Option<Revision>,
-) -> Result<Objects, StatusError> {
+) -> Result<Page, StatusError> {
     let registry = call.registry();
     let mut list = List { prefix, start_after, limit, at };
-    if limit == 0 || selection.is_all() {
-        let mut found = registry.list(call.kind, list).await?;
-        found.items.retain(|object| selection.matches(object));
-        return Ok(found);
+    if selection.is_all() {
+        return registry.list(call.kind, list).await;
     }
-    list.limit = limit.max(CHUNK);
-    let mut items: Vec<Value> = Vec::new();
+    list.limit = CHUNK;
+    let mut entries = Vec::new();
     loop {
-        let mut found = registry.list(call.kind, list.clone()).await?;
-        let keys_left = found.remaining;
-        let read = found.items.len();
-        for (index, object) in found.items.drain(..).enumerate() {
-            if !selection.matches(&object) {
+        let mut page = registry.list(call.kind, list.clone()).await?;
+        let read = page.entries.len();
+        let last_key = page.entries.last().map(|entry| entry.key.to_string());
+        // Not many at once: to look into an object costs more than to give it out.
+        let work = call.api.work.acquire().await.map_err(StatusError::internal)?;
+        for (index, entry) in page.entries.drain(..).enumerate() {
+            if !selection.matches(&registry::decode(&entry)?) {
                 continue;
             }
-            let key = registry::key(
-                call.kind,
-                crate::object::namespace(&object),
-                crate::object::name(&object),
-            );
-            items.push(object);
-            if items.len() == limit {
-                let remaining = keys_left + read - index - 1;
-                return Ok(Objects { items, remaining, last_key: Some(key.into()), ..found });
+            entries.push(entry);
+            if entries.len() == limit {
+                let remaining = page.remaining + read - index - 1;
+                return Ok(Page { entries, remaining, ..page });
             }
         }
-        if keys_left == 0 {
-            return Ok(Objects { items, ..found });
+        drop(work);
+        if page.remaining == 0 {
+            return Ok(Page { entries, ..page });
         }
-        list.at = Some(found.revision);
-        list.start_after = found.last_key.as_deref().map(str::to_owned);
+        list.at = Some(page.revision);
+        list.start_after = last_key;
     }
 }
 
 /// Everything that a list without limit would give, with its revision.
-pub(crate) async fn select(call: &Call, selection: &Selection) -> Result<Objects, StatusError> {
+pub(crate) async fn select(call: &Call, selection: &Selection) -> Result<Page, StatusError> {
     collect(call, selection, selection.prefix(call), None, 0, None).await
 }

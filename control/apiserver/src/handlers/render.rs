@@ -36,41 +36,53 @@ impl Form {
                 let metadata = json!({
                     "resourceVersion": object["metadata"]["resourceVersion"],
                 });
-                self.table(call, version, &[object], metadata, with_columns)
+                let mut table = table::empty(call.kind, version, metadata, with_columns);
+                table["rows"] = json!([self.item(call, object)]);
+                table
             }
         }
     }
 
     /// A list with its `metadata`.
     pub(crate) fn list(self, call: &Call, items: Vec<Value>, metadata: Value) -> Value {
-        let kind = call.kind;
+        let (mut list, field) = self.empty(call, metadata);
+        list[field] = items.into_iter().map(|item| self.item(call, item)).collect();
+        list
+    }
+
+    /// What comes before the items of a list on the wire, and what comes after them.
+    pub(crate) fn frame(self, call: &Call, metadata: Value) -> (String, &'static str) {
+        let (list, _) = self.empty(call, metadata);
+        // The items are the last field.
+        const END: &str = "]}";
+        let mut text = list.to_string();
+        debug_assert!(text.ends_with("[]}"), "{text}");
+        text.truncate(text.len() - END.len());
+        (text, END)
+    }
+
+    /// One of the items of a list.
+    pub(crate) fn item(self, call: &Call, object: Value) -> Value {
         match self.output {
-            Output::Json => json!({
-                "kind": kind.list_kind(),
-                "apiVersion": kind.api_version,
-                "metadata": metadata,
-                "items": items,
-            }),
-            Output::PartialMetadata(version) => json!({
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": version,
-                "metadata": metadata,
-                "items": items.iter().map(|item| partial(version, item)).collect::<Vec<_>>(),
-            }),
-            Output::Table(version) => self.table(call, version, &items, metadata, true),
+            Output::Json => object,
+            Output::PartialMetadata(version) => partial(version, &object),
+            Output::Table(version) => {
+                table::row(call.kind, version, object, self.include, clock::now_secs())
+            }
         }
     }
 
-    fn table(
-        self,
-        call: &Call,
-        version: &str,
-        items: &[Value],
-        metadata: Value,
-        with_columns: bool,
-    ) -> Value {
-        let now = clock::now_secs();
-        table::render(call.kind, version, items, metadata, self.include, with_columns, now)
+    /// A list without items, and the field for these.
+    fn empty(self, call: &Call, metadata: Value) -> (Value, &'static str) {
+        let kind = call.kind;
+        let list = |kind: &str, version: &str| json!({ "kind": kind, "apiVersion": version, "metadata": metadata, "items": [] });
+        match self.output {
+            Output::Json => (list(&kind.list_kind(), kind.api_version), "items"),
+            Output::PartialMetadata(version) => {
+                (list("PartialObjectMetadataList", version), "items")
+            }
+            Output::Table(version) => (table::empty(kind, version, metadata.clone(), true), "rows"),
+        }
     }
 }
 

@@ -2,12 +2,22 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
-use hyper::{body::Incoming, header};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{
+    body::{Body as _, Incoming},
+    header,
+};
 use serde_json::Value;
 
-use crate::{protobuf, status_error::StatusError};
+use crate::{
+    api::{Api, too_many},
+    auth::Identity,
+    protobuf,
+    share::Held,
+    status_error::StatusError,
+    yaml,
+};
 
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
@@ -21,17 +31,53 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
-/// Reads a whole body.
-pub(crate) async fn read(body: Incoming) -> Result<Bytes, StatusError> {
-    let limited = Limited::new(body, MAX_BODY_BYTES);
-    match tokio::time::timeout(READ_TIMEOUT, limited.collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(StatusError::too_large(MAX_BODY_BYTES))
-        }
-        Ok(Err(error)) => Err(StatusError::bad_request(format!("unable to read body: {error}"))),
+/// A body of at most this size takes no room of those that are counted.
+const SMALL_BYTES: usize = 16 << 10;
+
+/// Reads a whole body; the room that is counted for it is to be held as long as it is in use.
+///
+/// # Errors
+/// 413 for one that is too large, at once where it says so itself; 429 while too much is being
+/// read; 504 where it does not come in time.
+pub(crate) async fn read(
+    api: &Api,
+    identity: &Identity,
+    body: Incoming,
+) -> Result<(Bytes, Option<Held<String>>), StatusError> {
+    match tokio::time::timeout(READ_TIMEOUT, read_all(api, identity, body)).await {
+        Ok(read) => read,
         Err(elapsed) => Err(StatusError::timeout(format!("unable to read body: {elapsed}"))),
     }
+}
+
+async fn read_all(
+    api: &Api,
+    identity: &Identity,
+    mut body: Incoming,
+) -> Result<(Bytes, Option<Held<String>>), StatusError> {
+    let hint = body.size_hint();
+    if hint.lower() > MAX_BODY_BYTES as u64 {
+        return Err(StatusError::too_large(MAX_BODY_BYTES));
+    }
+    // One without a length may become as large as it likes, up to the limit.
+    let most = hint.exact().and_then(|exact| usize::try_from(exact).ok()).unwrap_or(MAX_BODY_BYTES);
+    let mut room = None;
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|error| StatusError::bad_request(format!("unable to read body: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = bytes.len() + data.len();
+        if length > MAX_BODY_BYTES {
+            return Err(StatusError::too_large(MAX_BODY_BYTES));
+        }
+        if length > SMALL_BYTES && room.is_none() {
+            let taken = api.bodies.take(&identity.user, most);
+            room = Some(taken.map_err(|why| too_many("bytes in bodies of requests", why))?);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes.freeze(), room))
 }
 
 /// The form of a body that holds an object.
@@ -58,12 +104,11 @@ impl Media {
         }
     }
 
-    /// The object of a body. Nesting is limited by both parsers to 128 levels, and YAML aliases
-    /// cannot blow up: they are counted by the parser.
+    /// The object of a body. Nesting is limited by both parsers to 128 levels.
     pub(crate) fn parse(self, body: &[u8]) -> Result<Value, StatusError> {
         let parsed = match self {
             Self::Json => serde_json::from_slice(body).map_err(|error| error.to_string()),
-            Self::Yaml => serde_norway::from_slice(body).map_err(|error| error.to_string()),
+            Self::Yaml => yaml::parse(body).map_err(|error| error.to_string()),
             Self::Protobuf => return protobuf::decode(body),
         };
         let object: Value = parsed.map_err(|error| {

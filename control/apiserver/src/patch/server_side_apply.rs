@@ -12,7 +12,7 @@ use crate::status_error::StatusError;
 
 pub(super) fn apply(kind: &Kind, current: &Value, patch: &[u8]) -> Result<Value, StatusError> {
     // JSON is YAML, and clients send either under the one media type.
-    let wanted: Value = serde_norway::from_slice(patch)
+    let wanted = crate::yaml::parse(patch)
         .map_err(|error| StatusError::bad_request(format!("error decoding YAML: {error}")))?;
     if !wanted.is_object() {
         return Err(StatusError::bad_request("error decoding YAML: the patch must be an object"));
@@ -29,6 +29,7 @@ pub(super) fn apply(kind: &Kind, current: &Value, patch: &[u8]) -> Result<Value,
     if wanted["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(StatusError::bad_request("metadata.managedFields must be nil"));
     }
+    super::check_lists(current, &wanted)?;
     let mut object = if current.is_null() { Value::Object(Map::new()) } else { current.clone() };
     merge(&mut object, &wanted, Some(definitions().named(kind.definition)));
     Ok(object)

@@ -240,7 +240,7 @@ fn in_order(
     let was = |item: &Value| before.iter().position(|one| id(one) == id(item));
     let (mut named, others): (Vec<Value>, Vec<Value>) =
         items.into_iter().partition(|item| place(item).is_some());
-    named.sort_by_key(|item| place(item));
+    named.sort_by_cached_key(|item| place(item));
     let mut out = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     while let (Some(next), Some(other)) = (named.peek(), others.peek()) {

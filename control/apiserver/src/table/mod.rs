@@ -73,22 +73,12 @@ impl IncludeObject {
     }
 }
 
-/// The Table of a list, of one object or of the object of one watch event.
+/// The Table of a list, of one object or of the object of one watch event, without its `rows`.
 ///
 /// `api_version` is the one the client asked for (`meta.k8s.io/v1` or `…/v1beta1`), `metadata` the
 /// list's or the object's (`resourceVersion`, `continue`), `with_columns` false for every watch
-/// event after the first, `now_secs` the time for ages.
-pub(crate) fn render<'a>(
-    kind: &Kind,
-    api_version: &str,
-    items: impl IntoIterator<Item = &'a Value>,
-    metadata: Value,
-    include: IncludeObject,
-    with_columns: bool,
-    now_secs: i64,
-) -> Value {
-    let rows: Vec<Value> =
-        items.into_iter().map(|item| row(kind, api_version, item, include, now_secs)).collect();
+/// event after the first.
+pub(crate) fn empty(kind: &Kind, api_version: &str, metadata: Value, with_columns: bool) -> Value {
     let heads: Value = if with_columns {
         kind.columns.columns.iter().map(Column::to_value).collect()
     } else {
@@ -99,12 +89,19 @@ pub(crate) fn render<'a>(
         "apiVersion": api_version,
         "metadata": metadata,
         "columnDefinitions": heads,
-        "rows": rows,
+        "rows": [],
     })
 }
 
-fn row(kind: &Kind, api_version: &str, item: &Value, include: IncludeObject, now: i64) -> Value {
-    let cells = (kind.columns.cells)(item, now);
+/// The row of one object, at a time in Unix seconds.
+pub(crate) fn row(
+    kind: &Kind,
+    api_version: &str,
+    item: Value,
+    include: IncludeObject,
+    now_secs: i64,
+) -> Value {
+    let cells = (kind.columns.cells)(&item, now_secs);
     debug_assert_eq!(cells.len(), kind.columns.columns.len(), "{kind:?}");
     let mut row = json!({ "cells": cells });
     match include {
@@ -116,7 +113,7 @@ fn row(kind: &Kind, api_version: &str, item: &Value, include: IncludeObject, now
                 "metadata": item["metadata"],
             });
         }
-        IncludeObject::Object => row["object"] = item.clone(),
+        IncludeObject::Object => row["object"] = item,
     }
     row
 }

@@ -5,6 +5,7 @@
 
 mod duplicates;
 
+pub(crate) use duplicates::read_yaml;
 use serde_json::{Map, Value};
 
 use super::field_error::Path;
@@ -39,7 +40,7 @@ pub(crate) fn decode(kind: &Kind, content_type: &str, body: &[u8]) -> Result<Dec
                 "couldn't get version/kind; json parse error: {error}"
             ))
         })?,
-        "application/yaml" => duplicates::read_yaml(body).map_err(|error| {
+        "application/yaml" => read_yaml(body).map_err(|error| {
             StatusError::bad_request(format!("error converting YAML to JSON: yaml: {error}"))
         })?,
         protobuf::MEDIA_TYPE => (protobuf::decode(body)?, Vec::new()),
@@ -211,7 +212,6 @@ impl Walk {
         fields: &'static std::collections::BTreeMap<String, Schema>,
         place: Place<'_>,
     ) -> Result<(), String> {
-        let mut unknown = Vec::new();
         for (key, value) in object.iter_mut() {
             let root = Path::root(key);
             let path = place.path.map_or(root, |path| path.child(key));
@@ -219,7 +219,6 @@ impl Walk {
                 if self.unknown.len() < MAX_STRICT_ERRORS {
                     self.unknown.push(format!("unknown field \"{path}\""));
                 }
-                unknown.push(key.clone());
                 continue;
             };
             let go_path = if place.go_path.is_empty() {
@@ -229,7 +228,7 @@ impl Walk {
             };
             self.schema(value, schema, Place { path: Some(&path), go_path: &go_path, ..place })?;
         }
-        object.retain(|key, value| !value.is_null() && !unknown.contains(key));
+        object.retain(|key, value| !value.is_null() && fields.contains_key(key));
         Ok(())
     }
 }

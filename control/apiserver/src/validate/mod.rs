@@ -18,7 +18,7 @@ pub(crate) mod quantity;
 mod replica_set;
 mod service;
 
-pub(crate) use decode::{conform, decode};
+pub(crate) use decode::{conform, decode, read_yaml};
 pub(crate) use field_error::{Errors, FieldError};
 
 pub(crate) use config::{config_map, config_map_update, secret, secret_update};

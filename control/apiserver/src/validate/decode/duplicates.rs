@@ -1,38 +1,59 @@
 //! Reads JSON and YAML into values and notes keys that stand twice in one object.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::yaml::{self, YamlError};
+
 /// The value, and `duplicate field "spec.a"` for every key that was repeated; the last one counts.
 pub(super) fn read_json(body: &[u8]) -> Result<(Value, Vec<String>), serde_json::Error> {
-    let duplicates = RefCell::new(Vec::new());
+    let notes = Notes::new(usize::MAX);
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = Reader { path: "", duplicates: &duplicates }.deserialize(&mut reader)?;
+    let value = Reader { path: "", notes: &notes }.deserialize(&mut reader)?;
     reader.end()?;
-    Ok((value, duplicates.into_inner()))
+    Ok((value, notes.duplicates.into_inner()))
 }
 
-/// The same for YAML.
-pub(super) fn read_yaml(body: &[u8]) -> Result<(Value, Vec<String>), serde_norway::Error> {
-    let duplicates = RefCell::new(Vec::new());
+/// The same for YAML. JSON is YAML, and is read as what it is.
+pub(crate) fn read_yaml(body: &[u8]) -> Result<(Value, Vec<String>), YamlError> {
+    if let Ok(read) = read_json(body) {
+        return Ok(read);
+    }
+    yaml::check(body)?;
+    let notes = Notes::new(yaml::MAX_VALUES);
     let reader = serde_norway::Deserializer::from_slice(body);
-    let value = Reader { path: "", duplicates: &duplicates }.deserialize(reader)?;
-    Ok((value, duplicates.into_inner()))
+    let value = Reader { path: "", notes: &notes }.deserialize(reader)?;
+    Ok((value, notes.duplicates.into_inner()))
+}
+
+/// What is noted while a document is read.
+struct Notes {
+    duplicates: RefCell<Vec<String>>,
+    /// Values that may still come. Aliases make many of few.
+    left: Cell<usize>,
+}
+
+impl Notes {
+    fn new(left: usize) -> Self {
+        Self { duplicates: RefCell::default(), left: Cell::new(left) }
+    }
 }
 
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     path: &'a str,
-    duplicates: &'a RefCell<Vec<String>>,
+    notes: &'a Notes,
 }
 
 impl<'de> DeserializeSeed<'de> for Reader<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.notes.left.get().checked_sub(1);
+        self.notes.left.set(left.ok_or_else(|| D::Error::custom("too many values"))?);
         deserializer.deserialize_any(self)
     }
 }
@@ -139,7 +160,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
             let value = entries.next_value_seed(Reader { path: &path, ..self })?;
             if out.insert(key, value).is_some() {
                 let told = format!("duplicate field \"{path}\"");
-                let mut duplicates = self.duplicates.borrow_mut();
+                let mut duplicates = self.notes.duplicates.borrow_mut();
                 if duplicates.len() < super::MAX_STRICT_ERRORS && !duplicates.contains(&told) {
                     duplicates.push(told);
                 }
