@@ -63,6 +63,7 @@ pub(crate) fn status(error: &StoreError, kind: &Kind, name: &str) -> StatusError
         )),
         StoreError::TooLarge { max, .. } => StatusError::too_large(*max),
         StoreError::Full { .. } => StatusError::internal(error),
+        StoreError::NoSpace => StatusError::insufficient_storage(error.to_string()),
         StoreError::Closed => StatusError::unavailable(error.to_string()),
         StoreError::Io(_) | StoreError::Corrupt(_) => {
             tracing::error!(%error, ?kind, name, "store");
@@ -175,4 +176,17 @@ impl Registry {
 fn place(kind: &Kind, object: &Value) -> Result<(String, Revision), StatusError> {
     let revision = object::resource_version(object).parse().map_err(StatusError::internal)?;
     Ok((key(kind, object::namespace(object), object::name(object)), revision))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_called_so() {
+        let kind = crate::kinds::find("", "v1", "configmaps").unwrap();
+        let told = status(&StoreError::NoSpace, kind, "a");
+        assert_eq!((told.code, told.reason), (507, "InsufficientStorage"));
+        assert!(told.message.contains("no space left on device"), "{told}");
+    }
 }

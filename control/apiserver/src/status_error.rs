@@ -280,6 +280,11 @@ impl StatusError {
         Self::new(503, "ServiceUnavailable", message)
     }
 
+    /// 507, for a disk that is full.
+    pub(crate) fn insufficient_storage(message: impl Into<String>) -> Self {
+        Self::new(507, "InsufficientStorage", message)
+    }
+
     /// 504 for a request that took longer than it may.
     pub(crate) fn timeout(message: impl Into<String>) -> Self {
         Self::new(504, "Timeout", message)

@@ -106,6 +106,9 @@ pub enum StoreError {
     TooLarge { len: usize, max: usize },
     #[error("the store is full: {used} of {quota} bytes are used")]
     Full { used: usize, quota: usize },
+    /// Of the disk, where `Full` is the quota's.
+    #[error("cannot write the store's file: no space left on device")]
+    NoSpace,
     #[error("the store is closed")]
     Closed,
     /// Whether a write that ends so took place is not known.

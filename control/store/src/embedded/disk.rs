@@ -1,6 +1,6 @@
 //! The redb file: the current entries, the window of history, and two numbers.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
+use std::{fs::OpenOptions, io::ErrorKind, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use redb::{
@@ -28,11 +28,17 @@ pub(super) struct Disk {
 }
 
 fn io(error: impl Into<redb::Error>) -> StoreError {
-    StoreError::Io(Arc::new(error.into()))
+    match error.into() {
+        redb::Error::Io(error) => os(error),
+        other => StoreError::Io(Arc::new(other)),
+    }
 }
 
 fn os(error: std::io::Error) -> StoreError {
-    StoreError::Io(Arc::new(error))
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::NoSpace,
+        _ => StoreError::Io(Arc::new(error)),
+    }
 }
 
 impl Disk {
