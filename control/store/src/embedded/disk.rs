@@ -1,6 +1,12 @@
 //! The redb file: the current entries, the window of history, and two numbers.
 
-use std::{fs::OpenOptions, io::ErrorKind, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
+use std::{
+    fs::OpenOptions,
+    io::ErrorKind,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use redb::{
@@ -24,7 +30,10 @@ const CACHE_BYTES: usize = 16 << 20;
 
 #[derive(Debug)]
 pub(super) struct Disk {
-    database: Database,
+    path: PathBuf,
+    /// None when a commit has failed: whether it is in the file is not known, and redb takes no
+    /// other until the file is opened again.
+    database: Option<Database>,
 }
 
 fn io(error: impl Into<redb::Error>) -> StoreError {
@@ -44,113 +53,139 @@ fn os(error: std::io::Error) -> StoreError {
 impl Disk {
     /// Opens the file, made with mode 0600 where there is none, and reads all of it.
     pub(super) fn open(path: &Path) -> Result<(Self, State), StoreError> {
-        let is_new = !path.exists();
+        let mut disk = Self { path: path.to_owned(), database: None };
+        let state = disk.reopen()?;
+        Ok((disk, state))
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// Opens the file, for the first time or after a commit has failed, and reads all of it.
+    pub(super) fn reopen(&mut self) -> Result<State, StoreError> {
+        // It holds the lock of the file.
+        self.database = None;
+        let is_new = !self.path.exists();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(path)
+            .open(&self.path)
             .map_err(os)?;
         let backend = FileBackend::new(file).map_err(io)?;
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(backend)
             .map_err(io)?;
-        let disk = Self { database };
-        disk.prepare()?;
-        if is_new && let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        prepare(&database)?;
+        if is_new && let Some(folder) = self.path.parent().filter(|p| !p.as_os_str().is_empty()) {
             // Without this a crash of the machine could lose the file's name.
             std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(os)?;
         }
-        let state = disk.load()?;
-        Ok((disk, state))
+        let state = load(&database)?;
+        self.database = Some(database);
+        Ok(state)
     }
 
-    fn prepare(&self) -> Result<(), StoreError> {
-        let write = self.database.begin_write().map_err(io)?;
-        {
-            write.open_table(ENTRIES).map_err(io)?;
-            write.open_table(HISTORY).map_err(io)?;
-            let mut meta = write.open_table(META).map_err(io)?;
-            let format = meta.get(FORMAT).map_err(io)?.map(|v| v.value());
-            match format {
-                None => {
-                    meta.insert(FORMAT, FORMAT_VERSION).map_err(io)?;
-                }
-                Some(FORMAT_VERSION) => {}
-                Some(other) => {
-                    return Err(StoreError::Corrupt(format!(
-                        "its format is {other}, this program reads {FORMAT_VERSION}"
-                    )));
-                }
-            }
-        }
-        write.commit().map_err(io)
-    }
-
-    fn load(&self) -> Result<State, StoreError> {
-        let read = self.database.begin_read().map_err(io)?;
-        let meta = read.open_table(META).map_err(io)?;
-        let number = |name| -> Result<u64, StoreError> {
-            Ok(meta.get(name).map_err(io)?.map_or(0, |v| v.value()))
-        };
-        let mut entries = Vec::new();
-        for row in read.open_table(ENTRIES).map_err(io)?.iter().map_err(io)? {
-            let (key, value) = row.map_err(io)?;
-            let mut record = Record(value.value());
-            entries.push(record.entry(&Arc::from(key.value()))?);
-        }
-        let mut history = Vec::new();
-        for row in read.open_table(HISTORY).map_err(io)?.iter().map_err(io)? {
-            let (revision, value) = row.map_err(io)?;
-            history.push(decode_event(revision.value(), value.value())?);
-        }
-        State::restore(entries, history, number(REVISION)?, number(COMPACTED)?)
-    }
-
-    /// Makes `events` durable, and with them that the history up to `floor` is forgotten.
+    /// Makes `events` durable, and with them that the history up to `floor` is forgotten. After an
+    /// error the file has to be opened again, which tells whether they are.
     pub(super) fn commit(
-        &self,
+        &mut self,
         events: &[Arc<Event>],
         compacted: Revision,
         floor: Revision,
     ) -> Result<(), StoreError> {
-        let mut write = self.database.begin_write().map_err(io)?;
-        write.set_durability(Durability::Immediate).map_err(io)?;
-        {
-            let mut entries = write.open_table(ENTRIES).map_err(io)?;
-            let mut history = write.open_table(HISTORY).map_err(io)?;
-            let mut meta = write.open_table(META).map_err(io)?;
-            let mut record = Vec::new();
-            for event in events {
-                match &event.current {
-                    Some(entry) => {
-                        record.clear();
-                        encode_entry(entry, &mut record);
-                        entries.insert(&*event.key, &*record).map_err(io)?;
-                    }
-                    None => {
-                        entries.remove(&*event.key).map_err(io)?;
-                    }
-                }
-                if event.revision > floor {
-                    record.clear();
-                    encode_event(event, &mut record);
-                    history.insert(event.revision, &*record).map_err(io)?;
-                }
-            }
-            for revision in compacted + 1..=floor {
-                history.remove(revision).map_err(io)?;
-            }
-            if let Some(last) = events.last() {
-                meta.insert(REVISION, last.revision).map_err(io)?;
-            }
-            meta.insert(COMPACTED, floor).map_err(io)?;
-        }
-        write.commit().map_err(io)
+        let database = self.database.take().ok_or(StoreError::Closed)?;
+        write(&database, events, compacted, floor)?;
+        self.database = Some(database);
+        Ok(())
     }
+}
+
+fn prepare(database: &Database) -> Result<(), StoreError> {
+    let write = database.begin_write().map_err(io)?;
+    {
+        write.open_table(ENTRIES).map_err(io)?;
+        write.open_table(HISTORY).map_err(io)?;
+        let mut meta = write.open_table(META).map_err(io)?;
+        let format = meta.get(FORMAT).map_err(io)?.map(|v| v.value());
+        match format {
+            None => {
+                meta.insert(FORMAT, FORMAT_VERSION).map_err(io)?;
+            }
+            Some(FORMAT_VERSION) => {}
+            Some(other) => {
+                return Err(StoreError::Corrupt(format!(
+                    "its format is {other}, this program reads {FORMAT_VERSION}"
+                )));
+            }
+        }
+    }
+    write.commit().map_err(io)
+}
+
+fn load(database: &Database) -> Result<State, StoreError> {
+    let read = database.begin_read().map_err(io)?;
+    let meta = read.open_table(META).map_err(io)?;
+    let number = |name| -> Result<u64, StoreError> {
+        Ok(meta.get(name).map_err(io)?.map_or(0, |v| v.value()))
+    };
+    let mut entries = Vec::new();
+    for row in read.open_table(ENTRIES).map_err(io)?.iter().map_err(io)? {
+        let (key, value) = row.map_err(io)?;
+        let mut record = Record(value.value());
+        entries.push(record.entry(&Arc::from(key.value()))?);
+    }
+    let mut history = Vec::new();
+    for row in read.open_table(HISTORY).map_err(io)?.iter().map_err(io)? {
+        let (revision, value) = row.map_err(io)?;
+        history.push(decode_event(revision.value(), value.value())?);
+    }
+    State::restore(entries, history, number(REVISION)?, number(COMPACTED)?)
+}
+
+fn write(
+    database: &Database,
+    events: &[Arc<Event>],
+    compacted: Revision,
+    floor: Revision,
+) -> Result<(), StoreError> {
+    let mut write = database.begin_write().map_err(io)?;
+    write.set_durability(Durability::Immediate).map_err(io)?;
+    {
+        let mut entries = write.open_table(ENTRIES).map_err(io)?;
+        let mut history = write.open_table(HISTORY).map_err(io)?;
+        let mut meta = write.open_table(META).map_err(io)?;
+        let mut record = Vec::new();
+        for event in events {
+            match &event.current {
+                Some(entry) => {
+                    record.clear();
+                    encode_entry(entry, &mut record);
+                    entries.insert(&*event.key, &*record).map_err(io)?;
+                }
+                None => {
+                    entries.remove(&*event.key).map_err(io)?;
+                }
+            }
+            if event.revision > floor {
+                record.clear();
+                encode_event(event, &mut record);
+                history.insert(event.revision, &*record).map_err(io)?;
+            }
+        }
+        for revision in compacted + 1..=floor {
+            history.remove(revision).map_err(io)?;
+        }
+        if let Some(last) = events.last() {
+            meta.insert(REVISION, last.revision).map_err(io)?;
+        }
+        meta.insert(COMPACTED, floor).map_err(io)?;
+    }
+    write.commit().map_err(io)
 }
 
 /// create revision, mod revision, length: 8, 8 and 4 bytes, little-endian; then the value.

@@ -85,7 +85,7 @@ impl EmbeddedStore {
             .name("store-writer".to_owned())
             .spawn({
                 let shared = shared.clone();
-                move || writer::run(&shared, &disk, receiver)
+                move || writer::run(&shared, disk, receiver)
             })
             .map_err(|error| StoreError::Io(Arc::new(error)))?;
         Ok(Self { shared, requests: Some(requests), writer: Some(writer) })

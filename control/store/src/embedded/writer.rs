@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::error;
+use tracing::{error, info};
 
 use super::{
     Shared,
@@ -30,7 +30,7 @@ fn size(op: &Op) -> usize {
 }
 
 /// Runs until every sender of `requests` is gone.
-pub(super) fn run(shared: &Arc<Shared>, disk: &Disk, mut requests: mpsc::Receiver<Request>) {
+pub(super) fn run(shared: &Arc<Shared>, mut disk: Disk, mut requests: mpsc::Receiver<Request>) {
     while let Some(first) = requests.blocking_recv() {
         let mut writes = Vec::new();
         let mut replies = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn run(shared: &Arc<Shared>, disk: &Disk, mut requests: mpsc::Receive
             next = if full { None } else { requests.try_recv().ok() };
         }
         let up_to = compact.as_ref().map_or(0, |(up_to, _)| *up_to);
-        match transact(shared, disk, writes, up_to) {
+        match transact(shared, &mut disk, writes, up_to) {
             Ok(results) => {
                 // A caller that has gone away does not want to know.
                 for (reply, result) in replies.into_iter().zip(results) {
@@ -75,10 +75,13 @@ pub(super) fn run(shared: &Arc<Shared>, disk: &Disk, mut requests: mpsc::Receive
 
 fn transact(
     shared: &Shared,
-    disk: &Disk,
+    disk: &mut Disk,
     ops: Vec<Op>,
     up_to: Revision,
 ) -> Result<Vec<Staged>, StoreError> {
+    if !disk.is_open() {
+        recover(shared, disk)?;
+    }
     let (results, events, compacted, floor) = {
         let state = shared.state.read().unwrap_or_else(PoisonError::into_inner);
         let (results, events) = state.stage(ops, shared.options.quota_bytes);
@@ -97,4 +100,24 @@ fn transact(
     };
     shared.newest.send_replace(revision);
     Ok(results)
+}
+
+/// After a commit that failed: what is in the file counts. That may be the commit, all of it, whose
+/// writers were told of an error; they and all who watch see it now.
+fn recover(shared: &Shared, disk: &mut Disk) -> Result<(), StoreError> {
+    let found = disk.reopen()?;
+    let revision = found.revision();
+    {
+        let mut state = shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        if revision < state.revision() {
+            return Err(StoreError::Corrupt(format!(
+                "it holds revision {revision}, and {} was committed",
+                state.revision()
+            )));
+        }
+        *state = found;
+    }
+    info!(revision, "the store's file is open again");
+    shared.newest.send_replace(revision);
+    Ok(())
 }

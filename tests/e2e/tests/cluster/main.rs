@@ -8,6 +8,7 @@
 mod api_crash;
 mod application;
 mod dns;
+mod failures;
 mod isolation;
 mod kubectl;
 mod node_loss;
@@ -52,6 +53,12 @@ const TESTS: &[(&str, Test)] = &[
     ("isolation::sockets_of_others_are_unseen", isolation::sockets_of_others_are_unseen),
     ("kubectl::everyday_commands", kubectl::everyday_commands),
     ("kubectl::wrong_manifests", kubectl::wrong_manifests),
+    ("failures::an_unknown_image", failures::an_unknown_image),
+    ("failures::more_than_any_node_has", failures::more_than_any_node_has),
+    ("failures::a_program_that_fails", failures::a_program_that_fails),
+    ("failures::configuration_that_is_missing", failures::configuration_that_is_missing),
+    ("failures::probes_that_fail", failures::probes_that_fail),
+    ("failures::services_that_lead_nowhere", failures::services_that_lead_nowhere),
     ("node_loss::cut_off_node", node_loss::cut_off_node),
 ];
 
