@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
-use control_apiserver::ServerConfig;
+use control_apiserver::{ServerConfig, Speaker};
 use control_controllers::ControllersConfig;
 use control_store::{EmbeddedStore, Options};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,9 @@ pub(crate) struct ServerArgs {
     /// An address by which nodes and pods reach the secure port.
     #[arg(long = "advertise", value_name = "ADDRESS")]
     advertised: Vec<IpAddr>,
+    /// A BGP speaker that is no node, by its admin socket: shown on the page with the nodes.
+    #[arg(long = "speaker", value_name = "NAME=SOCKET", value_parser = speaker)]
+    speakers: Vec<Speaker>,
     /// How the controllers reach the API.
     #[arg(long, value_name = "FILE")]
     kubeconfig: PathBuf,
@@ -78,6 +81,7 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
         secure: Some((secure, Arc::new(tls))),
         service_cidrs: args.service_cidrs,
         node_port_range: ServerConfig::NODE_PORTS,
+        speakers: args.speakers,
         kubelet_tls: Some(Arc::new(kubelet_tls)),
         eviction_secs: args.eviction_secs,
         advertised: args.advertised.iter().map(|ip| SocketAddr::new(*ip, port)).collect(),
@@ -91,6 +95,16 @@ pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     control_apiserver::serve(config, stop).await?;
     info!("stopped");
     Ok(())
+}
+
+fn speaker(text: &str) -> Result<Speaker, String> {
+    match text.split_once('=') {
+        Some((name, socket)) if !name.is_empty() && socket.starts_with('/') => {
+            Ok(Speaker { name: name.to_owned(), socket: socket.into() })
+        }
+        _ => Err("a name and the path of a socket are wanted, as border=/run/viaduct/admin.sock"
+            .to_owned()),
+    }
 }
 
 /// The controllers are clients of the API as everyone is, and begin as soon as it answers.

@@ -22,6 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         secure: None,
         service_cidrs: vec!["10.96.0.0/16".parse()?, "fd00:96::/108".parse()?],
         node_port_range: ServerConfig::NODE_PORTS,
+        speakers: Vec::new(),
         kubelet_tls: None,
         eviction_secs: ServerConfig::EVICTION_SECS,
         advertised: Vec::new(),

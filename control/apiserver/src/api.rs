@@ -15,6 +15,7 @@ use crate::{
     registry::Registry,
     share::{Exhausted, Held, Share},
     status_error::StatusError,
+    ui::Ui,
 };
 
 pub(crate) struct Api {
@@ -33,7 +34,8 @@ pub(crate) struct Api {
     /// Deletions of many objects: their answer holds all of these, so there is one at a time.
     pub(crate) deletions: Semaphore,
     pub(crate) stopping: CancellationToken,
-    /// For the log endpoint of the kubelets.
+    pub(crate) ui: Ui,
+    /// For the log endpoint of the kubelets, and the relay to their nodes' networks.
     pub(crate) kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     /// For how long pods that do not say so stay on a node that is not ready.
     pub(crate) eviction_secs: u32,

@@ -29,8 +29,10 @@ mod share;
 mod status_error;
 mod strangers;
 mod table;
+mod ui;
 mod validate;
 mod watch;
 mod yaml;
 
 pub use server::{ServeError, ServerConfig, serve};
+pub use ui::Speaker;

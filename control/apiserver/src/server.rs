@@ -13,8 +13,15 @@ use tracing::info;
 use viaduct_net::Prefix;
 
 use crate::{
-    allocate::Allocator, api::Api, bootstrap, connections::Connections, expire, metrics::Metrics,
-    registry::Registry, share::Share,
+    allocate::Allocator,
+    api::Api,
+    bootstrap,
+    connections::Connections,
+    expire,
+    metrics::Metrics,
+    registry::Registry,
+    share::Share,
+    ui::{self, Speaker, Ui},
 };
 
 /// Requests under way, watches and logs left out; the next gets 429.
@@ -45,7 +52,9 @@ pub struct ServerConfig {
     /// asks for none.
     pub service_cidrs: Vec<Prefix>,
     pub node_port_range: RangeInclusive<u16>,
-    /// With which to ask kubelets for logs; plain HTTP where `None`.
+    /// BGP speakers that are no nodes, for the page.
+    pub speakers: Vec<Speaker>,
+    /// With which to ask kubelets for logs and their nodes' networks; plain HTTP where `None`.
     pub kubelet_tls: Option<Arc<rustls::ClientConfig>>,
     /// For how long pods that do not say so themselves stay on a node that is not ready: the seconds
     /// of the tolerations that they are given.
@@ -89,6 +98,7 @@ pub async fn serve(config: ServerConfig, shutdown: CancellationToken) -> Result<
         bodies: Share::new(MAX_BODIES_BYTES, MAX_BODIES_BYTES_PER_USER),
         work: Semaphore::new(work_places()),
         deletions: Semaphore::new(1),
+        ui: Ui::new(config.speakers),
         stopping: shutdown.clone(),
         kubelet_tls: config.kubelet_tls,
         eviction_secs: config.eviction_secs,
@@ -112,6 +122,7 @@ pub async fn serve(config: ServerConfig, shutdown: CancellationToken) -> Result<
         let acceptor = TlsAcceptor::from(with_alpn(tls));
         listening.spawn(connections.clone().accept(listener, Some(acceptor)));
     }
+    listening.spawn(ui::run(api.clone()));
     listening.spawn(expire::run(api));
     listening.close();
     shutdown.cancelled().await;

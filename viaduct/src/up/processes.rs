@@ -92,6 +92,10 @@ fn server(plan: &ClusterPlan, paths: &ClusterPaths, witness: u32) -> ProcessSpec
     for address in plan.control.addresses() {
         arguments = arguments.option("advertise", address);
     }
+    for one in speakers::outside_the_nodes(plan) {
+        let socket = socket_in(&paths.node_run(&one.host.name));
+        arguments = arguments.option("speaker", format!("{}={}", one.host.name, socket.display()));
+    }
     for cidr in &plan.service_cidrs {
         arguments = arguments.option("service-cidr", cidr);
     }

@@ -26,6 +26,7 @@ pub(crate) fn print(
         let report = json!({
             "cluster": plan,
             "api": format!("http://127.0.0.1:{}", plan.api_port),
+            "page": page(plan),
             "run": paths.run,
             "state": paths.state,
             "speakers": speakers::outside_the_nodes(plan).iter().map(|speaker| json!({
@@ -56,6 +57,7 @@ pub(crate) fn print(
     )];
     lines.extend(topology(plan));
     lines.extend([
+        format!("Page: {}\n", page(plan)),
         "Try next:".to_owned(),
         format!("  {kubectl} get nodes,pods,services -o wide"),
         format!("  {viaduct} status{cluster}"),
@@ -78,6 +80,11 @@ pub(crate) fn print(
     ));
     output::print(lines.join("\n"))?;
     Ok(())
+}
+
+/// Where the cluster can be looked at, with a browser that root runs.
+fn page(plan: &ClusterPlan) -> String {
+    format!("http://127.0.0.1:{}/ui/", plan.api_port)
 }
 
 /// The racks and the reflectors, where there are any.

@@ -100,7 +100,7 @@ fn container(pod: &Value, name: &str, asked: &str) -> Result<String, StatusError
 }
 
 /// Where the kubelet of a node listens.
-fn kubelet(node: &Value) -> Option<SocketAddr> {
+pub(crate) fn kubelet(node: &Value) -> Option<SocketAddr> {
     let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
         .as_u64()
         .and_then(|port| u16::try_from(port).ok())

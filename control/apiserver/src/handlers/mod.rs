@@ -4,7 +4,7 @@ mod create;
 mod delete;
 mod evict;
 mod listing;
-mod log;
+pub(crate) mod log;
 mod paths;
 mod pods;
 pub(crate) mod read;
@@ -34,7 +34,7 @@ use crate::{
     registry,
     selector::FieldSelector,
     status_error::StatusError,
-    watch,
+    ui, watch,
 };
 
 /// Answers one request; whatever goes wrong is an answer, too.
@@ -43,6 +43,7 @@ pub(crate) async fn handle(api: Arc<Api>, peer: Peer, request: Request<Incoming>
     let target = Target::of(request.uri().path());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (verb, resource, result) = match target {
+        Target::Path if ui::is_ours(&path) => ("get", "", ui::answer(&api, &peer, &request).await),
         Target::Path => ("get", "", of_path(&api, &peer, &request).await),
         Target::Resource(resource) => of_resource(api.clone(), &peer, resource, request).await,
     };

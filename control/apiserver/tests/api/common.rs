@@ -57,6 +57,7 @@ impl Server {
             secure: None,
             service_cidrs: vec!["10.96.0.0/16".parse().unwrap(), "fd00:96::/108".parse().unwrap()],
             node_port_range: ServerConfig::NODE_PORTS,
+            speakers: Vec::new(),
             kubelet_tls: None,
             eviction_secs: ServerConfig::EVICTION_SECS,
             advertised: Vec::new(),

@@ -10,6 +10,7 @@ mod kubectl_deployments;
 mod kubectl_errors;
 mod kubectl_objects;
 mod objects;
+mod page;
 mod priorities;
 mod secure;
 mod watches;

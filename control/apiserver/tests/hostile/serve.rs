@@ -48,6 +48,7 @@ pub(crate) fn serve(folder: &Path) {
         secure: Some((secure, ca.server())),
         service_cidrs: vec!["10.96.0.0/16".parse().unwrap()],
         node_port_range: ServerConfig::NODE_PORTS,
+        speakers: Vec::new(),
         kubelet_tls: None,
         advertised: Vec::new(),
         eviction_secs: ServerConfig::EVICTION_SECS,

@@ -72,6 +72,7 @@ impl Cluster {
             secure: None,
             service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|t| t.parse().unwrap()).into(),
             node_port_range: ServerConfig::NODE_PORTS,
+            speakers: Vec::new(),
             kubelet_tls: None,
             eviction_secs: 1,
             advertised: Vec::new(),

@@ -13,6 +13,7 @@ mod isolation;
 mod kubectl;
 mod node_loss;
 mod orderly_end;
+mod page;
 mod racks;
 mod readiness;
 mod restart;
@@ -44,6 +45,15 @@ const TESTS: &[(&str, Test)] = &[
     ("dns::lookups_while_services_change", dns::lookups_while_services_change),
     ("dns::lookups_while_the_daemon_is_killed", dns::lookups_while_the_daemon_is_killed),
     ("dns::lookups_without_the_server", dns::lookups_without_the_server),
+    ("page::shows_the_cluster", page::shows_the_cluster),
+    ("page::keeps_a_picture", page::keeps_a_picture),
+    ("page::counts_open_connections", page::counts_open_connections),
+    ("page::follows_a_deployment", page::follows_a_deployment),
+    ("page::shows_markup_as_text", page::shows_markup_as_text),
+    ("page::shows_a_silent_node", page::shows_a_silent_node),
+    ("page::shows_a_lost_session", page::shows_a_lost_session),
+    ("page::says_that_the_server_is_lost", page::says_that_the_server_is_lost),
+    ("page::refuses_others", page::refuses_others),
     ("restart::node_daemon_killed", restart::node_daemon_killed),
     ("restart::kubelet_killed", restart::kubelet_killed),
     ("api_crash::server_killed_amid_writes", api_crash::server_killed_amid_writes),
