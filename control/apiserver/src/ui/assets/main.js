@@ -34,6 +34,7 @@ function told() {
   heard = Date.now();
   byId("lost").hidden = true;
   byId("live").textContent = `live · ${clock(heard)}`;
+  byId("live").className = "on";
   const changed = new Set(Object.keys(coming));
   const before = picture;
   picture = { ...picture, ...coming };
@@ -79,6 +80,7 @@ function lost() {
   banner.hidden = false;
   show(banner, since(h, "span", {}, "No connection to the server: what is below is as it was before ", heard));
   byId("live").textContent = "not connected";
+  byId("live").className = "";
 }
 
 setInterval(() => {

@@ -50,7 +50,7 @@ function routesRow(node) {
   if (!node.network) return [];
   const { routesInstalled, routesWanted, stale } = node.network;
   const missing = routesInstalled < routesWanted;
-  const text = `${routesInstalled} of ${routesWanted} in the kernel${stale ? ", at last" : ""}`;
+  const text = `${routesInstalled} of ${routesWanted} in the kernel${stale ? ", when last heard" : ""}`;
   return [h("dt", {}, "routes"), h("dd", { class: missing ? "bad" : "" }, text)];
 }
 
@@ -64,9 +64,15 @@ function pods(list) {
     h("li", { title: `${pod.namespace}/${pod.name} ${pod.addresses.join(" ")}` },
       h("span", { class: `pod ${pod.state}`, "aria-hidden": "true" }, SIGNS[pod.state]),
       h("span", {}, pod.name),
-      h("span", { class: pod.state === "failed" ? "bad" : "quiet" }, podWords(pod))));
+      h("span", { class: podClass(pod) }, podWords(pod))));
   if (list.length > PODS_MAX) shown.push(h("li", { class: "quiet" }, `and ${list.length - PODS_MAX} more`));
   return h("ul", { "aria-label": "Pods" }, shown.length ? shown : h("li", { class: "quiet" }, "no pods"));
+}
+
+/** The sign says it of the many that are well; a word is for those who cannot see it. */
+function podClass(pod) {
+  if (pod.state === "ready" && !pod.restarts) return "unseen";
+  return pod.state === "failed" ? "bad" : "quiet";
 }
 
 function podWords(pod) {

@@ -5,7 +5,7 @@ import { SIGNS, byId, condition, s, show, since, states } from "./dom.js";
 
 const GAP = 12;
 const SPEAKER = { width: 176, height: 44 };
-const WIDE = { width: 116, height: 60, dots: 9 };
+const WIDE = { width: 132, height: 60, dots: 9 };
 const NARROW = { width: 87, height: 40, dots: 0 };
 /** With more nodes than this each gets less room, and each rack the whole width. */
 const WIDE_MAX = 16;
@@ -50,8 +50,8 @@ function layOut(picture, width) {
   }
   y = racks(plan, picture, y + (tops.length ? 34 : 0));
   const reflectors = of("reflector");
-  // Below them is room for the session between them.
-  if (reflectors.length) y = row(plan, reflectors, y + 40) + (reflectors.length > 1 ? 24 : 0);
+  // Below them is room for the sessions between those that are not side by side.
+  if (reflectors.length) y = row(plan, reflectors, y + 40) + (reflectors.length > 2 ? 24 : 0);
   plan.height = y + 8;
   return plan;
 }
@@ -184,7 +184,7 @@ function sessionLines(picture, plan) {
       hidden += 1;
       continue;
     }
-    const { path, at } = curve(from, to);
+    const { path, at } = curve(from, to, plan);
     const why = session.error ? ` (${session.error})` : "";
     const label = `${session.a} – ${session.b}: ${session.up ? "established" : states(session)}${why}`;
     // A mesh of many must not hide what is down.
@@ -199,9 +199,14 @@ function sessionLines(picture, plan) {
   return { lines, tags, note };
 }
 
-function curve(from, to) {
+function curve(from, to, plan) {
   const middle = (place) => place.x + place.width / 2;
   const [x1, x2] = [middle(from), middle(to)];
+  if (from.y === to.y && !from.isNode && !to.isNode && areNeighbours(from, to, plan)) {
+    const [left, right] = from.x < to.x ? [from, to] : [to, from];
+    const [start, end, y] = [left.x + left.width, right.x, left.y + left.height / 2];
+    return { path: `M${start},${y} L${end},${y}`, at: [(start + end) / 2, y] };
+  }
   if (Math.abs(from.y - to.y) < Math.max(from.height, to.height)) {
     // Side by side: an arc below both, deeper the further they are apart.
     const [y1, y2] = [from.y + from.height, to.y + to.height];
@@ -214,6 +219,11 @@ function curve(from, to) {
   const [y1, y2] = [upper.y + upper.height, lower.y];
   const half = (y1 + y2) / 2;
   return { path: `M${ux},${y1} C${ux},${half} ${lx},${half} ${lx},${y2}`, at: [(ux + lx) / 2, half] };
+}
+
+function areNeighbours(one, other, plan) {
+  const [left, right] = [Math.min(one.x, other.x), Math.max(one.x, other.x)];
+  return ![...plan.places.values()].some((place) => place.y === one.y && place.x > left && place.x < right);
 }
 
 function tag(text, [x, y]) {
