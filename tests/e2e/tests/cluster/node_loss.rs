@@ -60,7 +60,7 @@ fn come_back(
     let mut sent = 0;
     for (what, load) in &loads {
         let before = load.sent();
-        let wanted = (AFTERWARDS.as_millis() / INTERVAL.as_millis()) as usize / 2;
+        let wanted = (AFTERWARDS.as_millis() / INTERVAL.as_millis()) as usize;
         wait_for(what, LIMIT, || {
             ensure!(load.sent() >= before + wanted, "{} requests", load.sent() - before);
             Ok(())
