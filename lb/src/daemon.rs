@@ -51,7 +51,7 @@ pub(crate) struct Daemon {
     waiters: Waiters,
     pods: Arc<Pods>,
     vips: watch::Sender<BTreeSet<IpAddr>>,
-    programmed: watch::Sender<Arc<Snapshot>>,
+    programmed: watch::Sender<u64>,
     counters: Arc<Counters>,
     /// When to try again what has failed.
     retry_maps: Option<Instant>,
@@ -62,7 +62,7 @@ impl Daemon {
     pub(crate) fn open(
         config: Config,
         vips: watch::Sender<BTreeSet<IpAddr>>,
-        programmed: watch::Sender<Arc<Snapshot>>,
+        programmed: watch::Sender<u64>,
         counters: Arc<Counters>,
     ) -> Result<(Self, lb_maps::Maps), SpawnError> {
         let options = Options { pin_dir: config.pin_dir.clone(), sizes: config.sizes };
@@ -200,9 +200,7 @@ impl Daemon {
             differs
         });
         self.programmed.send_if_modified(|written| {
-            let differs = !Arc::ptr_eq(written, &self.snapshot);
-            written.clone_from(&self.snapshot);
-            differs
+            std::mem::replace(written, self.snapshot.generation) != self.snapshot.generation
         });
         true
     }

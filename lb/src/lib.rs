@@ -108,7 +108,7 @@ pub enum SpawnError {
 #[derive(Clone, Debug)]
 pub struct Handle {
     vips: watch::Receiver<BTreeSet<IpAddr>>,
-    programmed: watch::Receiver<Arc<Snapshot>>,
+    programmed: watch::Receiver<u64>,
     queries: mpsc::Sender<Query>,
     counters: Arc<Counters>,
     maps: lb_maps::Maps,
@@ -130,7 +130,7 @@ pub fn spawn(
     let counters = Arc::new(Counters::default());
     let (query_sender, queries) = mpsc::channel(QUERIES_MAX);
     let (vips_sender, vips) = watch::channel(BTreeSet::new());
-    let (programmed_sender, programmed) = watch::channel(Arc::default());
+    let (programmed_sender, programmed) = watch::channel(0);
     let (started, start) = std::sync::mpsc::channel();
     let shared = counters.clone();
     // The thread inherits the namespaces of the one that makes it.
@@ -162,8 +162,8 @@ impl Handle {
         self.vips.clone()
     }
 
-    /// The services that the maps hold: the very snapshot that was given, once all of it is written.
-    pub fn programmed(&self) -> watch::Receiver<Arc<Snapshot>> {
+    /// Of which generation the services in the maps are; 0 before any is written.
+    pub fn programmed(&self) -> watch::Receiver<u64> {
         self.programmed.clone()
     }
 

@@ -53,7 +53,11 @@ fn snapshot(endpoints: Vec<Endpoint>) -> Arc<Snapshot> {
         ..Service::default()
     };
     let name = ServiceName { namespace: "default".to_owned(), name: "web".to_owned() };
-    Arc::new(Snapshot { services: [(name, Arc::new(service))].into(), complete: true })
+    Arc::new(Snapshot {
+        services: [(name, Arc::new(service))].into(),
+        complete: true,
+        generation: 1,
+    })
 }
 
 fn all_ready() -> Vec<Endpoint> {

@@ -91,6 +91,8 @@ pub struct Snapshot {
     pub services: BTreeMap<ServiceName, Arc<Service>>,
     /// Whether all services and endpoints are known. Until then the maps are left as they are.
     pub complete: bool,
+    /// How late a reading of the API this is; told again when it is written.
+    pub generation: u64,
 }
 
 /// The node that the maps are for.

@@ -71,7 +71,7 @@ fn snapshot(services: &[(&str, Service)]) -> Snapshot {
         let name = ServiceName { namespace: "default".to_owned(), name: (*name).to_owned() };
         (name, Arc::new(service.clone()))
     };
-    Snapshot { services: services.iter().map(entry).collect(), complete: true }
+    Snapshot { services: services.iter().map(entry).collect(), complete: true, generation: 1 }
 }
 
 fn desired(endpoints: &[Endpoint]) -> Desired {

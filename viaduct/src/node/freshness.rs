@@ -2,21 +2,24 @@
 //!
 //! A node that was cut off comes back with a picture of services from before the cut. Its own pods
 //! can be reached at once; but who sends it a request for a virtual IP may be led to a backend that
-//! has gone meanwhile. So it announces those only when it has read the API anew, knows the way to
-//! the other nodes' pods, and has written its maps. Until then the others serve.
+//! has gone meanwhile. So it announces those only when it has read the API anew and written its
+//! maps, and knows the way to the other nodes' pods. Until then the others serve.
 //!
 //! ```text
-//!           all sessions lost and             a session or the server is back:
+//!           no session is left and            a session or the server is back:
 //!           the server out of reach           every watch begins anew
 //!   Fresh ───────────────────────▶ Isolated ─────────────────────────────────▶ Relisting
 //!     ▲                               ▲                                          │    │
 //!     │                               └──────── cut off again ───────────────────┘    │
-//!     └──── all kinds listed and all sessions told, for a moment; or the bound ───────┘
+//!     └──── all is read and all sessions told, or the bound; and then a pause ────────┘
 //! ```
 //!
 //! It must be the node's own isolation. A server that is away alone changes nothing: the sessions
 //! are there, or its host still answers. And when all peers are away but the server is not, what
 //! is announced stays announced, for the peers may keep it over a restart of theirs.
+//!
+//! A link that flaps is not to make the virtual IPs flap: the pause doubles each time that the node
+//! is cut off soon after the last.
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +30,13 @@ pub(crate) const BOUND: Duration = Duration::from_secs(30);
 /// A peer that has not come back by now may be gone for good. Some attempts to connect fit in.
 const SESSIONS_BOUND: Duration = Duration::from_secs(15);
 /// Between the last word of the last peer and the kernel's routes by it lies little; this is much.
-const STEADY: Duration = Duration::from_secs(1);
-const _: () = assert!(SESSIONS_BOUND.as_secs() + STEADY.as_secs() < BOUND.as_secs());
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// From one cut to the next: after so much the first is forgotten.
+const CALM: Duration = Duration::from_secs(120);
+const _: () = assert!(SESSIONS_BOUND.as_secs() < BOUND.as_secs());
+// Otherwise a link could fail in the same rhythm for ever, and the pause would never be reached.
+const _: () = assert!(BOUND.as_secs() + PAUSE_MAX.as_secs() < CALM.as_secs());
 
 /// What is told to those who announce.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +55,21 @@ pub(crate) enum State {
         since: Instant,
         /// Back from isolation: the ways to other nodes are waited for, too.
         returning: bool,
+        /// Since when nothing is waited for but the pause.
+        ready: Option<Instant>,
     },
+}
+
+impl State {
+    /// For the log.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Isolated => "isolated",
+            Self::Relisting { ready: None, .. } => "relisting",
+            Self::Relisting { ready: Some(_), .. } => "pausing",
+        }
+    }
 }
 
 /// What is seen at a time.
@@ -56,8 +78,8 @@ pub(crate) struct Seen {
     pub sessions: SessionCounts,
     /// Whether the API server's host answers; `None` where that is not known.
     pub server: Option<bool>,
-    /// Every kind has been listed since the watches were last begun.
-    pub listed: bool,
+    /// Every kind has been listed since the watches were last begun, and the maps hold it.
+    pub read: bool,
     pub now: Instant,
 }
 
@@ -69,11 +91,13 @@ pub(crate) struct BeginAnew;
 #[derive(Debug)]
 pub(crate) struct Freshness {
     state: State,
-    /// There has been a session in this process's life, so that none is a loss.
+    /// There are peers, and no session with any.
+    alone: bool,
+    /// There was a session before that.
     had_session: bool,
-    /// All sessions there were have ended, and none has come back.
-    lost: bool,
-    steady_since: Option<Instant>,
+    last_cut: Option<Instant>,
+    /// What is waited from when all is known until it is announced.
+    pause: Duration,
     /// The bound has passed, and the API has not been read since.
     overdue: bool,
 }
@@ -82,9 +106,19 @@ impl Freshness {
     /// `known`: the first picture is the API's own, or that of a process that has just ended and
     /// whose announcements still stand. Otherwise it is one of an earlier life of this host.
     pub(crate) fn new(known: bool, now: Instant) -> Self {
-        let state =
-            if known { State::Fresh } else { State::Relisting { since: now, returning: false } };
-        Self { state, had_session: false, lost: false, steady_since: None, overdue: false }
+        let state = if known {
+            State::Fresh
+        } else {
+            State::Relisting { since: now, returning: false, ready: None }
+        };
+        Self {
+            state,
+            alone: false,
+            had_session: false,
+            last_cut: None,
+            pause: PAUSE_MIN,
+            overdue: false,
+        }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -97,74 +131,86 @@ impl Freshness {
                 "virtual IPs are announced by what the API said before: it could not be read for \
                  {BOUND:?} after this node was back; is the server up?"
             )),
-            State::Fresh | State::Relisting { .. } => None,
+            State::Fresh => None,
             State::Isolated => Some(
-                "cut off: no BGP session is left and the API server's host does not answer"
+                "cut off: no BGP session is left and the API server's host does not answer; \
+                 virtual IPs are held back"
                     .to_owned(),
             ),
+            State::Relisting { ready: None, .. } => Some(
+                "virtual IPs are held back until the API is read and the BGP peers have told their \
+                 routes"
+                    .to_owned(),
+            ),
+            State::Relisting { ready: Some(_), .. } => Some(format!(
+                "virtual IPs are held back for {:?} more: this node was cut off",
+                self.pause
+            )),
         };
         Gate { closed: self.state != State::Fresh, problem }
     }
 
     /// Whether the server's host should be asked if it is there.
     pub(crate) fn wants_probe(&self) -> bool {
-        self.lost || self.state == State::Isolated
+        self.alone || self.state == State::Isolated
     }
 
     /// When to look again, if nothing happens.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let State::Relisting { since, .. } = self.state else { return None };
-        let steady = self.steady_since.map(|at| at + STEADY);
-        // At the others the state ends; this one may pass without anything to follow.
-        let sessions = Some(since + SESSIONS_BOUND).filter(|at| *at > now);
-        [steady, sessions, Some(since + BOUND)].into_iter().flatten().min()
+        let State::Relisting { since, ready, .. } = self.state else { return None };
+        let end = ready.map(|at| at + self.pause);
+        let bounds = [since + SESSIONS_BOUND, since + BOUND].into_iter().filter(|at| *at > now);
+        end.into_iter().chain(bounds).min()
     }
 
     pub(crate) fn observe(&mut self, seen: &Seen) -> Option<BeginAnew> {
-        let Seen { sessions, server, listed, now } = *seen;
+        let Seen { sessions, server, read, now } = *seen;
         let connected = sessions.established > 0;
+        let is_back = self.alone && self.had_session && connected;
+        self.alone = sessions.configured > 0 && !connected;
         self.had_session |= connected;
-        let is_back = self.lost && connected;
-        self.lost = self.had_session && sessions.configured > 0 && !connected;
-        self.overdue &= !listed;
-        let cut = self.lost && server == Some(false);
+        self.overdue &= !read;
+        let cut = self.alone && server == Some(false);
         match self.state {
-            State::Fresh if cut => {
-                self.state = State::Isolated;
-                self.overdue = false;
+            State::Fresh | State::Relisting { .. } if cut => {
+                self.cut_off(now);
                 None
             }
             // The path was broken for the hold time at least, and so were the connections.
             State::Fresh => is_back.then_some(BeginAnew),
             State::Isolated if connected || server == Some(true) => {
-                self.state = State::Relisting { since: now, returning: true };
-                self.steady_since = None;
+                self.state = State::Relisting { since: now, returning: true, ready: None };
                 Some(BeginAnew)
             }
             State::Isolated => None,
-            State::Relisting { .. } if cut => {
-                self.state = State::Isolated;
-                None
-            }
-            State::Relisting { since, returning } => {
-                self.relist(since, returning, seen);
-                (is_back && !listed).then_some(BeginAnew)
+            State::Relisting { since, returning, ready } => {
+                self.relist(since, returning, ready, seen);
+                (is_back && !read).then_some(BeginAnew)
             }
         }
     }
 
-    fn relist(&mut self, since: Instant, returning: bool, seen: &Seen) {
-        let Seen { sessions, listed, now, .. } = *seen;
+    fn cut_off(&mut self, now: Instant) {
+        let again = self.last_cut.is_some_and(|at| now.saturating_duration_since(at) < CALM);
+        self.pause = if again { (self.pause * 2).min(PAUSE_MAX) } else { PAUSE_MIN };
+        self.last_cut = Some(now);
+        self.state = State::Isolated;
+        self.overdue = false;
+    }
+
+    fn relist(&mut self, since: Instant, returning: bool, ready: Option<Instant>, seen: &Seen) {
+        let Seen { sessions, read, now, .. } = *seen;
         let waited = now.saturating_duration_since(since);
         let told =
             sessions.told > 0 && sessions.told == sessions.configured || waited >= SESSIONS_BOUND;
-        let ready = listed && (told || !returning);
-        self.steady_since = if ready { self.steady_since.or(Some(now)) } else { None };
-        let pause = if returning { STEADY } else { Duration::ZERO };
-        let steady = self.steady_since.is_some_and(|at| now.saturating_duration_since(at) >= pause);
-        if steady || waited >= BOUND {
+        let all = read && (told || !returning) || waited >= BOUND;
+        let ready = all.then(|| ready.unwrap_or(now));
+        let pause = if returning { self.pause } else { Duration::ZERO };
+        if ready.is_some_and(|at| now.saturating_duration_since(at) >= pause) {
             self.state = State::Fresh;
-            self.overdue = !listed;
+            self.overdue = !read;
+        } else {
+            self.state = State::Relisting { since, returning, ready };
         }
     }
 }
@@ -184,7 +230,7 @@ mod tests {
         fn new(known: bool) -> Self {
             let now = Instant::now();
             let sessions = SessionCounts { configured: 3, established: 0, told: 0 };
-            let seen = Seen { sessions, server: None, listed: known, now };
+            let seen = Seen { sessions, server: None, read: known, now };
             Self { freshness: Freshness::new(known, now), seen, begun_anew: 0 }
         }
 
@@ -206,7 +252,7 @@ mod tests {
         fn look(&mut self) {
             if self.freshness.observe(&self.seen).is_some() {
                 self.begun_anew += 1;
-                self.seen.listed = false;
+                self.seen.read = false;
             }
         }
 
@@ -220,8 +266,8 @@ mod tests {
             self.look();
         }
 
-        fn listed(&mut self) {
-            self.seen.listed = true;
+        fn read(&mut self) {
+            self.seen.read = true;
             self.look();
         }
 
@@ -281,13 +327,13 @@ mod tests {
         assert_eq!((node.closed(), node.begun_anew), (true, 0));
         node.sessions(1, 0);
         assert_eq!((node.closed(), node.begun_anew), (true, 1));
-        node.listed();
+        node.read();
         node.sessions(3, 2);
-        node.after(STEADY * 2);
+        node.after(PAUSE_MIN * 2);
         assert!(node.closed(), "one peer has not told its routes");
         node.sessions(3, 3);
         assert!(node.closed(), "the kernel may not have them yet");
-        node.after(STEADY);
+        node.after(PAUSE_MIN);
         assert!(!node.closed());
         assert_eq!(node.freshness.gate(), Gate::default());
     }
@@ -297,13 +343,13 @@ mod tests {
         let mut node = Node::isolated();
         node.server(true);
         assert_eq!(node.begun_anew, 1);
-        node.listed();
+        node.read();
         node.after(Duration::from_secs(1));
         assert!(node.closed(), "no way to any other node yet");
         node.sessions(2, 2);
-        assert_eq!(node.begun_anew, 1, "what was listed meanwhile is good");
+        assert_eq!(node.begun_anew, 1, "what was read meanwhile is good");
         node.after(SESSIONS_BOUND);
-        node.after(STEADY);
+        node.after(PAUSE_MIN);
         assert!(!node.closed());
     }
 
@@ -318,8 +364,10 @@ mod tests {
         node.after(BOUND * 2);
         assert!(node.closed());
         node.sessions(3, 3);
-        node.listed();
-        node.after(STEADY);
+        node.read();
+        node.after(PAUSE_MIN);
+        assert!(node.closed(), "the second time it is more careful");
+        node.after(PAUSE_MIN);
         assert_eq!((node.closed(), node.begun_anew), (false, 2));
     }
 
@@ -327,12 +375,12 @@ mod tests {
     fn a_server_that_stays_away_delays_for_the_bound_only() {
         let mut node = Node::isolated();
         node.sessions(3, 3);
-        node.after(BOUND - Duration::from_secs(1));
+        node.after(BOUND);
         assert!(node.closed());
-        node.after(Duration::from_secs(1));
+        node.after(PAUSE_MIN);
         assert!(!node.closed());
         assert!(node.freshness.gate().problem.unwrap().contains("could not be read"));
-        node.listed();
+        node.read();
         assert_eq!(node.freshness.gate(), Gate::default());
     }
 
@@ -341,11 +389,51 @@ mod tests {
         let mut node = Node::new(false);
         node.sessions(1, 1);
         assert!(node.closed());
-        node.listed();
+        node.read();
         assert!(!node.closed(), "others have no reason to wait for");
         assert_eq!(node.begun_anew, 0);
         let mut alone = Node::new(false);
         alone.after(BOUND);
         assert!(!alone.closed());
+    }
+
+    #[test]
+    fn a_daemon_that_is_started_again_while_cut_off_notices() {
+        let mut node = Node::new(true);
+        node.look();
+        assert!(node.freshness.wants_probe());
+        assert!(!node.closed(), "what its predecessor announced stands");
+        node.server(false);
+        assert_eq!(node.freshness.state(), State::Isolated);
+        // As a rule the sessions are there at once, and nothing is read twice.
+        let mut node = Node::new(true);
+        node.look();
+        node.sessions(3, 3);
+        assert_eq!((node.closed(), node.begun_anew), (false, 0));
+    }
+
+    #[test]
+    fn a_link_that_flaps_is_announced_a_few_times_only() {
+        let mut node = Node::running();
+        let mut announced = 0;
+        for _ in 0..60 {
+            node.sessions(0, 0);
+            node.server(false);
+            node.after(Duration::from_secs(5));
+            node.sessions(3, 3);
+            node.read();
+            node.after(Duration::from_secs(5));
+            announced += u32::from(!node.closed());
+        }
+        assert_eq!(announced, 3, "pauses of 1, 2 and 4 s fit between two cuts");
+        node.after(PAUSE_MAX);
+        assert!(!node.closed(), "it ends soon after the link holds");
+        node.after(CALM);
+        node.sessions(0, 0);
+        node.server(false);
+        node.sessions(3, 3);
+        node.read();
+        node.after(PAUSE_MIN);
+        assert!(!node.closed(), "what was is forgotten");
     }
 }

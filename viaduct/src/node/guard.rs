@@ -22,7 +22,6 @@ const PROBES_MISSED: u32 = 2;
 
 pub(crate) struct Guard {
     freshness: Freshness,
-    view: watch::Receiver<Option<Arc<View>>>,
     source: watch::Sender<Source>,
     gate: watch::Sender<Gate>,
 }
@@ -38,17 +37,19 @@ impl Guard {
             view.wait_for(Option::is_some).await?.as_ref().is_some_and(|v| v.generation > 0);
         let freshness = Freshness::new(restarting || listed, Instant::now().into_std());
         let (gate, _) = watch::channel(freshness.gate());
-        Ok(Self { freshness, view, source, gate })
+        Ok(Self { freshness, source, gate })
     }
 
     pub(crate) fn gate(&self) -> watch::Receiver<Gate> {
         self.gate.subscribe()
     }
 
-    /// Runs until the view or the speaker has ended.
+    /// Runs until the speaker or the balancer has ended. `programmed`: of which generation the
+    /// services in the maps are.
     pub(crate) async fn keep(
         mut self,
         mut sessions: watch::Receiver<SessionCounts>,
+        mut programmed: watch::Receiver<u64>,
         server: (String, u16),
         kubeconfig: Option<PathBuf>,
     ) {
@@ -57,13 +58,16 @@ impl Guard {
             let seen = Seen {
                 sessions: *sessions.borrow_and_update(),
                 server: probes.verdict(),
-                listed: self.is_listed(),
+                read: *programmed.borrow_and_update() >= self.source.borrow().generation,
                 now: Instant::now().into_std(),
             };
             let before = self.freshness.state();
             let order = self.freshness.observe(&seen);
-            if self.freshness.state() != before {
-                info!(state = ?self.freshness.state(), ?seen, "freshness");
+            let state = self.freshness.state();
+            if state != before {
+                let SessionCounts { established, told, .. } = seen.sessions;
+                let Seen { server, read, .. } = seen;
+                info!(state = state.name(), established, told, ?server, read, "freshness");
             }
             if let Some(BeginAnew) = order {
                 self.begin_anew(kubeconfig.as_ref()).await;
@@ -76,7 +80,7 @@ impl Guard {
             }
             let changed = tokio::select! {
                 changed = sessions.changed() => changed,
-                changed = self.view.changed() => changed,
+                changed = programmed.changed() => changed,
                 answers = probe(&server), if probing => {
                     probes.take(answers);
                     Ok(())
@@ -87,12 +91,6 @@ impl Guard {
                 return;
             }
         }
-    }
-
-    fn is_listed(&mut self) -> bool {
-        let view = self.view.borrow_and_update();
-        let generation = self.source.borrow().generation;
-        view.as_ref().is_some_and(|view| view.generation >= generation)
     }
 
     /// With a new client: the old one may give out connections that are dead.

@@ -81,12 +81,8 @@ pub(crate) struct Sources {
     pub view: watch::Receiver<Option<Arc<View>>>,
     pub pods: watch::Receiver<BTreeMap<Prefix, String>>,
     pub vips: watch::Receiver<BTreeSet<IpAddr>>,
-    /// The services that the maps hold.
-    pub programmed: watch::Receiver<Arc<lb::Snapshot>>,
+    /// Whether virtual IPs are announced.
     pub gate: watch::Receiver<Gate>,
-    /// Virtual IPs are not announced: from the closing of the gate until the maps hold what was
-    /// learned while it was closed.
-    pub held: bool,
 }
 
 impl Sources {
@@ -108,7 +104,6 @@ impl Sources {
                 changed = self.pods.changed() => changed,
                 changed = self.vips.changed() => changed,
                 changed = self.gate.changed() => changed,
-                changed = self.programmed.changed(), if self.held => changed,
             };
             if changed.is_err() {
                 return;
@@ -127,9 +122,7 @@ impl Sources {
         let Some(view) = view else { return };
         // What the services depend on changes first, what depends on them last.
         set(&senders.services, Arc::new(services::snapshot(&view)));
-        let written = Arc::ptr_eq(&self.programmed.borrow_and_update(), &senders.services.borrow());
-        self.held = gate.closed || self.held && !written;
-        let vips = if self.held { BTreeSet::new() } else { vips };
+        let vips = if gate.closed { BTreeSet::new() } else { vips };
         senders.update(&self.identity, &view, pods, &vips, gate.problem);
     }
 }

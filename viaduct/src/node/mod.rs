@@ -153,9 +153,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         view,
         pods: pods.pods(),
         vips: balancer.vips(),
-        programmed: balancer.programmed(),
         gate: guard.gate(),
-        held: false,
     };
     sources.begin(&senders).await?;
     let speaker = bgpd::spawn(bgpd::Inputs {
@@ -166,7 +164,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     });
     let asn = inputs.speaker.borrow().asn.to_u32();
     tokio::spawn(sources.follow(senders));
-    tokio::spawn(guard.keep(speaker.sessions(), server, args.kubeconfig));
+    tokio::spawn(guard.keep(speaker.sessions(), balancer.programmed(), server, args.kubeconfig));
 
     let ended = part_ended(speaker.clone(), vrouter.clone(), balancer.clone());
     let state = admin::State {

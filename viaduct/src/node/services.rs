@@ -33,7 +33,7 @@ pub(crate) fn snapshot(view: &View) -> Snapshot {
         let endpoints = endpoints.remove(&name).unwrap_or_default();
         Some((name, Arc::new(service(object, endpoints)?)))
     });
-    Snapshot { services: services.collect(), complete: true }
+    Snapshot { services: services.collect(), complete: true, generation: view.generation }
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
