@@ -14,8 +14,10 @@ use crate::{routing::socket, services::REQUESTS};
 const LIMIT: Duration = Duration::from_secs(60);
 /// Between two requests of a load: what a load has sent is a clock, too.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// How long the loads go on when the node announces the virtual IPs again.
-const AFTERWARDS: Duration = Duration::from_secs(10);
+/// So many requests of each load take ten seconds at least: before the link is back, and when the
+/// node announces the virtual IPs again.
+const AROUND: usize = 1000;
+const _: () = assert!(AROUND as u128 * INTERVAL.as_millis() >= 10_000);
 
 pub(crate) fn cut_off_node(cluster: &Cluster) -> Result<()> {
     let pods = cluster.ready_pods("app=echo", 3)?;
@@ -44,25 +46,34 @@ fn come_back(
     loads: Vec<(String, Load)>,
 ) -> Result<()> {
     let back = Instant::now();
-    cluster.kubectl(&["wait", "--for=condition=Ready", "node", node, "--timeout=60s"])?;
-    wait_for("the routes of the node to come back", LIMIT, || {
-        let learned = routes_of(cluster, node, observer)?;
-        ensure!(learned >= 2, "{learned} of its blocks are routed");
+    wait_for("the node to read the API again", LIMIT, || {
+        let problems = cluster.node_json(node, &["status"])?["problems"].to_string();
+        let waits = problems.contains("cut off:") || problems.contains("until the API is read");
+        ensure!(!waits, "its problems are {problems}");
         Ok(())
     })?;
-    println!("its blocks were routed again {:?} after it was joined again", back.elapsed());
+    println!(
+        "it had read the API, and its peers' routes, {:?} after the link was back",
+        back.elapsed()
+    );
     wait_for("the node to announce the virtual IPs", LIMIT, || {
         let (announced, all) = vips_of(cluster, node)?;
         ensure!(announced == all, "it announces {announced} of {all}");
         Ok(())
     })?;
-    println!("it announced the virtual IPs {:?} after it was joined again", back.elapsed());
+    println!("it announced the virtual IPs {:?} after the link was back", back.elapsed());
+    wait_for("the routes of the node to come back", LIMIT, || {
+        let learned = routes_of(cluster, node, observer)?;
+        ensure!(learned >= 2, "{learned} of its blocks are routed");
+        Ok(())
+    })?;
+    cluster.kubectl(&["wait", "--for=condition=Ready", "node", node, "--timeout=60s"])?;
+    println!("it was ready {:?} after the link was back", back.elapsed());
     let mut sent = 0;
     for (what, load) in &loads {
         let before = load.sent();
-        let wanted = (AFTERWARDS.as_millis() / INTERVAL.as_millis()) as usize;
         wait_for(what, LIMIT, || {
-            ensure!(load.sent() >= before + wanted, "{} requests", load.sent() - before);
+            ensure!(load.sent() >= before + AROUND, "{} requests", load.sent() - before);
             Ok(())
         })?;
     }
@@ -87,11 +98,13 @@ fn start_loads(cluster: &Cluster) -> Result<Vec<(String, Load)>> {
         let url = format!("http://{}/", socket(vip, 80));
         let arguments = [&["get", &url][..], &options].concat();
         let load = Load::start(&outside, &arguments)?;
-        wait_for(&url, LIMIT, || {
-            ensure!(load.sent() >= 20, "{} requests", load.sent());
+        loads.push((format!("outside → {url}"), load));
+    }
+    for (what, load) in &loads {
+        wait_for(what, LIMIT, || {
+            ensure!(load.sent() >= AROUND, "{} requests", load.sent());
             Ok(())
         })?;
-        loads.push((format!("outside → {url}"), load));
     }
     Ok(loads)
 }
