@@ -5,10 +5,12 @@ use std::{
     fs,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use viaduct_lab::{Cluster, Options, Shell, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -58,28 +60,55 @@ fn configuration(cluster: &Cluster) -> Result<String> {
     );
     let border = plan["border"]["v4"].as_str().context("no border")?;
     text.insert_str(0, &format!("router id {border};\n"));
-    for (number, node) in plan["nodes"].as_array().context("no nodes")?.iter().enumerate() {
-        let address = node["v4"].as_str().context("no address")?;
+    for (number, (address, asn)) in neighbours(cluster)?.iter().enumerate() {
         text += &format!(
-            "protocol bgp node{} {{ local {border} as 64600; neighbor {address} as 64512; \
+            "protocol bgp n{number} {{ local {border} as 64600; neighbor {address} as {asn}; \
              error wait time 1, 5; connect retry time 2; \
              ipv4 {{ import all; export none; }}; ipv6 {{ import all; export none; }}; }}\n",
-            number + 1
         );
     }
     Ok(text)
 }
 
-#[test]
-fn bird_in_place_of_the_border() {
-    run().unwrap();
+/// Address and AS of whoever speaks with the border: the rack routers, or else the nodes.
+fn neighbours(cluster: &Cluster) -> Result<Vec<(String, u64)>> {
+    let plan = &cluster.report["cluster"];
+    let list = |field: &str| plan[field].as_array().cloned().unwrap_or_default();
+    let racks = list("racks");
+    let speakers = match racks.is_empty() {
+        true => list("nodes").iter().map(|node| (node["v4"].clone(), Some(64512))).collect(),
+        false => {
+            let of = |rack: &Value| (rack["router"]["v4"].clone(), rack["asn"].as_u64());
+            racks.iter().map(of).collect::<Vec<_>>()
+        }
+    };
+    let known = |(address, asn): (Value, Option<u64>)| {
+        Some((address.as_str()?.to_owned(), asn?)) //
+    };
+    speakers.into_iter().map(|speaker| known(speaker).context("no address, or no AS")).collect()
 }
 
-fn run() -> Result<()> {
+#[test]
+fn bird_in_place_of_the_border() {
+    run(2, &[]).unwrap();
+}
+
+/// The rack routers tell BIRD what their own nodes have told them, and no more.
+#[test]
+fn bird_in_place_of_the_border_of_racks() {
+    run(4, &["--racks", "2", "--reflector"]).unwrap();
+}
+
+/// Both tests have the same cluster, one after the other.
+static ONE_CLUSTER: Mutex<()> = Mutex::new(());
+
+fn run(nodes: usize, arguments: &[&str]) -> Result<()> {
     ensure!(Path::new("/usr/sbin/bird").exists(), "bird2 is not installed: make deps-test");
+    let _turn = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut options = Options::new("e2e-bird", 18081);
-    options.nodes = 2;
+    options.nodes = nodes;
     options.arguments.push("--no-border".to_owned());
+    options.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     let cluster = Cluster::up(&options)?;
     // Our border forwards because it says so itself; BIRD leaves that to its host.
     let border = cluster.host("border");
@@ -95,10 +124,11 @@ fn run() -> Result<()> {
 }
 
 fn check(cluster: &Cluster, bird: &Bird) -> Result<()> {
+    let wanted = neighbours(cluster)?.len();
     wait_for("BIRD's sessions", LIMIT, || {
         let protocols = bird.ask("show protocols")?;
         let up = protocols.lines().filter(|line| line.contains("Established")).count();
-        ensure!(up == cluster.nodes.len(), "{up} are established:\n{protocols}");
+        ensure!(up == wanted, "{up} of {wanted} are established:\n{protocols}");
         Ok(())
     })?;
     cluster.ready_pods("app=echo", 3)?;
@@ -117,6 +147,9 @@ fn check(cluster: &Cluster, bird: &Bird) -> Result<()> {
         }
         Ok(())
     })?;
+    if cluster.report["cluster"]["racks"].as_array().is_some_and(|racks| !racks.is_empty()) {
+        by_rack(cluster, bird)?;
+    }
     for vip in vips {
         let url = format!("http://{}/", std::net::SocketAddr::new(vip, 80));
         let outcome = wait_for(&url, LIMIT, || {
@@ -132,5 +165,26 @@ fn check(cluster: &Cluster, bird: &Bird) -> Result<()> {
         String::from_utf8_lossy(&version.stderr).trim(),
         wanted.len()
     );
+    Ok(())
+}
+
+/// A block is told by the router of the rack that its node is in, and by no other.
+fn by_rack(cluster: &Cluster, bird: &Bird) -> Result<()> {
+    let plan = &cluster.report["cluster"];
+    let list = |field: &str| plan[field].as_array().cloned().unwrap_or_default();
+    let node_named = |node: &Value| list("nodes").into_iter().find(|n| n["name"] == *node);
+    let blocks = cluster.json(&["get", "ipblocks"])?;
+    for block in blocks["items"].as_array().context("no blocks")? {
+        let node =
+            node_named(&block["spec"]["node"]).with_context(|| format!("whose is {block}?"))?;
+        let racks = list("racks");
+        let rack = racks.iter().find(|rack| rack["router"]["name"] == node["rack"]);
+        let asn = rack.and_then(|rack| rack["asn"].as_u64()).context("no such rack")?;
+        let cidr = block["spec"]["cidr"].as_str().context("a block without a network")?;
+        let told = bird.ask(&format!("show route {cidr} all"))?;
+        let paths: Vec<&str> =
+            told.lines().filter_map(|line| line.trim().strip_prefix("BGP.as_path: ")).collect();
+        ensure!(paths == [format!("{asn} 64512")], "the paths to {cidr} are {paths:?}:\n{told}");
+    }
     Ok(())
 }

@@ -107,7 +107,8 @@ pub(crate) fn outside_the_nodes(plan: &ClusterPlan) -> Vec<Speaker<'_>> {
     border.into_iter().chain(racks).chain(reflectors).collect()
 }
 
-/// Every speaker with the number of its sessions, when all are there.
+/// Every speaker with the number of its sessions, when all of ours are there: who stands in for the
+/// border comes later.
 pub(crate) fn sessions(plan: &ClusterPlan) -> Vec<(&Host, usize)> {
     let is_ours =
         |peer: &&BGPPeerSpec| plan.has_border || peer.address != IpAddr::V4(plan.border.v4);
@@ -121,7 +122,11 @@ pub(crate) fn sessions(plan: &ClusterPlan) -> Vec<(&Host, usize)> {
         (node, meshed + selected.count())
     });
     let others = outside_the_nodes(plan);
-    nodes.chain(others.into_iter().map(|speaker| (speaker.host, speaker.peers.len()))).collect()
+    let others = others.into_iter().map(|speaker| {
+        let ours = speaker.peers.values().filter(is_ours).count();
+        (speaker.host, ours) //
+    });
+    nodes.chain(others).collect()
 }
 
 /// The border takes blocks and virtual IPs from whoever has the nodes behind it, and tells nothing.
@@ -151,10 +156,8 @@ fn rack_router<'a>(plan: &'a ClusterPlan, rack: &'a Rack) -> Speaker<'a> {
         let name = other.router.name.clone();
         peers.insert(name, peer(&other.router, other.asn, import(), export()));
     }
-    if plan.has_border {
-        let border = peer(&plan.border, BORDER_ASN, Some(nothing()), export());
-        peers.insert(plan.border.name.clone(), border);
-    }
+    let border = peer(&plan.border, BORDER_ASN, Some(nothing()), export());
+    peers.insert(plan.border.name.clone(), border);
     Speaker { host: &rack.router, part: Part::Router, configuration: alone(rack.asn), peers }
 }
 
@@ -232,6 +235,13 @@ mod tests {
         let mut borderless = plan(None, false);
         borderless.has_border = false;
         assert_eq!(count(&borderless), ["node-1 2", "node-2 2", "node-3 2"]);
+        let mut borderless = plan(Some(2), false);
+        borderless.has_border = false;
+        let others = ["node-1 3", "node-2 3", "node-3 3", "rack-1 3", "rack-2 2"];
+        assert_eq!(count(&borderless), others);
+        // It is waited for by none and expected by all.
+        let routers = outside_the_nodes(&borderless);
+        assert!(routers.iter().all(|router| router.peers.contains_key("border")));
         let racks = ["node-1 3", "node-2 3", "node-3 3", "border 2", "rack-1 4", "rack-2 3"];
         assert_eq!(count(&plan(Some(2), false)), racks);
         let reflected = ["reflector-1 4", "reflector-2 4"];
