@@ -39,7 +39,7 @@ pub(crate) fn routes(speaker: &Speaker) -> Vec<BgpPath> {
 
 fn path(view: &PathView<'_>) -> BgpPath {
     let best = view.reason == bgp_rib::Reason::Best;
-    let attributes = view.attributes;
+    let attributes = view.attributes.open();
     let communities = attributes.communities.iter().map(ToString::to_string);
     let extended = attributes.extended_communities.iter().map(ToString::to_string);
     let large = attributes.large_communities.iter().map(ToString::to_string);

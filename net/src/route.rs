@@ -21,7 +21,7 @@ pub enum RouteSource {
 }
 
 /// The route the speaker wants in the FIB.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Sorted, without repeats, at least one, all usable; more than one is ECMP.
     pub next_hops: Arc<[NextHop]>,
@@ -61,6 +61,10 @@ pub enum OriginSource {
     Vip,
     /// Named in the configuration.
     Static,
+}
+
+impl OriginSource {
+    pub const ALL: [Self; 3] = [Self::Block, Self::Vip, Self::Static];
 }
 
 /// A prefix this node announces. The speaker is given the whole set, replaced on every change.

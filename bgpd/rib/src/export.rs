@@ -3,13 +3,11 @@
 //! [`crate::BestChange::new`]: told before and not now means to withdraw.
 
 use std::{
-    collections::HashMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
 };
 
-use bgp_wire::{BgpNextHop, Community, PathAttributes, PeerKind};
+use bgp_wire::{AttributeSet, BgpNextHop, Edit, Number, PeerKind};
 use viaduct_net::{Asn, Family, Prefix, RouterId};
 
 use crate::{BestPath, DEFAULT_LOCAL_PREF, PathSource, PeerId, Policy, Source};
@@ -32,7 +30,8 @@ pub struct LocalSpeaker {
 /// The peer to be told.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportPeer<'a> {
-    pub id: PeerId,
+    /// `None` for a group of peers: then nothing is an echo.
+    pub id: Option<PeerId>,
     pub kind: PeerKind,
     pub reflector_client: bool,
     /// To an internal peer: whether routes from outside name ourselves as next hop. To an
@@ -73,7 +72,7 @@ impl fmt::Display for ExportReject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
     /// Shared with the path's own where nothing had to be rewritten.
-    pub attributes: Arc<PathAttributes>,
+    pub attributes: AttributeSet,
     pub next_hop: BgpNextHop,
 }
 
@@ -85,7 +84,7 @@ pub fn permits(
 ) -> Result<(), ExportReject> {
     let source = match path.source {
         PathSource::Local(_) => Source::Local,
-        PathSource::Peer { peer, .. } if peer == target.id => return Err(ExportReject::Echo),
+        PathSource::Peer { peer, .. } if Some(peer) == target.id => return Err(ExportReject::Echo),
         PathSource::Peer { kind, reflector_client, .. } => {
             let internal = kind == PeerKind::Internal && target.kind == PeerKind::Internal;
             if internal && !reflector_client && !target.reflector_client {
@@ -94,20 +93,20 @@ pub fn permits(
             kind.into()
         }
     };
-    let has = |community| path.attributes.has_community(community);
-    if has(Community::NO_ADVERTISE) {
+    let facts = path.attributes.facts();
+    if facts.is_no_advertise() {
         return Err(ExportReject::NoAdvertise);
     }
     let external = target.kind == PeerKind::External;
-    if external && (has(Community::NO_EXPORT) || has(Community::NO_EXPORT_SUBCONFED)) {
+    if external && (facts.is_no_export() || facts.is_no_export_subconfed()) {
         return Err(ExportReject::NoExport);
     }
-    let neighbor = path.attributes.as_path.neighbor_as();
+    let neighbor = facts.neighbor_as();
     if target.policy.accepts(prefix, source, neighbor) { Ok(()) } else { Err(ExportReject::Policy) }
 }
 
 /// What the peer is told of the path: [`permits`], then the next hop and attributes as the peer
-/// must see them. For many prefixes use a [`Rewriter`].
+/// must see them.
 pub fn export(
     local: &LocalSpeaker,
     target: &ExportPeer<'_>,
@@ -116,7 +115,8 @@ pub fn export(
 ) -> Result<Exported, ExportReject> {
     permits(target, prefix, path)?;
     let next_hop = next_hop(local, target, prefix.family(), path).ok_or(ExportReject::NoNextHop)?;
-    Ok(Exported { attributes: rewrite(local, target.kind, path), next_hop })
+    let attributes = edit(local, target.kind, path.source).apply(&path.attributes);
+    Ok(Exported { attributes, next_hop })
 }
 
 /// Whether [`export`] tells anything, without working out what.
@@ -130,71 +130,7 @@ pub fn is_told(
         && next_hop(local, target, prefix.family(), path).is_some()
 }
 
-/// [`export`] that rewrites equal attributes once: the results for equal paths are one allocation,
-/// so prefixes can be grouped into messages by [`Arc::ptr_eq`].
-#[derive(Debug, Default)]
-pub struct Rewriter {
-    local: Option<(Asn, Ipv4Addr)>,
-    known: HashMap<RewriteKey, Rewritten>,
-}
-
-/// All that a rewriting depends on.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct RewriteKey {
-    /// Address of the original's allocation.
-    attributes: usize,
-    to_external: bool,
-    originated: bool,
-    reflected_of: Option<RouterId>,
-}
-
-#[derive(Debug)]
-struct Rewritten {
-    /// Held, so that its address is not another's.
-    _original: Arc<PathAttributes>,
-    result: Arc<PathAttributes>,
-}
-
-impl Rewriter {
-    /// Sets of attributes remembered; at the limit all are forgotten.
-    pub const CAPACITY: usize = 4096;
-
-    pub fn export(
-        &mut self,
-        local: &LocalSpeaker,
-        target: &ExportPeer<'_>,
-        prefix: Prefix,
-        path: &BestPath,
-    ) -> Result<Exported, ExportReject> {
-        permits(target, prefix, path)?;
-        let next_hop =
-            next_hop(local, target, prefix.family(), path).ok_or(ExportReject::NoNextHop)?;
-        let us = Some((local.asn, local.cluster_id));
-        if std::mem::replace(&mut self.local, us) != us || self.known.len() >= Self::CAPACITY {
-            self.known.clear();
-        }
-        let key = RewriteKey {
-            attributes: Arc::as_ptr(&path.attributes).addr(),
-            to_external: target.kind == PeerKind::External,
-            originated: matches!(path.source, PathSource::Local(_)),
-            reflected_of: reflected_of(target.kind, path),
-        };
-        let known = self.known.entry(key).or_insert_with(|| Rewritten {
-            _original: path.attributes.clone(),
-            result: rewrite(local, target.kind, path),
-        });
-        Ok(Exported { attributes: known.result.clone(), next_hop })
-    }
-}
-
-fn rewrite(local: &LocalSpeaker, kind: PeerKind, path: &BestPath) -> Arc<PathAttributes> {
-    match kind {
-        PeerKind::Internal => internal_attributes(local, path),
-        PeerKind::External => Arc::new(external_attributes(local, path)),
-    }
-}
-
-fn next_hop(
+pub(crate) fn next_hop(
     local: &LocalSpeaker,
     target: &ExportPeer<'_>,
     family: Family,
@@ -224,8 +160,8 @@ fn next_hop(
 }
 
 /// The router id of the internal peer whose path is reflected, if that is what telling it is.
-fn reflected_of(to: PeerKind, path: &BestPath) -> Option<RouterId> {
-    match path.source {
+pub(crate) fn reflected_of(to: PeerKind, source: PathSource) -> Option<RouterId> {
+    match source {
         PathSource::Peer { kind: PeerKind::Internal, router_id, .. }
             if to == PeerKind::Internal =>
         {
@@ -235,34 +171,28 @@ fn reflected_of(to: PeerKind, path: &BestPath) -> Option<RouterId> {
     }
 }
 
+/// What changes of the attributes on the way to a peer of this kind.
+///
 /// RFC 4271 §5.1.5: internal peers are always told LOCAL_PREF. RFC 4456 §8: what is reflected says
 /// who has brought it into the AS, and which clusters it has passed; RFC 4456 §10: nothing else of
 /// it changes.
-fn internal_attributes(local: &LocalSpeaker, path: &BestPath) -> Arc<PathAttributes> {
-    let reflected_of = reflected_of(PeerKind::Internal, path);
-    if path.attributes.local_pref.is_some() && reflected_of.is_none() {
-        return path.attributes.clone();
+pub fn edit(local: &LocalSpeaker, kind: PeerKind, source: PathSource) -> Edit {
+    match kind {
+        PeerKind::Internal => Edit {
+            local_pref: Number::Default(DEFAULT_LOCAL_PREF),
+            reflected: reflected_of(kind, source).map(|teller| (teller, local.cluster_id)),
+            ..Edit::default()
+        },
+        PeerKind::External => Edit {
+            prepend: Some(local.asn),
+            local_pref: Number::Remove,
+            // RFC 4271 §5.1.4: a neighbour's MED is for us alone.
+            med: match source {
+                PathSource::Local(_) => Number::Keep,
+                PathSource::Peer { .. } => Number::Remove,
+            },
+            reflected: None,
+            leaves_as: true,
+        },
     }
-    let mut attributes = PathAttributes::clone(&path.attributes);
-    attributes.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
-    if let Some(teller) = reflected_of {
-        attributes.originator_id.get_or_insert(teller);
-        attributes.cluster_list.insert(0, local.cluster_id);
-    }
-    Arc::new(attributes)
-}
-
-fn external_attributes(local: &LocalSpeaker, path: &BestPath) -> PathAttributes {
-    let theirs = &path.attributes;
-    let mut attributes = PathAttributes::clone(theirs);
-    attributes.as_path = theirs.as_path.prepended(local.asn, 1);
-    attributes.local_pref = None;
-    attributes.originator_id = None;
-    attributes.cluster_list.clear();
-    // RFC 4271 §5.1.4: a neighbour's MED is for us alone.
-    if !matches!(path.source, PathSource::Local(_)) {
-        attributes.med = None;
-    }
-    attributes.extended_communities.retain(|community| !community.is_non_transitive());
-    attributes
 }

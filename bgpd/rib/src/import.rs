@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bgp_wire::{PathAttributes, PeerKind};
+use bgp_wire::{AttributeSet, PeerKind};
 use viaduct_net::Prefix;
 
 use crate::{Peer, Reason, RibConfig};
@@ -12,21 +12,22 @@ use crate::{Peer, Reason, RibConfig};
 pub(crate) fn judge_attributes(
     config: &RibConfig,
     peer: &Peer,
-    attributes: &PathAttributes,
+    attributes: &AttributeSet,
 ) -> Option<Reason> {
-    if attributes.as_path.contains(config.asn) {
+    let facts = attributes.facts();
+    if attributes.path_contains(config.asn) {
         return Some(Reason::AsLoop);
     }
     let external = peer.kind == PeerKind::External;
-    if external && peer.enforce_first_as && attributes.as_path.neighbor_as() != Some(peer.asn) {
+    if external && peer.enforce_first_as && facts.neighbor_as() != Some(peer.asn) {
         return Some(Reason::FirstAs);
     }
-    if attributes.originator_id == Some(config.router_id) {
+    if facts.originator_id() == Some(config.router_id) {
         return Some(Reason::OriginatorLoop);
     }
     // RFC 4456 §8: reflectors look for their cluster. Others have none, and what the reflectors of
     // a cluster tell its clients is no loop.
-    if config.cluster_id.is_some_and(|cluster| attributes.cluster_list.contains(&cluster)) {
+    if config.cluster_id.is_some_and(|cluster| attributes.has_cluster(cluster)) {
         return Some(Reason::ClusterLoop);
     }
     None
@@ -36,12 +37,12 @@ pub(crate) fn judge_attributes(
 pub(crate) fn judge_prefix(
     peer: &Peer,
     prefix: Prefix,
-    attributes: &PathAttributes,
+    attributes: &AttributeSet,
 ) -> Option<Reason> {
     if is_martian(prefix) {
         return Some(Reason::Martian);
     }
-    let neighbor = attributes.as_path.neighbor_as();
+    let neighbor = attributes.facts().neighbor_as();
     let accepted = peer.import.accepts(prefix, peer.kind.into(), neighbor);
     (!accepted).then_some(Reason::ImportPolicy)
 }

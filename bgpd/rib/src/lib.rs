@@ -11,18 +11,21 @@
 //! all they had (RFC 4724 §4.1).
 
 mod decision;
+mod destinations;
 pub mod export;
 mod import;
 mod interner;
 mod next_hop;
+pub mod out;
+mod paths;
 mod peer;
 pub mod policy;
 mod reason;
 mod rib;
-mod slab;
+mod routes;
 mod underlay;
 
-pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker, Rewriter};
+pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker};
 pub use peer::{Peer, PeerCounts, PeerId};
 pub use policy::{Action, Policy, PrefixMatch, Rule, Source};
 pub use reason::Reason;

@@ -22,10 +22,10 @@ use std::{
 use bgp_wire::BgpNextHop;
 use viaduct_net::{IfIndex, NextHop, Prefix};
 
-use crate::{MAX_MULTIPATH, interner::Interner, slab::NIL, underlay::UnderlayTable};
+use crate::{MAX_MULTIPATH, interner::Interner, underlay::UnderlayTable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct NextHopId(u32);
+pub(crate) struct NextHopId(pub(crate) u32);
 
 /// What makes next hops distinct. The interface only where a link-local address is part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,8 +74,8 @@ pub(crate) struct Entry {
     pub(crate) key: NextHopKey,
     pub(crate) direct: Direct,
     pub(crate) resolved: Option<Resolved>,
-    /// First of the paths with this next hop.
-    pub(crate) head: u32,
+    /// Nothing has been decided by it yet: every path that names it waits to be decided anyway.
+    pub(crate) fresh: bool,
     /// Paths and told best paths that name this entry.
     references: u32,
     /// Whether it stands in the queue to be resolved.
@@ -127,7 +127,7 @@ impl NextHopTable {
             key,
             direct: Direct::default(),
             resolved: None,
-            head: NIL,
+            fresh: true,
             references: 1,
             queued: false,
         });
@@ -248,11 +248,13 @@ impl NextHopTable {
         }
     }
 
+    /// Whether any next hop could be matched better by a BGP route.
+    pub(crate) fn has_recursive(&self) -> bool {
+        !self.recursive.is_empty()
+    }
+
     /// Queues the next hops that a route for `prefix` could lead to.
     pub(crate) fn enqueue_inside(&mut self, prefix: Prefix) {
-        if self.recursive.is_empty() {
-            return;
-        }
         let first = (prefix.address(), NextHopId(0));
         let last = (last_address(prefix), NextHopId(u32::MAX));
         let inside: Vec<_> = self.recursive.range(first..=last).map(|&(_, id)| id).collect();

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use bgp_wire::PeerKind;
 use viaduct_net::{Asn, IfIndex, RouterId};
 
-use crate::{Policy, slab::NIL};
+use crate::Policy;
 
 /// A peer's place in the table. Valid from [`crate::Rib::add_peer`] to
 /// [`crate::Rib::remove_peer`], over any number of sessions.
@@ -51,9 +51,10 @@ pub struct PeerCounts {
 pub(crate) struct PeerEntry {
     pub(crate) peer: Peer,
     pub(crate) counts: PeerCounts,
-    /// First of the peer's paths.
-    pub(crate) head: u32,
 }
+
+/// More peers than any speaker has; their numbers share a field with other things.
+pub(crate) const MAX_PEER_ID: u32 = 1 << 24;
 
 /// Places are reused, but only after a flush: until then changes may speak of the old peer.
 #[derive(Debug, Default)]
@@ -71,7 +72,7 @@ impl PeerTable {
 
     pub(crate) fn insert(&mut self, peer: Peer) -> PeerId {
         let address = peer.address;
-        let entry = Some(PeerEntry { peer, counts: PeerCounts::default(), head: NIL });
+        let entry = Some(PeerEntry { peer, counts: PeerCounts::default() });
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id.0 as usize] = entry;
@@ -79,6 +80,7 @@ impl PeerTable {
             }
             None => {
                 self.entries.push(entry);
+                debug_assert!(self.entries.len() <= MAX_PEER_ID as usize, "speakers have fewer");
                 PeerId(self.entries.len() as u32 - 1)
             }
         };

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use bgp_wire::{Message, Notification, NotificationCode};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tracing::debug;
 
 use crate::{
@@ -111,12 +111,6 @@ impl Speaker {
         let Some(peer) = self.peers.get(&address) else { return };
         if peer.config == wanted {
             return;
-        }
-        let told_otherwise = peer.config.export != wanted.export
-            || peer.config.next_hop_self != wanted.next_hop_self
-            || peer.config.reflector_client != wanted.reflector_client;
-        if told_otherwise {
-            self.readvertise(address, |_| true);
         }
         self.routing.set_import_policy(address, &wanted.import);
         self.routing.set_reflector_client(address, wanted.reflector_client);
@@ -355,8 +349,15 @@ impl Speaker {
 
     /// Hands octets to a connection; SendHoldTimer watches while TCP does not take them.
     pub(crate) fn send(&mut self, address: IpAddr, slot: Slot, bytes: BytesMut) {
+        if let Some(peer) = self.peers.get_mut(&address) {
+            peer.counters.messages_sent += 1;
+        }
+        self.send_bytes(address, slot, bytes.freeze());
+    }
+
+    /// The same for messages that have been counted.
+    pub(crate) fn send_bytes(&mut self, address: IpAddr, slot: Slot, bytes: Bytes) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        peer.counters.messages_sent += 1;
         let Some(connection) = peer.slot(slot) else { return };
         let conn = connection.id;
         // Not known any more: this is the farewell to a connection that is already gone.
@@ -368,7 +369,7 @@ impl Speaker {
             self.timers.start(Owner::Connection(conn), Timer::SendHold, at);
         }
         connection.unwritten += bytes.len();
-        self.actions.push_back(Action::Send { conn, bytes: bytes.freeze() });
+        self.actions.push_back(Action::Send { conn, bytes });
     }
 
     fn restart_hold_timer(&mut self, address: IpAddr) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bgp_wire::{Families, HoldTime, Open, SessionParameters};
 use bytes::BytesMut;
 
-use crate::{ConnId, Direction, announce::AdjRibOut, config::PeerConfig, fsm::State, open::Agreed};
+use crate::{ConnId, Direction, config::PeerConfig, fsm::State, open::Agreed};
 
 /// One TCP connection, from the moment it stands.
 #[derive(Debug)]
@@ -79,7 +79,6 @@ pub(crate) struct Peer {
     pub(crate) end_of_rib: Families,
     /// Families of which routes are kept though their session is gone (RFC 4724 §4.2).
     pub(crate) stale: Families,
-    pub(crate) out: AdjRibOut,
 }
 
 impl Peer {
@@ -97,7 +96,6 @@ impl Peer {
             had_session: false,
             end_of_rib: Families::NONE,
             stale: Families::NONE,
-            out: AdjRibOut::default(),
         }
     }
 

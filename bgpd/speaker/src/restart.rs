@@ -77,9 +77,9 @@ impl Speaker {
         event: Event,
         notification: Option<&Notification>,
     ) {
+        self.routing.leave(address);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.counters.flaps += 1;
-        peer.out.clear();
         peer.end_of_rib = Families::NONE;
         let kept = match peer.agreed() {
             Some(agreed) if outlives(event, notification, agreed.notification) => {
@@ -129,7 +129,6 @@ impl Speaker {
         let kept = agreed.forwarding_families();
         peer.stale = gone.intersection(kept);
         let waits = !peer.stale.is_empty();
-        peer.out.begin(agreed.parameters.families);
         self.timers.stop(Owner::Peer(address), Timer::Restart);
         if waits {
             self.timers.start(Owner::Peer(address), Timer::Stale, self.now + STALE_TIME);

@@ -6,7 +6,8 @@ use std::{
 };
 
 use bgp_rib::{
-    BestChange, LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig, export::Rewriter,
+    LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig,
+    out::{AdjRibsOut, Hopeless, Outgoing, Profile},
 };
 use bgp_wire::Update;
 use viaduct_net::{Family, IfIndex, Origination, Underlay};
@@ -20,8 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Routing {
     pub(crate) rib: Rib,
-    /// What peers are told of equal paths is one allocation, for all peers of a kind.
-    pub(crate) rewriter: Rewriter,
+    out: AdjRibsOut,
     /// Peers that have had a session.
     ids: BTreeMap<IpAddr, PeerId>,
     underlay: Underlay,
@@ -34,7 +34,7 @@ impl Routing {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             rib: Rib::new(rib_config(config)),
-            rewriter: Rewriter::default(),
+            out: AdjRibsOut::default(),
             ids: BTreeMap::new(),
             underlay: Underlay::from([]),
             fib: VecDeque::new(),
@@ -77,6 +77,7 @@ impl Routing {
 
     pub(crate) fn remove_peer(&mut self, address: IpAddr) {
         if let Some(id) = self.ids.remove(&address) {
+            self.out.leave(id);
             self.rib.remove_peer(id);
         }
     }
@@ -122,11 +123,55 @@ impl Routing {
         }
     }
 
-    /// Decides what has changed; the FIB is told, and the peers' share is returned.
-    pub(crate) fn settle(&mut self) -> Vec<BestChange> {
-        let changes = self.rib.flush();
-        self.fib.extend(changes.fib.into_iter().map(FibEvent::Update));
-        changes.best
+    /// Decides what has changed; the FIB is told, and what peers are to be told is prepared.
+    pub(crate) fn settle(&mut self) {
+        let fib = self.out.flush(&mut self.rib);
+        self.fib.extend(fib.into_iter().map(FibEvent::Update));
+    }
+
+    /// The session is up: the peer is told everything.
+    pub(crate) fn join(&mut self, address: IpAddr, profile: Profile) {
+        if let Some(id) = self.id(address) {
+            self.out.join(&self.rib, id, profile);
+        }
+    }
+
+    /// The session is over.
+    pub(crate) fn leave(&mut self, address: IpAddr) {
+        if let Some(id) = self.id(address) {
+            self.out.leave(id);
+        }
+    }
+
+    /// The peer is told otherwise from now on.
+    pub(crate) fn change(&mut self, address: IpAddr, profile: Profile) {
+        if let Some(id) = self.id(address) {
+            self.out.change(&self.rib, id, profile);
+        }
+    }
+
+    pub(crate) fn refresh(&mut self, address: IpAddr, family: Family) {
+        if let Some(id) = self.id(address) {
+            self.out.refresh(id, family);
+        }
+    }
+
+    /// The peers that something waits for.
+    pub(crate) fn pending(&self) -> impl Iterator<Item = IpAddr> {
+        let pending = self.out.peers().filter(|id| self.out.is_pending(*id));
+        pending.filter_map(|id| Some(self.rib.peer(id)?.address))
+    }
+
+    pub(crate) fn next(&mut self, address: IpAddr, room: usize) -> Result<Outgoing, Hopeless> {
+        match self.id(address) {
+            Some(id) => self.out.next(&self.rib, id, room),
+            None => Ok(Outgoing::default()),
+        }
+    }
+
+    /// How many prefixes the peer knows from us.
+    pub(crate) fn told(&self, address: IpAddr) -> usize {
+        self.id(address).map_or(0, |id| self.out.told(id))
     }
 
     pub(crate) fn synced(&mut self) {

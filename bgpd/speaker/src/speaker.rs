@@ -150,12 +150,6 @@ impl Speaker {
         if self.stopped || config == self.config {
             return;
         }
-        if self.config.addresses != config.addresses
-            || self.config.cluster_id != config.cluster_id && self.config.is_reflector()
-        {
-            let all: Vec<_> = self.peers.keys().copied().collect();
-            all.into_iter().for_each(|address| self.readvertise(address, |_| true));
-        }
         let old = std::mem::replace(&mut self.config, config.clone());
         self.routing.set_config(&config);
         let gone: Vec<_> =
@@ -184,6 +178,7 @@ impl Speaker {
                 Some(_) => self.change_peer(address, wanted.clone()),
             }
         }
+        self.tell_by_config();
         self.check_startup();
     }
 

@@ -77,7 +77,7 @@ impl Speaker {
                     .collect(),
                 prefixes_received: counts.received as usize,
                 prefixes_accepted: counts.accepted as usize,
-                prefixes_sent: peer.out.told(),
+                prefixes_sent: self.routing.told(address),
                 prefixes_stale: counts.stale as usize,
                 messages_received: peer.counters.messages_received,
                 messages_sent: peer.counters.messages_sent,

@@ -18,7 +18,7 @@ pub enum SegmentKind {
 }
 
 impl SegmentKind {
-    const fn from_octet(octet: u8) -> Option<Self> {
+    pub(crate) const fn from_octet(octet: u8) -> Option<Self> {
         match octet {
             1 => Some(Self::Set),
             2 => Some(Self::Sequence),

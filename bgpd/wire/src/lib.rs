@@ -24,8 +24,8 @@ mod update;
 
 pub use as_path::{AsPath, AsPathError, Segment, SegmentKind};
 pub use attributes::{
-    Aggregator, AttributeError, AttributeFault, AttributeType, Consequence, Origin, PartialBits,
-    PathAttributes, UnknownAttribute,
+    Aggregator, AttributeError, AttributeFault, AttributeSet, AttributeType, Consequence, Edit,
+    Facts, Number, Origin, PartialBits, PathAttributes, UnknownAttribute,
 };
 pub use capability::{AfiSafi, Capability, GracefulRestart, GracefulRestartFamily};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};

@@ -1,51 +1,67 @@
 //! Resolution over BGP, decision, and what follows.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
+use bgp_wire::PeerKind;
 use viaduct_net::{NextHop, Prefix, Route, RouteSource, RouteUpdate};
 
-use super::{BestChange, BestPath, Changes, Origin, PathSource, Rib, Told};
+use super::{BestChange, BestPath, Changes, Dirty, Origin, PathSource, Rib, Told};
 use crate::{
     DEFAULT_LOCAL_PREF, MAX_MULTIPATH, Reason,
     decision::Candidate,
     next_hop::{NextHopId, Resolved},
-    slab::{List, NIL, Path},
+    paths::{NIL, Path},
 };
-use bgp_wire::PeerKind;
 
 impl Rib {
     /// Decides all that has changed and gives what follows.
     pub fn flush(&mut self) -> Changes {
-        self.resolve_next_hops();
         let mut changes = Changes::default();
-        let dirty = std::mem::take(&mut self.dirty);
-        for &id in &dirty {
-            self.destination_mut(id).dirty = false;
-            self.decide(id, &mut changes);
-            self.free_if_empty(id);
-        }
-        self.peers.free_removed();
-        changes.fib.sort_unstable_by_key(|update| update.prefix);
+        changes.fib = self.flush_into(&mut |change| changes.best.push(change));
         changes.best.sort_unstable_by_key(|change| change.prefix);
         changes
+    }
+
+    /// [`Self::flush`] for a reader that takes the best paths one by one, in any order.
+    pub fn flush_into(&mut self, best: &mut impl FnMut(BestChange)) -> Vec<RouteUpdate> {
+        self.resolve_next_hops();
+        let mut fib = Vec::new();
+        for dirty in std::mem::take(&mut self.dirty) {
+            let id = dirty.destination;
+            self.destinations.at_mut(id).dirty = false;
+            let new = self.decide(id);
+            self.note_route(id, new, &mut fib);
+            self.note_best(dirty, new, best);
+            if self.destination(id).head == NIL {
+                self.destinations.remove(id);
+            }
+        }
+        self.peers.free_removed();
+        fib.sort_unstable_by_key(|update| update.prefix);
+        fib
     }
 
     /// The second stratum of `next_hop`'s documentation: it reads only the first, so one pass is
     /// enough and its order does not matter.
     fn resolve_next_hops(&mut self) {
-        for &id in &self.dirty {
-            if let Some(destination) = &self.destinations[id as usize] {
-                self.next_hops.enqueue_inside(destination.prefix);
+        if self.next_hops.has_recursive() {
+            for dirty in &self.dirty {
+                self.next_hops.enqueue_inside(self.destinations.prefix(dirty.destination));
             }
         }
+        let mut changed = BTreeSet::new();
         while let Some(id) = self.next_hops.dequeue() {
             let resolved = self.resolve(id);
             let entry = self.next_hops.at_mut(id);
+            let is_fresh = std::mem::take(&mut entry.fresh);
             if entry.resolved != resolved {
                 entry.resolved = resolved;
-                self.mark_dirty_by_next_hop(id);
+                if !is_fresh {
+                    changed.insert(id);
+                }
             }
         }
+        self.mark_dirty_by_next_hops(&changed);
     }
 
     fn resolve(&mut self, id: NextHopId) -> Option<Resolved> {
@@ -53,8 +69,8 @@ impl Rib {
         let address = entry.key.next_hop().address();
         let direct = entry.direct.clone();
         for len in direct.longer_lens(address) {
-            let Some(&destination) =
-                Prefix::new(address, len).ok().and_then(|prefix| self.by_prefix.get(&prefix))
+            let Some(destination) =
+                Prefix::new(address, len).ok().and_then(|prefix| self.destinations.find(prefix))
             else {
                 continue;
             };
@@ -74,12 +90,12 @@ impl Rib {
     /// the prefix is our own.
     fn best_direct(&mut self, destination: u32) -> Option<Option<NextHopId>> {
         self.collect_candidates(destination, |rib, path| {
-            let next_hop = path.next_hop?;
+            let next_hop = path.next_hop()?;
             Some(rib.next_hops.at(next_hop).direct.resolved.as_ref()?.metric)
         });
         self.decision.run(&self.candidates);
         let &best = self.decision.equal.first()?;
-        Some(self.paths.at(self.candidates[best].path).next_hop)
+        Some(self.paths.at(self.candidates[best].path).next_hop())
     }
 
     /// Lines up the paths of a prefix that import has accepted and `metric` knows a way to.
@@ -91,7 +107,7 @@ impl Rib {
         let mut candidates = std::mem::take(&mut self.candidates);
         candidates.clear();
         let head = self.destination(destination).head;
-        for (id, path) in self.paths.list(List::Destination, head) {
+        for (id, path) in self.paths.list(head) {
             if path.import == Reason::Undecided {
                 candidates.extend(self.candidate(id, path, &metric));
             }
@@ -105,23 +121,23 @@ impl Rib {
         path: &Path,
         metric: impl Fn(&Self, &Path) -> Option<u32>,
     ) -> Option<Candidate> {
-        let attributes = &path.attributes;
+        let facts = path.attributes().facts();
         let numbers = Candidate {
             path: id,
             local: true,
             internal: false,
-            local_pref: attributes.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
-            as_path_len: attributes.as_path.route_len() as u32,
-            origin: attributes.origin,
-            neighbor_as: attributes.as_path.neighbor_as(),
+            local_pref: facts.local_pref().unwrap_or(DEFAULT_LOCAL_PREF),
+            as_path_len: facts.as_path_len(),
+            origin: facts.origin(),
+            neighbor_as: facts.neighbor_as(),
             // RFC 4271 §9.1.2.2 c: a missing MED is the lowest.
-            med: attributes.med.unwrap_or(0),
+            med: facts.med().unwrap_or(0),
             metric: 0,
             router_id: self.config.router_id.to_u32(),
-            cluster_list_len: attributes.cluster_list.len() as u32,
+            cluster_list_len: facts.cluster_list_len(),
             peer_address: std::net::Ipv4Addr::UNSPECIFIED.into(),
         };
-        let Origin::Peer(peer) = path.origin else {
+        let Some(peer) = path.peer() else {
             return Some(numbers);
         };
         let peer = &self.peers.entry(peer)?.peer;
@@ -130,69 +146,89 @@ impl Rib {
             internal: peer.kind == PeerKind::Internal,
             metric: metric(self, path)?,
             // RFC 4456 §9: of a reflected route its originator counts.
-            router_id: attributes.originator_id.unwrap_or(peer.router_id).to_u32(),
+            router_id: facts.originator_id().unwrap_or(peer.router_id).to_u32(),
             peer_address: peer.address,
             ..numbers
         })
     }
 
-    /// Decides one prefix and notes what follows.
-    fn decide(&mut self, id: u32, changes: &mut Changes) {
+    /// Decides one prefix; gives the best path.
+    fn decide(&mut self, id: u32) -> Option<u32> {
+        let head = self.destination(id).head;
+        if head == NIL {
+            return None;
+        }
+        if self.paths.next(head) == NIL {
+            return self.decide_alone(head);
+        }
         self.collect_candidates(id, |rib, path| {
-            let next_hop = path.next_hop?;
+            let next_hop = path.next_hop()?;
             Some(rib.next_hops.at(next_hop).resolved.as_ref()?.metric)
         });
         self.decision.run(&self.candidates);
 
-        let mut path = self.destination(id).head;
+        let mut path = head;
         while path != NIL {
             let entry = self.paths.at_mut(path);
             entry.reason = match entry.import {
                 Reason::Undecided => Reason::NextHopUnreachable,
                 rejected => rejected,
             };
-            path = self.paths.next(List::Destination, path);
+            path = self.paths.next(path);
         }
         for (candidate, reason) in self.candidates.iter().zip(&self.decision.reasons) {
             self.paths.at_mut(candidate.path).reason = *reason;
         }
-
-        let best = self.decision.equal.first().map(|&best| self.candidates[best].path);
-        self.note_route(id, best, changes);
-        self.note_best(id, best, changes);
+        self.decision.equal.first().map(|&best| self.candidates[best].path)
     }
 
-    fn note_route(&mut self, id: u32, best: Option<u32>, changes: &mut Changes) {
+    /// The only path of a prefix needs to be usable, and no more.
+    fn decide_alone(&mut self, id: u32) -> Option<u32> {
+        let path = self.paths.at(id);
+        let leads = |next_hop: NextHopId| self.next_hops.at(next_hop).resolved.is_some();
+        let reason = match path.import {
+            Reason::Undecided if path.next_hop().is_none_or(leads) => Reason::Best,
+            Reason::Undecided => Reason::NextHopUnreachable,
+            rejected => rejected,
+        };
+        self.decision.equal.clear();
+        self.paths.at_mut(id).reason = reason;
+        (reason == Reason::Best).then_some(id)
+    }
+
+    fn note_route(&mut self, id: u32, best: Option<u32>, fib: &mut Vec<RouteUpdate>) {
         let route = best.and_then(|best| {
-            let Origin::Peer(peer) = self.paths.at(best).origin else {
+            let Origin::Peer(peer) = self.paths.at(best).origin() else {
                 return None;
             };
             let source = match self.peers.entry(peer)?.peer.kind {
                 PeerKind::Internal => RouteSource::Ibgp,
                 PeerKind::External => RouteSource::Ebgp,
             };
-            Some(Route { next_hops: self.select_next_hops()?, source })
+            Some(Route { next_hops: self.select_next_hops(best)?, source })
         });
-        let destination = self.destination_mut(id);
-        if destination.fib == route {
+        let old = self.destination(id).route;
+        if old.map(|old| self.routes.at(old)) == route.as_ref() {
             return;
         }
-        let prefix = destination.prefix;
-        let had_route = std::mem::replace(&mut destination.fib, route.clone()).is_some();
-        self.routes += usize::from(route.is_some());
-        self.routes -= usize::from(had_route);
-        changes.fib.push(RouteUpdate { prefix, route });
+        self.routed += usize::from(route.is_some());
+        self.routed -= usize::from(old.is_some());
+        fib.push(RouteUpdate { prefix: self.destinations.prefix(id), route: route.clone() });
+        self.destinations.at_mut(id).route = self.routes.acquire(route);
+        if let Some(old) = old {
+            self.routes.release(old);
+        }
     }
 
     /// The next hops of the best path and of those as good as it, and says so in their reasons. A
     /// path that adds none has lost its tie and stays so.
-    fn select_next_hops(&mut self) -> Option<Arc<[NextHop]>> {
+    fn select_next_hops(&mut self, best: u32) -> Option<Arc<[NextHop]>> {
         let next_hops_of = |path: u32| {
-            let next_hop = self.paths.at(path).next_hop?;
+            let next_hop = self.paths.at(path).next_hop()?;
             self.next_hops.at(next_hop).resolved.as_ref().map(|to| to.next_hops.clone())
         };
-        let (&best, others) = self.decision.equal.split_first()?;
-        let first = next_hops_of(self.candidates[best].path)?;
+        let others = self.decision.equal.get(1..).unwrap_or_default();
+        let first = next_hops_of(best)?;
         let limit = self.config.multipath.min(MAX_MULTIPATH);
         if others.is_empty() || limit <= 1 {
             return Some(first);
@@ -219,53 +255,40 @@ impl Rib {
         Some(if all.len() == first.len() { first } else { self.next_hops.set(all) })
     }
 
-    fn note_best(&mut self, id: u32, best: Option<u32>, changes: &mut Changes) {
-        let new = best.map(|best| {
-            let path = self.paths.at(best);
-            Told {
-                attributes: path.attributes.clone(),
-                source: self.source_of(path),
-                next_hop: path.next_hop,
-            }
-        });
-        let destination = self.destination(id);
-        let same = match (&destination.told, &new) {
+    fn note_best(&mut self, dirty: Dirty, best: Option<u32>, told: &mut impl FnMut(BestChange)) {
+        let Dirty { destination: id, told: old } = dirty;
+        self.destinations.at_mut(id).best = best.unwrap_or(NIL);
+        let new = best.map(|best| self.told(best));
+        let same = match (&old, &new) {
             (None, None) => true,
             (Some(old), Some(new)) => {
                 old.source == new.source
                     && old.next_hop == new.next_hop
-                    && Arc::ptr_eq(&old.attributes, &new.attributes)
+                    && old.attributes.ptr_eq(&new.attributes)
             }
             _ => false,
         };
-        if same {
-            return;
+        let released = old.as_ref().and_then(|old| old.next_hop);
+        if !same {
+            told(BestChange {
+                prefix: self.destinations.prefix(id),
+                old: old.map(|old| self.best_path(old)),
+                new: new.map(|new| self.best_path(new)),
+            });
         }
-        let change = BestChange {
-            prefix: destination.prefix,
-            old: destination.told.as_ref().map(|told| self.best_path(told)),
-            new: new.as_ref().map(|told| self.best_path(told)),
-        };
-        changes.best.push(change);
-        if let Some(next_hop) = new.as_ref().and_then(|told| told.next_hop) {
-            self.next_hops.retain(next_hop);
-        }
-        let old = std::mem::replace(&mut self.destination_mut(id).told, new);
-        if let Some(next_hop) = old.and_then(|told| told.next_hop) {
+        if let Some(next_hop) = released {
             self.next_hops.release(next_hop);
         }
     }
 
-    pub(super) fn best_path(&self, told: &Told) -> BestPath {
-        BestPath {
-            source: told.source,
-            attributes: told.attributes.clone(),
-            next_hop: told.next_hop.map(|id| self.next_hops.at(id).key.next_hop()),
-        }
+    pub(super) fn best_path(&self, told: Told) -> BestPath {
+        let Told { attributes, source, next_hop } = told;
+        let next_hop = next_hop.map(|id| self.next_hops.at(id).key.next_hop());
+        BestPath { source, attributes, next_hop }
     }
 
     pub(super) fn source_of(&self, path: &Path) -> PathSource {
-        match path.origin {
+        match path.origin() {
             Origin::Local(source) => PathSource::Local(source),
             Origin::Peer(peer) => {
                 let entry = self.peers.entry(peer).map(|entry| &entry.peer);
@@ -276,16 +299,6 @@ impl Rib {
                     reflector_client: entry.is_some_and(|peer| peer.reflector_client),
                 }
             }
-        }
-    }
-
-    fn free_if_empty(&mut self, id: u32) {
-        let destination = self.destination(id);
-        if destination.head == NIL {
-            let prefix = destination.prefix;
-            self.by_prefix.remove(&prefix);
-            self.destinations[id as usize] = None;
-            self.free_destinations.push(id);
         }
     }
 }

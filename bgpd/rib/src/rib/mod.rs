@@ -8,21 +8,22 @@ mod view;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
 };
 
-use bgp_wire::{BgpNextHop, PathAttributes, PeerKind};
-use viaduct_net::{Asn, OriginSource, Prefix, Route, RouteUpdate, RouterId};
+use bgp_wire::{AttributeSet, BgpNextHop, PeerKind};
+use viaduct_net::{Asn, OriginSource, Prefix, RouteUpdate, RouterId};
 
 use crate::{
     MAX_MULTIPATH, PeerId,
     decision::{Candidate, Decision},
-    interner::Interner,
+    destinations::{Destination, Destinations},
+    interner::AttributeInterner,
     next_hop::{NextHopId, NextHopTable},
+    paths::{NIL, Paths},
     peer::PeerTable,
-    slab::Paths,
+    routes::Routes,
     underlay::UnderlayTable,
 };
 
@@ -60,13 +61,21 @@ pub enum PathSource {
     },
 }
 
+impl PathSource {
+    pub const fn peer(self) -> Option<PeerId> {
+        match self {
+            Self::Local(_) => None,
+            Self::Peer { peer, .. } => Some(peer),
+        }
+    }
+}
+
 /// The best path of a prefix, in words that outlive it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BestPath {
     pub source: PathSource,
-    /// One allocation for all paths with equal attributes: group by [`Arc::ptr_eq`] to pack
-    /// UPDATEs.
-    pub attributes: Arc<PathAttributes>,
+    /// One allocation for all paths with equal attributes.
+    pub attributes: AttributeSet,
     /// As the peer said it; `None` for what is originated here.
     pub next_hop: Option<BgpNextHop>,
 }
@@ -114,26 +123,21 @@ pub(crate) enum Origin {
     Peer(PeerId),
 }
 
-/// A prefix with all of its paths.
-#[derive(Debug)]
-struct Destination {
-    prefix: Prefix,
-    /// First of its paths.
-    head: u32,
-    /// Stands in the list of those to be decided.
-    dirty: bool,
-    /// What the FIB was last told.
-    fib: Option<Route>,
-    /// What the peers were last told of: the best path of the last flush.
-    told: Option<Told>,
+/// What peers were last told of a prefix.
+#[derive(Clone, Debug)]
+struct Told {
+    attributes: AttributeSet,
+    source: PathSource,
+    next_hop: Option<NextHopId>,
 }
 
+/// A prefix to be decided anew.
 #[derive(Debug)]
-struct Told {
-    attributes: Arc<PathAttributes>,
-    source: PathSource,
-    /// Holds a reference.
-    next_hop: Option<NextHopId>,
+struct Dirty {
+    destination: u32,
+    /// The best path as it was told, from before the first change since. Its next hop holds a
+    /// reference.
+    told: Option<Told>,
 }
 
 /// The routing information base. See the crate's documentation.
@@ -142,16 +146,16 @@ pub struct Rib {
     config: RibConfig,
     peers: PeerTable,
     paths: Paths,
-    destinations: Vec<Option<Destination>>,
-    free_destinations: Vec<u32>,
-    by_prefix: HashMap<Prefix, u32>,
+    destinations: Destinations,
     next_hops: NextHopTable,
+    routes: Routes,
     underlay: UnderlayTable,
     originations: BTreeMap<Prefix, OriginSource>,
-    attributes: Interner<PathAttributes>,
-    /// Destinations to be decided by the next flush.
-    dirty: Vec<u32>,
-    routes: usize,
+    attributes: AttributeInterner,
+    /// To be decided by the next flush.
+    dirty: Vec<Dirty>,
+    /// How many prefixes have a route in the FIB.
+    routed: usize,
     // Working memory of flush.
     decision: Decision,
     candidates: Vec<Candidate>,
@@ -163,15 +167,14 @@ impl Rib {
             config,
             peers: PeerTable::default(),
             paths: Paths::default(),
-            destinations: Vec::new(),
-            free_destinations: Vec::new(),
-            by_prefix: HashMap::new(),
+            destinations: Destinations::default(),
             next_hops: NextHopTable::default(),
+            routes: Routes::default(),
             underlay: UnderlayTable::default(),
             originations: BTreeMap::new(),
-            attributes: Interner::default(),
+            attributes: AttributeInterner::default(),
             dirty: Vec::new(),
-            routes: 0,
+            routed: 0,
             decision: Decision::default(),
             candidates: Vec::new(),
         }
@@ -187,16 +190,30 @@ impl Rib {
     }
 
     fn destination(&self, id: u32) -> &Destination {
-        self.destinations[id as usize].as_ref().expect("paths and the index hold live ones only")
+        self.destinations.at(id)
     }
 
-    fn destination_mut(&mut self, id: u32) -> &mut Destination {
-        self.destinations[id as usize].as_mut().expect("paths and the index hold live ones only")
-    }
-
+    /// To be called before anything of the prefix changes, because it notes what was told of it.
     fn mark_dirty(&mut self, id: u32) {
-        if !std::mem::replace(&mut self.destination_mut(id).dirty, true) {
-            self.dirty.push(id);
+        let destination = self.destinations.at_mut(id);
+        if std::mem::replace(&mut destination.dirty, true) {
+            return;
+        }
+        let best = destination.best;
+        let told = (best != NIL).then(|| self.told(best));
+        if let Some(next_hop) = told.as_ref().and_then(|told| told.next_hop) {
+            self.next_hops.retain(next_hop);
+        }
+        self.dirty.push(Dirty { destination: id, told });
+    }
+
+    /// What is to be told of a path that is the best.
+    fn told(&self, path: u32) -> Told {
+        let path = self.paths.at(path);
+        Told {
+            attributes: path.attributes().clone(),
+            source: self.source_of(path),
+            next_hop: path.next_hop(),
         }
     }
 }

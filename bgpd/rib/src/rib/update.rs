@@ -1,15 +1,18 @@
 //! What changes the table.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use bgp_wire::{BgpNextHop, PathAttributes, Update};
+use bgp_wire::{AttributeSet, BgpNextHop, Update};
 use viaduct_net::{Family, Origination, Prefix, Underlay};
 
-use super::{AnnounceError, Destination, Origin, Rib, RibConfig};
+use super::{AnnounceError, Origin, Rib, RibConfig};
 use crate::{
     Peer, PeerId, Policy, Reason, import,
     next_hop::{NextHopId, NextHopKey},
-    slab::{List, NIL, Path},
+    paths::{NIL, Path},
     underlay::UnderlayTable,
 };
 
@@ -21,8 +24,11 @@ impl Rib {
         let Some(id) = self.peers.id(peer.address) else {
             return self.peers.insert(peer);
         };
+        if self.peer(id) == Some(&peer) {
+            return id;
+        }
+        self.mark_dirty_by_peer(id);
         let import_changed = match self.peers.entry_mut(id) {
-            Some(entry) if entry.peer == peer => return id,
             Some(entry) => {
                 let old = std::mem::replace(&mut entry.peer, peer);
                 old.import != entry.peer.import
@@ -35,7 +41,6 @@ impl Rib {
         if import_changed {
             self.judge_again(id);
         }
-        self.for_each_path_of(id, |rib, path| rib.mark_dirty(rib.paths.at(path).destination));
         id
     }
 
@@ -57,9 +62,12 @@ impl Rib {
 
     /// The peer is a client of ours from now on, or no more: what came from it is told to others.
     pub fn set_reflector_client(&mut self, id: PeerId, is_client: bool) {
-        let Some(entry) = self.peers.entry_mut(id) else { return };
-        if std::mem::replace(&mut entry.peer.reflector_client, is_client) != is_client {
-            self.for_each_path_of(id, |rib, path| rib.mark_dirty(rib.paths.at(path).destination));
+        if self.peer(id).is_none_or(|peer| peer.reflector_client == is_client) {
+            return;
+        }
+        self.mark_dirty_by_peer(id);
+        if let Some(entry) = self.peers.entry_mut(id) {
+            entry.peer.reflector_client = is_client;
         }
     }
 
@@ -69,12 +77,12 @@ impl Rib {
         if self.config == config {
             return;
         }
+        let all: Vec<_> = self.destinations.ids().collect();
+        all.into_iter().for_each(|id| self.mark_dirty(id));
         self.config = config;
         let peers: Vec<_> = self.peers.ids().collect();
         peers.into_iter().for_each(|id| self.judge_again(id));
         self.refresh_next_hops();
-        let all: Vec<_> = self.by_prefix.values().copied().collect();
-        all.into_iter().for_each(|id| self.mark_dirty(id));
     }
 
     /// Takes an UPDATE as it was decoded: withdrawals, then announcements. End-of-RIB is the
@@ -92,7 +100,7 @@ impl Rib {
     pub fn announce(
         &mut self,
         peer: PeerId,
-        attributes: &PathAttributes,
+        attributes: &AttributeSet,
         next_hop: BgpNextHop,
         prefixes: &[Prefix],
     ) -> Result<(), AnnounceError> {
@@ -102,7 +110,7 @@ impl Rib {
         }
         let judged = import::judge_attributes(&self.config, &entry.peer, attributes);
         let key = NextHopKey::new(next_hop, entry.peer.interface);
-        let attributes = self.attributes.intern(attributes, |new| Arc::new(new.clone()));
+        let attributes = self.attributes.intern(attributes);
         // One reference of our own, so that the entry lives even if the first prefix fails.
         let next_hop = self.next_hops.acquire(key, &self.underlay, &self.config.addresses);
         let result = prefixes
@@ -116,7 +124,7 @@ impl Rib {
         &mut self,
         peer: PeerId,
         judged: Option<Reason>,
-        attributes: &Arc<PathAttributes>,
+        attributes: &AttributeSet,
         next_hop: NextHopId,
         prefix: Prefix,
     ) -> Result<(), AnnounceError> {
@@ -127,9 +135,11 @@ impl Rib {
         let limit = entry.peer.max_prefixes;
         let is_full = entry.counts.received >= limit;
         let origin = Origin::Peer(peer);
-        let known = self.by_prefix.get(&prefix).copied();
-        if let Some(old) = known.and_then(|destination| self.find_in(destination, origin)) {
-            self.replace(old, peer, attributes, next_hop, import);
+        let known = self.destinations.find(prefix);
+        if let Some(destination) = known
+            && let Some(old) = self.find_in(destination, origin)
+        {
+            self.replace(destination, old, peer, attributes, next_hop, import);
             return Ok(());
         }
         if is_full {
@@ -139,36 +149,32 @@ impl Rib {
             Some(destination) => destination,
             None => self.insert_destination(prefix)?,
         };
-        let path = Path::new(attributes.clone(), destination, origin, Some(next_hop), import);
-        let path = self.insert_path(path)?;
+        let path = Path::new(attributes.clone(), origin, Some(next_hop), import);
+        self.insert_path(destination, path)?;
         self.next_hops.retain(next_hop);
-        self.paths.link(List::NextHop, &mut self.next_hops.at_mut(next_hop).head, path);
         if let Some(entry) = self.peers.entry_mut(peer) {
-            self.paths.link(List::Peer, &mut entry.head, path);
             entry.counts.received += 1;
             entry.counts.accepted += u32::from(import == Reason::Undecided);
         }
         Ok(())
     }
 
-    /// Another path in place of one the peer has told before: the lists of prefix and peer stay.
+    /// Another path in place of one the peer has told before.
     fn replace(
         &mut self,
+        destination: u32,
         id: u32,
         peer: PeerId,
-        attributes: &Arc<PathAttributes>,
+        attributes: &AttributeSet,
         next_hop: NextHopId,
         import: Reason,
     ) {
         let path = self.paths.at_mut(id);
         let was_stale = std::mem::replace(&mut path.stale, false);
         let was_accepted = path.import == Reason::Undecided;
-        let unchanged = path.next_hop == Some(next_hop)
+        let unchanged = path.next_hop() == Some(next_hop)
             && path.import == import
-            && Arc::ptr_eq(&path.attributes, attributes);
-        path.import = import;
-        path.attributes = attributes.clone();
-        let destination = path.destination;
+            && path.attributes().ptr_eq(attributes);
         if let Some(entry) = self.peers.entry_mut(peer) {
             entry.counts.stale -= u32::from(was_stale);
             entry.counts.accepted -= u32::from(was_accepted);
@@ -177,24 +183,22 @@ impl Rib {
         if unchanged {
             return;
         }
-        let old_next_hop = self.paths.at_mut(id).next_hop.replace(next_hop);
-        if old_next_hop != Some(next_hop) {
-            if let Some(old) = old_next_hop {
-                self.paths.unlink(List::NextHop, &mut self.next_hops.at_mut(old).head, id);
-                self.next_hops.release(old);
-            }
-            self.next_hops.retain(next_hop);
-            self.paths.link(List::NextHop, &mut self.next_hops.at_mut(next_hop).head, id);
-        }
         self.mark_dirty(destination);
+        self.next_hops.retain(next_hop);
+        let path = self.paths.at_mut(id);
+        let old_next_hop = path.next_hop();
+        path.import = import;
+        path.set_attributes(attributes.clone());
+        path.set_next_hop(next_hop);
+        if let Some(old) = old_next_hop {
+            self.next_hops.release(old);
+        }
     }
 
     /// Drops a peer's paths for these prefixes; those it never told are passed over.
     pub fn withdraw(&mut self, peer: PeerId, prefixes: &[Prefix]) {
         for &prefix in prefixes {
-            if let Some(path) = self.find(prefix, Origin::Peer(peer)) {
-                self.remove_path(path);
-            }
+            self.remove_path_of(prefix, Origin::Peer(peer));
         }
     }
 
@@ -206,9 +210,9 @@ impl Rib {
     /// Drops a peer's paths of one family: what was not in its new graceful restart capability,
     /// or has come without the forwarding bit (RFC 4724 §4.2).
     pub fn withdraw_family(&mut self, peer: PeerId, family: Family) {
-        self.for_each_path_of(peer, |rib, path| {
-            if rib.family_of(path) == family {
-                rib.remove_path(path);
+        self.for_each_path_of(peer, |rib, destination, path| {
+            if rib.destinations.family(destination) == family {
+                rib.remove_path(destination, path);
             }
         });
     }
@@ -217,12 +221,12 @@ impl Rib {
     /// tells them again. One that is stale already, from a restart before, goes
     /// (RFC 4724 §4.2).
     pub fn mark_stale(&mut self, peer: PeerId, family: Family) {
-        self.for_each_path_of(peer, |rib, id| {
-            if rib.family_of(id) != family {
+        self.for_each_path_of(peer, |rib, destination, id| {
+            if rib.destinations.family(destination) != family {
                 return;
             }
             if rib.paths.at(id).stale {
-                return rib.remove_path(id);
+                return rib.remove_path(destination, id);
             }
             rib.paths.at_mut(id).stale = true;
             if let Some(entry) = rib.peers.entry_mut(peer) {
@@ -233,9 +237,9 @@ impl Rib {
 
     /// The peer has told all of the family, or too late: what is still stale goes.
     pub fn sweep_stale(&mut self, peer: PeerId, family: Family) {
-        self.for_each_path_of(peer, |rib, path| {
-            if rib.paths.at(path).stale && rib.family_of(path) == family {
-                rib.remove_path(path);
+        self.for_each_path_of(peer, |rib, destination, path| {
+            if rib.paths.at(path).stale && rib.destinations.family(destination) == family {
+                rib.remove_path(destination, path);
             }
         });
     }
@@ -248,14 +252,11 @@ impl Rib {
             let known = wanted.entry(prefix).or_insert(source);
             *known = source.min(*known);
         }
-        let attributes = PathAttributes::default();
-        let attributes = self.attributes.intern(&attributes, |new| Arc::new(new.clone()));
+        let attributes = self.attributes.intern(&AttributeSet::default());
         let old = std::mem::take(&mut self.originations);
         for (&prefix, &source) in &old {
-            if wanted.get(&prefix) != Some(&source)
-                && let Some(path) = self.find(prefix, Origin::Local(source))
-            {
-                self.remove_path(path);
+            if wanted.get(&prefix) != Some(&source) {
+                self.remove_path_of(prefix, Origin::Local(source));
             }
         }
         for (&prefix, &source) in &wanted {
@@ -265,9 +266,8 @@ impl Rib {
                 && let Ok(destination) = self.destination_of(prefix)
             {
                 let origin = Origin::Local(source);
-                let path =
-                    Path::new(attributes.clone(), destination, origin, None, Reason::Undecided);
-                let _full = self.insert_path(path);
+                let path = Path::new(attributes.clone(), origin, None, Reason::Undecided);
+                let _full = self.insert_path(destination, path);
             }
         }
         self.originations = wanted;
@@ -284,126 +284,125 @@ impl Rib {
 
     fn refresh_next_hops(&mut self) {
         let all: Vec<_> = self.next_hops.ids().collect();
+        let mut changed = BTreeSet::new();
         for id in all {
             if self.next_hops.refresh_direct(id, &self.underlay, &self.config.addresses) {
                 self.next_hops.enqueue(id);
-                self.mark_dirty_by_next_hop(id);
+                changed.insert(id);
+            }
+        }
+        self.mark_dirty_by_next_hops(&changed);
+    }
+
+    /// Every prefix with a path that has one of these next hops: one walk, however many there are.
+    pub(super) fn mark_dirty_by_next_hops(&mut self, next_hops: &BTreeSet<NextHopId>) {
+        if next_hops.is_empty() {
+            return;
+        }
+        let has = |path: &Path| path.next_hop().is_some_and(|id| next_hops.contains(&id));
+        for destination in 0..self.destinations.end() {
+            if self.destinations.is_live(destination)
+                && self.paths.list(self.destination(destination).head).any(|(_, path)| has(path))
+            {
+                self.mark_dirty(destination);
             }
         }
     }
 
-    pub(super) fn mark_dirty_by_next_hop(&mut self, id: NextHopId) {
-        let mut path = self.next_hops.at(id).head;
-        while path != NIL {
-            let next = self.paths.next(List::NextHop, path);
-            self.mark_dirty(self.paths.at(path).destination);
-            path = next;
-        }
+    fn mark_dirty_by_peer(&mut self, peer: PeerId) {
+        self.for_each_path_of(peer, |rib, destination, _| rib.mark_dirty(destination));
     }
 
     /// Asks import about every path of a peer again.
     fn judge_again(&mut self, peer: PeerId) {
-        self.for_each_path_of(peer, |rib, id| {
-            let Some(entry) = rib.peers.entry_mut(peer) else { return };
+        self.for_each_path_of(peer, |rib, destination, id| {
+            let Some(entry) = rib.peers.entry(peer) else { return };
             let path = rib.paths.at(id);
-            let Some(Some(destination)) = rib.destinations.get(path.destination as usize) else {
-                return;
-            };
-            let import = import::judge_attributes(&rib.config, &entry.peer, &path.attributes)
-                .or_else(|| import::judge_prefix(&entry.peer, destination.prefix, &path.attributes))
+            let prefix = rib.destinations.prefix(destination);
+            let import = import::judge_attributes(&rib.config, &entry.peer, path.attributes())
+                .or_else(|| import::judge_prefix(&entry.peer, prefix, path.attributes()))
                 .unwrap_or(Reason::Undecided);
-            let old = std::mem::replace(&mut rib.paths.at_mut(id).import, import);
-            if old != import {
+            let old = path.import;
+            if old == import {
+                return;
+            }
+            rib.mark_dirty(destination);
+            rib.paths.at_mut(id).import = import;
+            if let Some(entry) = rib.peers.entry_mut(peer) {
                 entry.counts.accepted -= u32::from(old == Reason::Undecided);
                 entry.counts.accepted += u32::from(import == Reason::Undecided);
-                rib.mark_dirty(rib.paths.at(id).destination);
             }
         });
     }
 
-    /// Calls for each path of a peer; the call may remove the path it is given.
-    fn for_each_path_of(&mut self, peer: PeerId, mut call: impl FnMut(&mut Self, u32)) {
+    /// Calls for each path of a peer, with its prefix; the call may remove the path it is given. A walk
+    /// over the table up to the last of them: lists of their own would cost every path more than
+    /// they save the few times that they are wanted.
+    fn for_each_path_of(&mut self, peer: PeerId, mut call: impl FnMut(&mut Self, u32, u32)) {
         let Some(entry) = self.peers.entry(peer) else { return };
-        let mut path = entry.head;
-        while path != NIL {
-            let next = self.paths.next(List::Peer, path);
-            call(self, path);
-            path = next;
+        let mut left = entry.counts.received;
+        let mut destination = 0;
+        while left > 0 && destination < self.destinations.end() {
+            let head = match self.destinations.is_live(destination) {
+                true => self.destination(destination).head,
+                false => NIL,
+            };
+            let found = self.paths.list(head).find(|(_, path)| path.is_of(peer));
+            if let Some((path, _)) = found {
+                left -= 1;
+                call(self, destination, path);
+            }
+            destination += 1;
         }
     }
 
-    fn family_of(&self, path: u32) -> Family {
-        self.destination(self.paths.at(path).destination).prefix.family()
-    }
-
-    fn find(&self, prefix: Prefix, origin: Origin) -> Option<u32> {
-        self.find_in(*self.by_prefix.get(&prefix)?, origin)
-    }
-
     fn find_in(&self, destination: u32, origin: Origin) -> Option<u32> {
-        let head = self.destination(destination).head;
-        let mut paths = self.paths.list(List::Destination, head);
-        paths.find(|(_, path)| path.origin == origin).map(|(id, _)| id)
+        let mut paths = self.paths.list(self.destination(destination).head);
+        paths.find(|(_, path)| path.origin() == origin).map(|(id, _)| id)
     }
 
     fn destination_of(&mut self, prefix: Prefix) -> Result<u32, AnnounceError> {
-        match self.by_prefix.get(&prefix) {
-            Some(&id) => Ok(id),
+        match self.destinations.find(prefix) {
+            Some(id) => Ok(id),
             None => self.insert_destination(prefix),
         }
     }
 
     /// A prefix that is not in the table yet.
     fn insert_destination(&mut self, prefix: Prefix) -> Result<u32, AnnounceError> {
-        let destination =
-            Some(Destination { prefix, head: NIL, dirty: false, fib: None, told: None });
-        let id = match self.free_destinations.pop() {
-            Some(id) => {
-                self.destinations[id as usize] = destination;
-                id
-            }
-            None => {
-                let id = u32::try_from(self.destinations.len());
-                let id = id.or(Err(AnnounceError::TableFull))?;
-                self.destinations.push(destination);
-                id
-            }
-        };
-        self.by_prefix.insert(prefix, id);
-        Ok(id)
+        self.destinations.insert(prefix).ok_or(AnnounceError::TableFull)
     }
 
-    /// Puts a path into the table and the list of its prefix.
-    fn insert_path(&mut self, path: Path) -> Result<u32, AnnounceError> {
-        let destination = path.destination;
+    /// Puts a path into the table.
+    fn insert_path(&mut self, destination: u32, path: Path) -> Result<u32, AnnounceError> {
         self.mark_dirty(destination);
-        let id = self.paths.insert(path).ok_or(AnnounceError::TableFull)?;
-        let mut head = self.destination(destination).head;
-        self.paths.link(List::Destination, &mut head, id);
-        self.destination_mut(destination).head = head;
-        Ok(id)
+        let head = &mut self.destinations.at_mut(destination).head;
+        self.paths.insert(head, path).ok_or(AnnounceError::TableFull)
     }
 
-    fn remove_path(&mut self, id: u32) {
-        let destination = self.paths.at(id).destination;
-        let mut head = self.destination(destination).head;
-        self.paths.unlink(List::Destination, &mut head, id);
-        self.destination_mut(destination).head = head;
-        if let Some(next_hop) = self.paths.at(id).next_hop {
-            self.paths.unlink(List::NextHop, &mut self.next_hops.at_mut(next_hop).head, id);
+    fn remove_path_of(&mut self, prefix: Prefix, origin: Origin) {
+        if let Some(destination) = self.destinations.find(prefix)
+            && let Some(path) = self.find_in(destination, origin)
+        {
+            self.remove_path(destination, path);
+        }
+    }
+
+    fn remove_path(&mut self, destination: u32, id: u32) {
+        self.mark_dirty(destination);
+        let entry = self.destinations.at_mut(destination);
+        if entry.best == id {
+            entry.best = NIL;
+        }
+        let Some(path) = self.paths.remove(&mut entry.head, id) else { return };
+        if let Some(next_hop) = path.next_hop() {
             self.next_hops.release(next_hop);
         }
-        if let Origin::Peer(peer) = self.paths.at(id).origin
-            && let Some(entry) = self.peers.entry_mut(peer)
-        {
-            self.paths.unlink(List::Peer, &mut entry.head, id);
-            let path = self.paths.at(id);
+        if let Some(entry) = path.peer().and_then(|peer| self.peers.entry_mut(peer)) {
             entry.counts.received -= 1;
             entry.counts.accepted -= u32::from(path.import == Reason::Undecided);
             entry.counts.stale -= u32::from(path.stale);
         }
-        self.paths.remove(id);
-        self.mark_dirty(destination);
     }
 
     /// The id of a peer that has been added.

@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use bgp_wire::{BgpNextHop, PathAttributes};
+use bgp_wire::{AttributeSet, BgpNextHop};
 use viaduct_net::{NextHop, OriginSource, Prefix, Route};
 
-use super::{BestPath, Destination, Origin, PathSource, Rib};
+use super::{BestPath, PathSource, Rib};
 use crate::{
     Peer, PeerCounts, PeerId, Reason,
-    slab::{List, Path},
+    paths::{NIL, Path},
 };
 
 /// One path with all that is known of it.
@@ -19,7 +19,7 @@ pub struct PathView<'a> {
     pub source: PathSource,
     /// `None` for what is originated here.
     pub peer: Option<&'a Peer>,
-    pub attributes: &'a PathAttributes,
+    pub attributes: &'a AttributeSet,
     /// As the peer said it.
     pub next_hop: Option<BgpNextHop>,
     /// Where it leads on link; empty where it is unreachable or there is none.
@@ -55,9 +55,9 @@ pub struct RibCounts {
 impl Rib {
     pub fn counts(&self) -> RibCounts {
         RibCounts {
-            prefixes: self.by_prefix.len(),
+            prefixes: self.destinations.len(),
             paths: self.paths.len(),
-            routes: self.routes,
+            routes: self.routed,
             next_hops: self.next_hops.len(),
             attributes: self.attributes.len(),
         }
@@ -78,47 +78,82 @@ impl Rib {
 
     /// Every path there is.
     pub fn paths(&self) -> impl Iterator<Item = PathView<'_>> {
-        self.sorted().into_iter().flat_map(|destination| self.paths_of_destination(destination))
+        self.sorted()
+            .into_iter()
+            .flat_map(|(_, destination)| self.paths_of_destination(destination))
     }
 
     /// The paths of one prefix.
     pub fn paths_of(&self, prefix: Prefix) -> Vec<PathView<'_>> {
-        let destination = self.by_prefix.get(&prefix).map(|&id| self.destination(id));
+        let destination = self.destinations.find(prefix);
         destination.map(|destination| self.paths_of_destination(destination)).unwrap_or_default()
     }
 
     /// What came from one peer (RFC 4271 §3.2, Adj-RIB-In), the rejected too.
     pub fn adj_rib_in(&self, peer: PeerId) -> impl Iterator<Item = PathView<'_>> {
-        let head = self.peers.entry(peer).map(|entry| entry.head);
-        let ids = head.into_iter().flat_map(|head| self.paths.list(List::Peer, head));
-        let mut paths: Vec<_> = ids.map(|(_, path)| self.view(path)).collect();
+        let of_peer = move |id: u32| {
+            let mut paths = self.paths.list(self.destination(id).head);
+            paths.find(|(_, path)| path.is_of(peer)).map(|(_, path)| self.view(id, path))
+        };
+        let mut paths: Vec<_> = self.destinations.ids().filter_map(of_peer).collect();
         paths.sort_by_key(|path| path.prefix);
         paths.into_iter()
     }
 
-    /// The best path of a prefix as of the last flush.
+    /// The best path of a prefix as of the last flush; to be asked of a settled table.
     pub fn best(&self, prefix: Prefix) -> Option<BestPath> {
-        let &id = self.by_prefix.get(&prefix)?;
-        self.destination(id).told.as_ref().map(|told| self.best_path(told))
+        self.best_at(self.destinations.find(prefix)?)
+    }
+
+    fn best_at(&self, destination: u32) -> Option<BestPath> {
+        let best = self.destination(destination).best;
+        (best != NIL).then(|| self.best_path(self.told(best)))
     }
 
     /// All best paths as of the last flush (Loc-RIB): what a new peer is told, by way of
     /// [`crate::export`].
     pub fn best_paths(&self) -> impl Iterator<Item = (Prefix, BestPath)> {
-        self.sorted().into_iter().filter_map(|destination| {
-            Some((destination.prefix, self.best_path(destination.told.as_ref()?)))
-        })
+        let sorted = self.sorted().into_iter();
+        sorted.filter_map(|(prefix, destination)| Some((prefix, self.best_at(destination)?)))
+    }
+
+    /// Whether there is any.
+    pub fn has_best(&self) -> bool {
+        self.destinations.ids().any(|id| self.destination(id).best != NIL)
+    }
+
+    /// All best paths, in no order.
+    pub fn best_paths_unsorted(&self) -> impl Iterator<Item = (Prefix, BestPath)> {
+        let ids = self.destinations.ids();
+        ids.filter_map(|id| Some((self.destinations.prefix(id), self.best_at(id)?)))
+    }
+
+    /// The best paths among the next `count` places of the table, and where to go on: a walk over all
+    /// of it in steps, between which the table may change. What is changed behind the walker it
+    /// hears of otherwise.
+    pub fn best_paths_from(
+        &self,
+        from: u32,
+        count: usize,
+    ) -> (impl Iterator<Item = (Prefix, BestPath)>, Option<u32>) {
+        let end = self.destinations.end();
+        let to = from.saturating_add(count as u32).min(end);
+        let live = (from..to).filter(|id| self.destinations.is_live(*id));
+        let paths = live.filter_map(|id| Some((self.destinations.prefix(id), self.best_at(id)?)));
+        (paths, (to < end).then_some(to))
     }
 
     /// What the FIB was told of a prefix.
     pub fn route(&self, prefix: Prefix) -> Option<&Route> {
-        self.destination(*self.by_prefix.get(&prefix)?).fib.as_ref()
+        let route = self.destination(self.destinations.find(prefix)?).route?;
+        Some(self.routes.at(route))
     }
 
     /// All that the FIB was told and that still holds.
     pub fn routes(&self) -> impl Iterator<Item = (Prefix, &Route)> {
-        let destinations = self.sorted().into_iter();
-        destinations.filter_map(|destination| Some((destination.prefix, destination.fib.as_ref()?)))
+        self.sorted().into_iter().filter_map(|(prefix, destination)| {
+            Some((prefix, self.routes.at(self.destination(destination).route?)))
+        })
     }
 
     /// The most specific prefix with a best path around an address.
@@ -130,30 +165,28 @@ impl Rib {
         })
     }
 
-    fn sorted(&self) -> Vec<&Destination> {
-        let mut all: Vec<_> = self.destinations.iter().flatten().collect();
-        all.sort_unstable_by_key(|destination| destination.prefix);
+    fn sorted(&self) -> Vec<(Prefix, u32)> {
+        let ids = self.destinations.ids();
+        let mut all: Vec<_> = ids.map(|id| (self.destinations.prefix(id), id)).collect();
+        all.sort_unstable();
         all
     }
 
-    fn paths_of_destination(&self, destination: &Destination) -> Vec<PathView<'_>> {
-        let paths = self.paths.list(List::Destination, destination.head);
-        let mut views: Vec<_> = paths.map(|(_, path)| self.view(path)).collect();
+    fn paths_of_destination(&self, destination: u32) -> Vec<PathView<'_>> {
+        let paths = self.paths.list(self.destination(destination).head);
+        let mut views: Vec<_> = paths.map(|(_, path)| self.view(destination, path)).collect();
         views.sort_by_key(|view| view.peer.map(|peer| peer.address));
         views
     }
 
-    fn view<'a>(&'a self, path: &'a Path) -> PathView<'a> {
-        let next_hop = path.next_hop.map(|id| self.next_hops.at(id));
+    fn view<'a>(&'a self, destination: u32, path: &'a Path) -> PathView<'a> {
+        let next_hop = path.next_hop().map(|id| self.next_hops.at(id));
         let resolved = next_hop.and_then(|entry| entry.resolved.as_ref());
         PathView {
-            prefix: self.destination(path.destination).prefix,
+            prefix: self.destinations.prefix(destination),
             source: self.source_of(path),
-            peer: match path.origin {
-                Origin::Local(_) => None,
-                Origin::Peer(id) => self.peer(id),
-            },
-            attributes: &path.attributes,
+            peer: path.peer().and_then(|id| self.peer(id)),
+            attributes: path.attributes(),
             next_hop: next_hop.map(|entry| entry.key.next_hop()),
             resolved: resolved.map(|to| &*to.next_hops).unwrap_or_default(),
             metric: resolved.map(|to| to.metric),

@@ -58,7 +58,7 @@ fn clients_reach_each_other_directly_in_both_families() {
     let paths: Vec<_> = network
         .speaker(1)
         .paths()
-        .map(|path| (path.prefix.to_string(), path.reason, path.attributes.clone()))
+        .map(|path| (path.prefix.to_string(), path.reason, path.attributes.open()))
         .collect();
     let own = paths.iter().filter(|(prefix, ..)| prefix == "10.1.0.0/24").count();
     assert_eq!(own, 1, "a reflector does not echo: {paths:?}");
@@ -156,7 +156,7 @@ fn another_cluster_id_is_told_without_a_flap() {
     network.configure(8, config);
     network.run(Duration::from_secs(1));
     let clusters: std::collections::BTreeSet<_> =
-        network.speaker(1).paths().flat_map(|path| path.attributes.cluster_list.clone()).collect();
+        network.speaker(1).paths().flat_map(|path| path.attributes.open().cluster_list).collect();
     let clusters: Vec<_> = clusters.iter().map(ToString::to_string).collect();
     assert_eq!(clusters, ["0.0.0.7", "192.0.2.9"]);
     assert_eq!(network.status(1, v4(8)).flaps, 0);

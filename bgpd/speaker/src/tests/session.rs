@@ -195,8 +195,8 @@ fn the_border_passes_what_policy_says_with_its_as_in_front() {
     network.wait("told", |network| network.fib(2).len() == 2);
     assert!(network.fib(1).is_empty(), "the other side exports nothing");
     let path = network.speaker(2).paths().find(|path| path.peer.is_some()).unwrap();
-    assert_eq!(path.attributes.as_path.to_string(), "64512");
-    assert_eq!(path.attributes.local_pref, None);
+    assert_eq!(path.attributes.open().as_path.to_string(), "64512");
+    assert_eq!(path.attributes.open().local_pref, None);
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Seen {
 }
 
 /// A fault with its consequence, while the type is known from where we are.
-type Read<T> = Result<T, (Fault, Consequence)>;
+pub(super) type Read<T> = Result<T, (Fault, Consequence)>;
 
 impl Attributes {
     /// Reads the attributes of an UPDATE, `field` being what the total length counts.
@@ -316,7 +316,7 @@ fn large_community(octets: [u8; 12]) -> LargeCommunity {
 }
 
 /// RFC 4271 §6.3: one that can be no host's address is ignored with its routes.
-fn next_hop_v4(value: &[u8]) -> Read<Ipv4Addr> {
+pub(super) fn next_hop_v4(value: &[u8]) -> Read<Ipv4Addr> {
     let address = Ipv4Addr::from(exact::<4>(value)?);
     let impossible = address.is_unspecified()
         || address.is_multicast()
@@ -338,7 +338,7 @@ fn agreed(family: AfiSafi, session: &SessionParameters) -> Read<Family> {
     family.ok_or((Fault::Family, AttributeDiscard))
 }
 
-fn mp_reach(value: &[u8], session: &SessionParameters) -> Read<MpReach> {
+pub(super) fn mp_reach(value: &[u8], session: &SessionParameters) -> Read<MpReach> {
     let short = (Fault::Length(value.len()), SessionReset);
     let mut reader = Reader::new(value);
     let family = agreed(mp_family(&mut reader, value.len())?, session)?;
@@ -372,7 +372,7 @@ fn mp_next_hop(family: Family, octets: &[u8]) -> Read<Option<BgpNextHop>> {
     }
 }
 
-fn mp_unreach(value: &[u8], session: &SessionParameters) -> Read<MpUnreach> {
+pub(super) fn mp_unreach(value: &[u8], session: &SessionParameters) -> Read<MpUnreach> {
     let mut reader = Reader::new(value);
     let family = agreed(mp_family(&mut reader, value.len())?, session)?;
     let prefixes =

@@ -1,7 +1,8 @@
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    Aggregator, AttributeType as Type, PathAttributes,
+    Aggregator, AttributeSet, AttributeType as Type, PathAttributes,
+    octets::Items,
     types::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, TRANSITIVE},
 };
 use crate::SessionParameters;
@@ -33,6 +34,26 @@ fn attribute(kind: Type, partial: bool, out: &mut BytesMut, value: impl FnOnce(&
     let start = begin_attribute(kind, if partial { flags | PARTIAL } else { flags }, out);
     value(out);
     end_attribute(start, out);
+}
+
+impl AttributeSet {
+    /// Appends the attributes as [`PathAttributes::encode`] does.
+    pub(crate) fn write(
+        &self,
+        session: &SessionParameters,
+        out: &mut BytesMut,
+        next_hop: Option<std::net::Ipv4Addr>,
+    ) {
+        if !session.four_octet_as {
+            return self.open().encode(session, out, next_hop);
+        }
+        let Some(address) = next_hop else { return out.put_slice(self.octets()) };
+        let before = Items::new(self.octets()).take_while(|item| item.kind < Type::NEXT_HOP);
+        let (before, after) = self.octets().split_at(before.map(|item| item.whole.len()).sum());
+        out.put_slice(before);
+        attribute(Type::NEXT_HOP, false, out, |out| out.put_slice(&address.octets()));
+        out.put_slice(after);
+    }
 }
 
 impl PathAttributes {

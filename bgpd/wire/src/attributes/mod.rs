@@ -1,8 +1,12 @@
 //! Path attributes: the values, their table of types and flags, and what is wrong with them.
 
 mod decode;
+mod edit;
 mod encode;
 mod error;
+mod octets;
+mod quick;
+mod set;
 mod types;
 
 use std::net::Ipv4Addr;
@@ -11,9 +15,12 @@ use viaduct_net::{Asn, RouterId};
 
 use crate::{AsPath, Community, ExtendedCommunity, LargeCommunity};
 
-pub(crate) use decode::Attributes;
+pub(crate) use decode::{Attributes, MpUnreach};
+pub use edit::{Edit, Number};
 pub(crate) use encode::{begin_attribute, end_attribute};
 pub use error::{AttributeError, AttributeFault, Consequence};
+pub(crate) use quick::Quick;
+pub use set::{AttributeSet, Facts};
 pub use types::AttributeType;
 
 /// How the prefix came into BGP (RFC 4271 §5.1.1); the smaller the better.

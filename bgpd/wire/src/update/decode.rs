@@ -1,9 +1,11 @@
-use viaduct_net::Family;
+use viaduct_net::{Family, Prefix};
 
 use super::{Announcement, BgpNextHop, Update};
 use crate::{
-    AttributeError, Consequence, Notification, NotificationCode, SessionParameters,
-    attributes::Attributes, nlri, reader::Reader,
+    AttributeError, AttributeSet, Consequence, Notification, NotificationCode, SessionParameters,
+    attributes::{Attributes, MpUnreach, Quick},
+    nlri,
+    reader::Reader,
 };
 
 impl Update {
@@ -24,6 +26,9 @@ impl Update {
             classic.clear();
         }
 
+        if let Some(quick) = Quick::decode(attribute_field, session, !classic.is_empty()) {
+            return Ok(Self::from_quick(quick, withdrawn, classic, nothing_classic));
+        }
         let mut attributes = Attributes::decode(attribute_field, session)?;
         if !classic.is_empty() || attributes.mp_reach.is_some() {
             attributes.require_mandatory(!classic.is_empty());
@@ -31,7 +36,10 @@ impl Update {
         if !has_classic_nlri && !attributes.has_mp_reach_nlri() {
             refuse_without_nlri(&attributes)?;
         }
-        let end_of_rib = end_of_rib(nothing_classic, &attributes);
+        let end_of_rib = match attributes.malformed.is_empty() {
+            true => end_of_rib(nothing_classic, attributes.mp_unreach.as_ref(), attributes.count),
+            false => None,
+        };
 
         let mut update = Self { withdrawn, end_of_rib, ..Self::default() };
         update.withdrawn.extend(attributes.mp_unreach.into_iter().flat_map(|mp| mp.prefixes));
@@ -53,9 +61,30 @@ impl Update {
             }
         }
         if !update.announced.is_empty() {
-            update.attributes = attributes.path;
+            update.attributes = AttributeSet::from(attributes.path);
         }
         Ok(update)
+    }
+}
+
+impl Update {
+    fn from_quick(
+        quick: Quick,
+        mut withdrawn: Vec<Prefix>,
+        classic: Vec<Prefix>,
+        nothing_classic: bool,
+    ) -> Self {
+        let end_of_rib = end_of_rib(nothing_classic, quick.mp_unreach.as_ref(), quick.count);
+        withdrawn.extend(quick.mp_unreach.into_iter().flat_map(|mp| mp.prefixes));
+        let classic = quick.next_hop.map(|next_hop| (BgpNextHop::V4(next_hop), classic));
+        let mp = quick.mp_reach.and_then(|mp| Some((mp.next_hop?, mp.prefixes)));
+        let announced = classic.into_iter().chain(mp);
+        let announced = announced
+            .filter(|(_, prefixes)| !prefixes.is_empty())
+            .map(|(next_hop, prefixes)| Announcement { next_hop, prefixes });
+        let announced: Vec<_> = announced.collect();
+        let attributes = if announced.is_empty() { AttributeSet::default() } else { quick.set };
+        Self { withdrawn, attributes, announced, end_of_rib, malformed: Vec::new() }
     }
 }
 
@@ -75,10 +104,15 @@ fn refuse_without_nlri(attributes: &Attributes) -> Result<(), Notification> {
     }
 }
 
-/// RFC 4724 §2: an empty UPDATE for IPv4 unicast, a lone and empty MP_UNREACH_NLRI for others.
-fn end_of_rib(nothing_classic: bool, attributes: &Attributes) -> Option<Family> {
-    match (&attributes.mp_unreach, attributes.count) {
-        _ if !nothing_classic || !attributes.malformed.is_empty() => None,
+/// RFC 4724 §2: an empty UPDATE for IPv4 unicast, a lone and empty MP_UNREACH_NLRI for others. `count`
+/// is that of the attributes.
+fn end_of_rib(
+    nothing_classic: bool,
+    mp_unreach: Option<&MpUnreach>,
+    count: usize,
+) -> Option<Family> {
+    match (mp_unreach, count) {
+        _ if !nothing_classic => None,
         (None, 0) => Some(Family::V4),
         (Some(mp), 1) if mp.prefixes.is_empty() => Some(mp.family),
         _ => None,

@@ -3,7 +3,7 @@ use viaduct_net::{Family, Prefix};
 
 use super::BgpNextHop;
 use crate::{
-    AfiSafi, AttributeType, MessageType, PathAttributes, SessionParameters,
+    AfiSafi, AttributeSet, AttributeType, MessageType, SessionParameters,
     attributes::{begin_attribute, end_attribute},
     framing::{begin_message, end_message},
     nlri,
@@ -29,7 +29,7 @@ pub enum EncodeError {
 /// taken out before. On an error nothing has been appended.
 pub fn encode_announcements(
     session: &SessionParameters,
-    attributes: &PathAttributes,
+    attributes: &AttributeSet,
     next_hop: BgpNextHop,
     prefixes: &[Prefix],
     out: &mut BytesMut,
@@ -43,7 +43,7 @@ pub fn encode_announcements(
         BgpNextHop::V4(address) => Some(address),
         BgpNextHop::V6 { .. } => None,
     };
-    attributes.encode(session, &mut path, classic_next_hop);
+    attributes.write(session, &mut path, classic_next_hop);
 
     // RFC 7606 §5.1: MP_REACH_NLRI stands first, so that it is found whatever follows.
     let mut mp_head = BytesMut::new();

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use viaduct_net::{Family, Prefix};
 
-use crate::{AttributeError, PathAttributes};
+use crate::{AttributeError, AttributeSet};
 
 pub use encode::{EncodeError, encode_announcements, encode_end_of_rib, encode_withdrawals};
 
@@ -77,7 +77,7 @@ pub struct Announcement {
 pub struct Update {
     pub withdrawn: Vec<Prefix>,
     /// Of all that is announced here.
-    pub attributes: PathAttributes,
+    pub attributes: AttributeSet,
     /// At most two: the classic NLRI and those of MP_REACH_NLRI.
     pub announced: Vec<Announcement>,
     /// The peer has sent all it had of this family (RFC 4724 §2).

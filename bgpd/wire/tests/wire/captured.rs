@@ -117,13 +117,13 @@ fn bird_tells_routes_of_both_families() {
         assert_eq!(texts(&announced.prefixes), expected);
 
         assert_eq!(texts(&plain.announced[0].prefixes), ["203.0.113.128/25"]);
-        assert_eq!(plain.attributes.as_path.route_len(), asns.len() - 1);
-        assert_eq!(plain.attributes.local_pref, local_pref);
+        assert_eq!(plain.attributes.open().as_path.route_len(), asns.len() - 1);
+        assert_eq!(plain.attributes.open().local_pref, local_pref);
 
         let announced = &v6.announced[0];
         assert_eq!(announced.next_hop.address().to_string(), "2001:db8::1");
         assert_eq!(texts(&announced.prefixes), ["::/0", "2001:db8:1::/48", "2001:db8:2::3/128"]);
-        assert_eq!(v6.attributes.communities, [Community::new(65001, 600)]);
+        assert_eq!(v6.attributes.open().communities, [Community::new(65001, 600)]);
         let ends = [end_v4.end_of_rib, end_v6.end_of_rib];
         assert_eq!(ends, [Some(Family::V4), Some(Family::V6)]);
     }

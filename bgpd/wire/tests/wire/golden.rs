@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use bgp_wire::{
-    AfiSafi, Aggregator, AsPath, BgpNextHop, Capability, Community, ExtendedCommunity,
-    GracefulRestart, GracefulRestartFamily, HoldTime, LargeCommunity, Message, NotificationCode,
-    Open, Origin, PathAttributes, PeerKind, RouteRefresh, RouteRefreshSubtype, Segment,
-    SegmentKind, SessionParameters, encode_announcements, encode_end_of_rib, encode_withdrawals,
+    AfiSafi, Aggregator, AsPath, AttributeSet, BgpNextHop, Capability, Community,
+    ExtendedCommunity, GracefulRestart, GracefulRestartFamily, HoldTime, LargeCommunity, Message,
+    NotificationCode, Open, Origin, PathAttributes, PeerKind, RouteRefresh, RouteRefreshSubtype,
+    Segment, SegmentKind, SessionParameters, encode_announcements, encode_end_of_rib,
+    encode_withdrawals,
 };
 use bytes::{Bytes, BytesMut};
 use viaduct_net::{Asn, Family, Prefix};
@@ -205,7 +206,7 @@ fn an_update_with_every_attribute() {
     assert_eq!(update.malformed, []);
     assert_eq!(update.withdrawn, prefixes(&["203.0.113.0/24", "0.0.0.0/0"]));
     assert_eq!(update.attributes, attributes());
-    assert_eq!(update.attributes.as_path.to_string(), "65001 65002 {65003,65536}");
+    assert_eq!(update.attributes.open().as_path.to_string(), "65001 65002 {65003,65536}");
     let [announced] = &update.announced[..] else { panic!("{update:?}") };
     assert_eq!(announced.next_hop, BgpNextHop::V4("192.0.2.1".parse().unwrap()));
     assert_eq!(announced.prefixes, prefixes(&["10.0.0.0/8", "198.51.100.128/25"]));
@@ -251,7 +252,8 @@ fn an_update_for_ipv6() {
     let all = prefixes(&["2001:db8:1::/64", "2001:db8:2::/48"]);
     let session = session(PeerKind::External);
     let mut out = BytesMut::new();
-    assert_eq!(encode_announcements(&session, &attributes, next_hop, &all, &mut out), Ok(1));
+    let set = AttributeSet::from(&attributes);
+    assert_eq!(encode_announcements(&session, &set, next_hop, &all, &mut out), Ok(1));
     assert_eq!(out[..], hex(UPDATE_V6));
 
     let updates = decode_updates(&out, &session);
@@ -297,8 +299,8 @@ fn four_octet_numbers_behind_a_two_octet_peer() {
     ");
     let updates = decode_updates(&octets, &two_octet);
     let attributes = &updates[0].attributes;
-    assert_eq!(attributes.as_path.to_string(), "64496 65536 65550");
-    assert_eq!(attributes.aggregator.unwrap().asn, Asn::new(65536));
+    assert_eq!(attributes.open().as_path.to_string(), "64496 65536 65550");
+    assert_eq!(attributes.open().aggregator.unwrap().asn, Asn::new(65536));
     assert!(updates[0].malformed.is_empty());
 
     let mut out = BytesMut::new();
@@ -329,8 +331,8 @@ fn an_aggregate_made_after_as4_path_overrules_it() {
         08 0a 08 0b
     ");
     let updates = decode_updates(&octets, &two_octet);
-    assert_eq!(updates[0].attributes.as_path.to_string(), "64496 23456");
-    assert_eq!(updates[0].attributes.aggregator.unwrap().asn, Asn::new(64496));
+    assert_eq!(updates[0].attributes.open().as_path.to_string(), "64496 23456");
+    assert_eq!(updates[0].attributes.open().aggregator.unwrap().asn, Asn::new(64496));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp_wire::{
-    AttributeType, BgpNextHop, EncodeError, PathAttributes, PeerKind, SessionParameters,
-    UnknownAttribute, encode_announcements, encode_withdrawals,
+    AttributeSet, AttributeType, BgpNextHop, EncodeError, PathAttributes, PeerKind,
+    SessionParameters, UnknownAttribute, encode_announcements, encode_withdrawals,
 };
 use bytes::BytesMut;
 use viaduct_net::Prefix;
@@ -50,9 +50,14 @@ fn messages_are_as_full_as_they_can_be() {
             let prefixes = many(20_000, v6);
             let attributes = PathAttributes { med: Some(1), ..PathAttributes::default() };
             let mut out = BytesMut::new();
-            let count =
-                encode_announcements(&session, &attributes, next_hop(v6), &prefixes, &mut out)
-                    .unwrap();
+            let count = encode_announcements(
+                &session,
+                &(&attributes).into(),
+                next_hop(v6),
+                &prefixes,
+                &mut out,
+            )
+            .unwrap();
             let lengths = lengths(&out);
             assert_eq!(lengths.len(), count);
             let (last, full) = lengths.split_last().unwrap();
@@ -92,8 +97,13 @@ fn attributes_that_leave_no_room_are_an_error_and_write_nothing() {
         let mut fits = 0;
         for len in 4000..4096 {
             let mut out = BytesMut::new();
-            let written =
-                encode_announcements(&session, &attributes(len), next_hop(v6), &prefixes, &mut out);
+            let written = encode_announcements(
+                &session,
+                &attributes(len).into(),
+                next_hop(v6),
+                &prefixes,
+                &mut out,
+            );
             match written {
                 Ok(count) => {
                     fits += 1;
@@ -113,7 +123,7 @@ fn attributes_that_leave_no_room_are_an_error_and_write_nothing() {
 #[test]
 fn families_do_not_mix() {
     let session = session(PeerKind::Internal);
-    let attributes = PathAttributes::default();
+    let attributes = AttributeSet::default();
     let mut out = BytesMut::new();
     let written =
         encode_announcements(&session, &attributes, next_hop(true), &many(1, false), &mut out);

@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp_wire::{
-    AfiSafi, Aggregator, AsPath, AttributeType, BgpNextHop, Capability, Community,
-    EXTENDED_MESSAGE_LEN, ExtendedCommunity, Families, GracefulRestart, GracefulRestartFamily,
-    HoldTime, LargeCommunity, Message, Notification, NotificationCode, Open, Origin, PartialBits,
-    PathAttributes, PeerKind, Segment, SegmentKind, SessionParameters, UnknownAttribute,
-    encode_announcements, encode_withdrawals, split_frame,
+    AfiSafi, Aggregator, AsPath, AttributeSet, AttributeType, BgpNextHop, Capability, Community,
+    EXTENDED_MESSAGE_LEN, Edit, ExtendedCommunity, Families, GracefulRestart,
+    GracefulRestartFamily, HoldTime, LargeCommunity, Message, Notification, NotificationCode,
+    Number, Open, Origin, PartialBits, PathAttributes, PeerKind, Segment, SegmentKind,
+    SessionParameters, UnknownAttribute, encode_announcements, encode_withdrawals, split_frame,
 };
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, option, prelude::*};
@@ -170,12 +170,55 @@ prop_compose! {
     }
 }
 
+fn number() -> impl Strategy<Value = Number> {
+    prop_oneof![Just(Number::Keep), Just(Number::Remove), any::<u32>().prop_map(Number::Default)]
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let reflected = option::of((router_id(), ipv4()));
+    (option::of(asn()), number(), number(), reflected, any::<bool>()).prop_map(
+        |(prepend, med, local_pref, reflected, leaves_as)| Edit {
+            prepend,
+            med,
+            local_pref,
+            // A path that leaves the AS is not reflected.
+            reflected: reflected.filter(|_| !leaves_as),
+            leaves_as,
+        },
+    )
+}
+
+fn edited_values(mut values: PathAttributes, edit: &Edit) -> PathAttributes {
+    let number = |old: Option<u32>, number| match number {
+        Number::Keep => old,
+        Number::Remove => None,
+        Number::Default(value) => old.or(Some(value)),
+    };
+    if let Some(asn) = edit.prepend {
+        values.as_path = values.as_path.prepended(asn, 1);
+    }
+    values.med = number(values.med, edit.med);
+    values.local_pref = number(values.local_pref, edit.local_pref);
+    if let Some((originator, cluster)) = edit.reflected {
+        values.originator_id.get_or_insert(originator);
+        values.cluster_list.insert(0, cluster);
+    }
+    if edit.leaves_as {
+        values.originator_id = None;
+        values.cluster_list.clear();
+        values.extended_communities.retain(|one| !one.is_non_transitive());
+        values.partial.extended_communities &= !values.extended_communities.is_empty();
+    }
+    values
+}
+
 /// A valid UPDATE to be damaged.
 fn valid_update() -> impl Strategy<Value = (SessionParameters, Vec<u8>)> {
     announcement().prop_map(|(session, attributes, next_hop, prefixes)| {
         let mut out = BytesMut::new();
         let prefixes = &prefixes[..prefixes.len().min(10)];
-        encode_announcements(&session, &attributes, next_hop, prefixes, &mut out).unwrap();
+        encode_announcements(&session, &(&attributes).into(), next_hop, prefixes, &mut out)
+            .unwrap();
         (session, out.to_vec())
     })
 }
@@ -216,7 +259,7 @@ proptest! {
     fn announcements_survive((session, attributes, next_hop, prefixes) in announcement()) {
         let mut out = BytesMut::new();
         let count =
-            encode_announcements(&session, &attributes, next_hop, &prefixes, &mut out).unwrap();
+            encode_announcements(&session, &(&attributes).into(), next_hop, &prefixes, &mut out).unwrap();
         let updates = decode_updates(&out, &session);
         prop_assert_eq!(updates.len(), count);
         let mut seen = Vec::new();
@@ -228,8 +271,9 @@ proptest! {
             if session.four_octet_as {
                 prop_assert_eq!(&update.attributes, &attributes);
             } else {
-                prop_assert_eq!(update.attributes.as_path.route_len(), attributes.as_path.route_len());
-                let rest = PathAttributes { as_path: attributes.as_path.clone(), ..update.attributes };
+                let told = update.attributes.open();
+                prop_assert_eq!(told.as_path.route_len(), attributes.as_path.route_len());
+                let rest = PathAttributes { as_path: attributes.as_path.clone(), ..told };
                 prop_assert_eq!(&rest, &attributes);
             }
             for announced in update.announced {
@@ -238,6 +282,38 @@ proptest! {
             }
         }
         prop_assert_eq!(seen, prefixes);
+    }
+
+    #[test]
+    fn a_set_says_what_its_values_say(attributes in attributes(true)) {
+        let set = AttributeSet::from(&attributes);
+        prop_assert_eq!(&set.open(), &attributes);
+        prop_assert_eq!(&AttributeSet::from(set.open()), &set);
+        let facts = set.facts();
+        prop_assert_eq!(facts.origin(), attributes.origin);
+        prop_assert_eq!(facts.med(), attributes.med);
+        prop_assert_eq!(facts.local_pref(), attributes.local_pref);
+        prop_assert_eq!(facts.originator_id(), attributes.originator_id);
+        prop_assert_eq!(facts.neighbor_as(), attributes.as_path.neighbor_as());
+        prop_assert_eq!(facts.as_path_len() as usize, attributes.as_path.route_len());
+        prop_assert_eq!(facts.cluster_list_len() as usize, attributes.cluster_list.len());
+        prop_assert_eq!(facts.has_confederation(), attributes.as_path.has_confederation());
+        prop_assert_eq!(facts.is_no_export(), attributes.has_community(Community::NO_EXPORT));
+        prop_assert_eq!(facts.is_no_advertise(), attributes.has_community(Community::NO_ADVERTISE));
+        for asn in attributes.as_path.segments().iter().flat_map(|one| &one.asns) {
+            prop_assert!(set.path_contains(*asn));
+        }
+        for cluster in &attributes.cluster_list {
+            prop_assert!(set.has_cluster(*cluster));
+        }
+    }
+
+    #[test]
+    fn an_edit_does_to_octets_what_it_does_to_values(attributes in attributes(true), edit in edit()) {
+        let edited = edit.apply(&AttributeSet::from(&attributes));
+        prop_assert_eq!(&edited.open(), &edited_values(attributes, &edit));
+        // In the canonical order and form, or equal sets would not be equal.
+        prop_assert_eq!(&AttributeSet::from(edited.open()), &edited);
     }
 
     #[test]
@@ -254,9 +330,9 @@ proptest! {
         let next_hop = BgpNextHop::V4(Ipv4Addr::new(192, 0, 2, 1));
         let mut out = BytesMut::new();
         let prefixes = [Prefix::host(IpAddr::from([10, 0, 0, 1]))];
-        encode_announcements(&session, &attributes, next_hop, &prefixes, &mut out).unwrap();
+        encode_announcements(&session, &(&attributes).into(), next_hop, &prefixes, &mut out).unwrap();
         let updates = decode_updates(&out, &session);
-        prop_assert_eq!(&updates[0].attributes.as_path, &attributes.as_path);
+        prop_assert_eq!(&updates[0].attributes.open().as_path, &attributes.as_path);
     }
 
     #[test]

@@ -165,8 +165,8 @@ fn attributes_of_internal_peers_only() {
     check("confed", &confederation, &session(PeerKind::External), &Withdraw(T::AS_PATH));
     let body = update_body(&[], &hex(&confederation.concat()), &[8, 10]);
     let update = decode_update(&body, &session(PeerKind::Internal)).unwrap();
-    assert_eq!(update.attributes.as_path.to_string(), "(65001)");
-    assert_eq!(update.attributes.as_path.route_len(), 0);
+    assert_eq!(update.attributes.open().as_path.to_string(), "(65001)");
+    assert_eq!(update.attributes.open().as_path.route_len(), 0);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn unknown_attributes_pass_by_their_flags() {
     let update = decode_update(&body, &session(PeerKind::External)).unwrap();
     let unknown =
         |kind, value: &[u8]| UnknownAttribute { kind: AttributeType(kind), value: value.into() };
-    assert_eq!(update.attributes.unknown, [unknown(99, &[]), unknown(100, &[1, 2])]);
+    assert_eq!(update.attributes.open().unknown, [unknown(99, &[]), unknown(100, &[1, 2])]);
     assert!(update.malformed.is_empty());
 }
 
@@ -294,7 +294,7 @@ fn as4_attributes_that_are_malformed_leave_as_path_alone() {
         let attributes = [ORIGIN, path, NEXT_HOP, octets].concat();
         let body = update_body(&[], &hex(&attributes), &[8, 10]);
         let update = decode_update(&body, &two_octet).unwrap();
-        assert_eq!(update.attributes.as_path.to_string(), expected, "{octets}");
+        assert_eq!(update.attributes.open().as_path.to_string(), expected, "{octets}");
     }
 }
 

@@ -207,7 +207,7 @@ fn a_peer_may_not_tell_more_than_its_limit() {
     let a = rib.add_peer(Peer { max_prefixes: 2, ..peer("192.0.2.1", 65001) });
     let all: Vec<_> = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"].map(prefix).into();
     let update = |prefixes: &[Prefix]| Update {
-        attributes: path(&[65001]),
+        attributes: path(&[65001]).into(),
         announced: vec![bgp_wire::Announcement {
             next_hop: next_hop("192.0.2.1"),
             prefixes: prefixes.to_vec(),
@@ -261,7 +261,7 @@ fn equal_attributes_are_one() {
     let changes = rib.flush();
     let [first, second] = &changes.best[..] else { panic!("{changes:?}") };
     let attributes = |change: &crate::BestChange| change.new.clone().unwrap().attributes;
-    assert!(Arc::ptr_eq(&attributes(first), &attributes(second)));
+    assert!(attributes(first).ptr_eq(&attributes(second)));
     let routes = [&changes.fib[0], &changes.fib[1]].map(|update| update.route.clone().unwrap());
     assert!(Arc::ptr_eq(&routes[0].next_hops, &routes[1].next_hops));
 }

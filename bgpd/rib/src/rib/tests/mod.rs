@@ -93,7 +93,7 @@ fn rib() -> Rib {
 
 fn announce(rib: &mut Rib, from: PeerId, attributes: &PathAttributes, to: &str, what: &[&str]) {
     let prefixes: Vec<_> = what.iter().map(|text| prefix(text)).collect();
-    rib.announce(from, attributes, next_hop(to), &prefixes).unwrap();
+    rib.announce(from, &attributes.into(), next_hop(to), &prefixes).unwrap();
 }
 
 /// What the FIB was told: `prefix -> next hops` or `prefix -> nothing`.

@@ -331,7 +331,7 @@ impl Pair {
                 let of = prefix(PREFIXES[*of]);
                 let hops = if of.family() == Family::V4 { NEXT_HOPS_V4 } else { NEXT_HOPS_V6 };
                 let next_hop = address(hops[to % hops.len()]);
-                rib.announce(ids[*peer], attributes, next_hop.into(), &[of]).unwrap();
+                rib.announce(ids[*peer], &(&**attributes).into(), next_hop.into(), &[of]).unwrap();
                 let attributes = PathAttributes::clone(attributes);
                 let path = ModelPath { attributes, next_hop, stale: false };
                 model.paths.insert((of, *peer), path);

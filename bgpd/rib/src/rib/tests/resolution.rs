@@ -62,7 +62,7 @@ fn link_local_next_hops_need_a_link() {
     };
     for id in [no_link, dead_link] {
         announce(&mut rib, id, &path(&[]), "fe80::5", &["2001:db8:1::/48"]);
-        rib.announce(id, &path(&[]), both, &[prefix("2001:db8:2::/48")]).unwrap();
+        rib.announce(id, &path(&[]).into(), both, &[prefix("2001:db8:2::/48")]).unwrap();
     }
     assert!(rib.flush().is_empty());
     assert_eq!(reasons(&rib, "2001:db8:1::/48"), [Reason::NextHopUnreachable; 2]);

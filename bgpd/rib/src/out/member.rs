@@ -1,0 +1,242 @@
+//! One peer of a group: how far it has read, and what it is still owed.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bgp_wire::{
+    EXTENDED_MESSAGE_LEN, Families, Message, SessionParameters, encode_end_of_rib, split_frame,
+};
+use bytes::{Bytes, BytesMut};
+use viaduct_net::Prefix;
+
+use super::{
+    Hopeless, MAX_LAGGING, Outgoing,
+    batch::{self, Batch},
+    group::Group,
+    log::Log,
+};
+use crate::{PeerId, Rib};
+
+/// Prefixes looked at for one piece of a dump, or told of those that a lagging member has missed.
+const STEP: usize = 1024;
+
+/// A walk over the table.
+#[derive(Clone, Debug)]
+struct Dump {
+    next: u32,
+    families: Families,
+    told: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    /// The entry of the log to be read next; without meaning while the member lags.
+    pub(super) cursor: u64,
+    /// Messages for this member alone that come before anything else, with their number.
+    pub(super) own: VecDeque<(Bytes, u32)>,
+    dump: Option<Dump>,
+    /// Families of which End-of-RIB is to be said when nothing else is left.
+    end_of_rib: Families,
+    /// It has left the log: the prefixes that have changed since, or may have.
+    lagging: Option<BTreeSet<Prefix>>,
+}
+
+impl Member {
+    /// On a session where nothing was told yet.
+    pub(super) fn new(end_of_rib: Families, dump: Option<Families>) -> Self {
+        let mut member =
+            Self { cursor: 0, own: VecDeque::new(), dump: None, end_of_rib, lagging: None };
+        dump.into_iter().for_each(|families| member.dump(families));
+        member
+    }
+
+    /// All of these families is to be told once more.
+    pub(super) fn dump(&mut self, families: Families) {
+        let known = self.dump.take().map(|dump| dump.families).unwrap_or_default();
+        let families = known.iter().chain(families.iter()).collect();
+        self.dump = Some(Dump { next: 0, families, told: 0 });
+    }
+
+    pub(super) fn is_pending(&self, end: u64) -> bool {
+        let lags = self.lagging.as_ref().is_some_and(|lagging| !lagging.is_empty());
+        let owes = !self.own.is_empty() || self.dump.is_some() || !self.end_of_rib.is_empty();
+        owes || lags || self.lagging.is_none() && self.cursor < end
+    }
+
+    pub(super) fn is_lagging(&self) -> bool {
+        self.lagging.is_some()
+    }
+
+    /// Of what the group knows.
+    pub(super) fn told_so_far(&self, all: usize) -> usize {
+        self.dump.as_ref().map_or(all, |dump| dump.told.min(all))
+    }
+
+    /// A prefix has changed.
+    pub(super) fn lag_behind(&mut self, prefix: Prefix) {
+        if let Some(lagging) = &mut self.lagging
+            && lagging.len() <= MAX_LAGGING
+        {
+            lagging.insert(prefix);
+        }
+    }
+
+    /// Leaves the log; what stands there unread becomes a set of prefixes. If none of it is for this
+    /// member it has merely been passed.
+    pub(super) fn start_lagging(
+        &mut self,
+        peer: PeerId,
+        log: &mut Log,
+        parameters: &SessionParameters,
+    ) {
+        let mut lagging = BTreeSet::new();
+        let end = log.end();
+        let entries = (self.cursor..end).filter_map(|number| log.at(number));
+        for entry in entries.filter(|entry| entry.audience.includes(peer)) {
+            lagging.extend(prefixes_of(&entry.bytes, parameters));
+        }
+        if lagging.is_empty() {
+            log.pass(std::mem::replace(&mut self.cursor, end), end);
+        } else {
+            log.leave(self.cursor);
+            self.lagging = Some(lagging);
+        }
+    }
+
+    /// Moves entries of the log to what is owed, up to about `room` octets; gives what is left of it.
+    pub(super) fn take_log(&mut self, peer: PeerId, log: &mut Log, mut room: usize) -> usize {
+        let from = self.cursor;
+        while room > 0
+            && let Some(entry) = log.at(self.cursor)
+        {
+            self.cursor += 1;
+            if entry.audience.includes(peer) {
+                room = room.saturating_sub(entry.bytes.len());
+                self.own.push_back((entry.bytes.clone(), entry.messages));
+            }
+        }
+        log.pass(from, self.cursor);
+        room
+    }
+
+    /// Makes what is owed next, up to about `room` octets.
+    pub(super) fn fill(
+        &mut self,
+        rib: &Rib,
+        peer: PeerId,
+        group: &mut Group,
+        room: usize,
+    ) -> Result<(), Hopeless> {
+        let owed: usize = self.own.iter().map(|(bytes, _)| bytes.len()).sum();
+        let mut room = room.saturating_sub(owed);
+        if self.lagging.is_some() {
+            room = self.catch_up(rib, peer, group, room)?;
+        }
+        if self.lagging.is_none() {
+            room = self.take_log(peer, &mut group.log, room);
+        }
+        while room > 0 && self.dump.is_some() {
+            room = self.go_on_dumping(rib, peer, group, room);
+        }
+        if room > 0 && !self.end_of_rib.is_empty() {
+            let mut out = BytesMut::new();
+            let families = std::mem::take(&mut self.end_of_rib);
+            families.iter().for_each(|family| encode_end_of_rib(family, &mut out));
+            self.own.push_back((out.freeze(), families.iter().count() as u32));
+        }
+        Ok(())
+    }
+
+    /// Hands out what is owed, up to about `room` octets.
+    pub(super) fn take_own(&mut self, mut room: usize) -> Outgoing {
+        let mut outgoing = Outgoing::default();
+        while room > 0
+            && let Some((bytes, messages)) = self.own.pop_front()
+        {
+            room = room.saturating_sub(bytes.len());
+            outgoing.bytes.push(bytes);
+            outgoing.messages += u64::from(messages);
+        }
+        outgoing
+    }
+
+    /// Tells the state of the moment of what was missed. With nothing left the member is where the
+    /// log ends, and reads on there.
+    fn catch_up(
+        &mut self,
+        rib: &Rib,
+        peer: PeerId,
+        group: &mut Group,
+        mut room: usize,
+    ) -> Result<usize, Hopeless> {
+        let Some(lagging) = &mut self.lagging else { return Ok(room) };
+        if lagging.len() > MAX_LAGGING {
+            return Err(Hopeless);
+        }
+        let families = group.profile.parameters.families;
+        while room > 0 && !lagging.is_empty() {
+            let mut batch = Batch::default();
+            let mut withdrawn = Vec::new();
+            for _ in 0..STEP {
+                let Some(prefix) = lagging.pop_first() else { break };
+                let best = rib.best(prefix).filter(|path| path.source.peer() != Some(peer));
+                match best.and_then(|path| group.telling(prefix, &path)) {
+                    Some(telling) => batch.announce(prefix, telling),
+                    // Whether it was ever told is not known; saying so twice does no harm.
+                    None if families.contains(prefix.family()) => withdrawn.push(prefix),
+                    None => {}
+                }
+            }
+            let mut entries: Vec<_> =
+                batch::withdrawals(&group.profile.parameters, &withdrawn).collect();
+            batch.write(&group.profile, &mut |entry| entries.push((entry.bytes, entry.messages)));
+            for (bytes, messages) in entries {
+                room = room.saturating_sub(bytes.len());
+                self.own.push_back((bytes, messages));
+            }
+        }
+        if lagging.is_empty() {
+            self.lagging = None;
+            self.cursor = group.log.join();
+        }
+        Ok(room)
+    }
+
+    /// One step of the walk.
+    fn go_on_dumping(&mut self, rib: &Rib, peer: PeerId, group: &Group, mut room: usize) -> usize {
+        let Some(dump) = &mut self.dump else { return room };
+        let mut batch = Batch::default();
+        let families = dump.families;
+        let (paths, next) = rib.best_paths_from(dump.next, STEP);
+        for (prefix, path) in paths {
+            if path.source.peer() != Some(peer)
+                && families.contains(prefix.family())
+                && let Some(telling) = group.telling(prefix, &path)
+            {
+                dump.told += 1;
+                batch.announce(prefix, telling);
+            }
+        }
+        match next {
+            Some(next) => dump.next = next,
+            None => self.dump = None,
+        }
+        batch.write(&group.profile, &mut |entry| {
+            room = room.saturating_sub(entry.bytes.len());
+            self.own.push_back((entry.bytes, entry.messages));
+        });
+        room
+    }
+}
+
+/// The prefixes that our own messages speak of.
+fn prefixes_of(messages: &Bytes, parameters: &SessionParameters) -> Vec<Prefix> {
+    let mut buffer = BytesMut::from(&messages[..]);
+    let mut prefixes = Vec::new();
+    while let Ok(Some(frame)) = split_frame(&mut buffer, EXTENDED_MESSAGE_LEN) {
+        if let Ok(Message::Update(update)) = Message::decode(&frame, parameters) {
+            prefixes.extend(update.withdrawn);
+            prefixes.extend(update.announced.into_iter().flat_map(|one| one.prefixes));
+        }
+    }
+    prefixes
+}

@@ -1,0 +1,239 @@
+//! What peers are told (Adj-RIB-Out, RFC 4271 §3.2), without a table of it.
+//!
+//! Peers that are told the same stand in one *group*. A change of a best path is judged, rewritten and
+//! encoded once for each group and put into its *log*; each member reads the log at its own pace,
+//! and what all have read is forgotten. A peer is never told what it has told itself: an entry of the
+//! log says who is left out, or who alone is meant.
+//!
+//! A member that joins late, or has asked for a refresh, is given a *dump*: a walk over the table,
+//! taken on only while the log has nothing for it, so that nothing old comes after something new. A
+//! member that falls behind so far that the log would grow too long *lags*: it leaves the log and
+//! keeps a set of prefixes instead, whose state of the moment it is told when it reads again. So what
+//! a slow peer costs is bounded, and nobody else waits for it.
+//!
+//! Members join and change between flushes, when what the table says is what the groups were told.
+
+mod batch;
+mod group;
+mod log;
+mod member;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use bgp_wire::{Families, SessionParameters};
+use bytes::Bytes;
+use viaduct_net::{Family, Prefix, RouteUpdate};
+
+use crate::{LocalSpeaker, PeerId, Policy, Rib};
+use group::Group;
+use member::Member;
+
+/// Octets of a group's log beyond which the slowest members leave it.
+pub const MAX_LOG_BYTES: usize = 8 << 20;
+/// Prefixes that a lagging member may have waiting; one more and it is beyond help.
+pub const MAX_LAGGING: usize = 2_000_000;
+/// An entry of a log is cut when it has so many octets, at the next message.
+pub const ENTRY_BYTES: usize = 32 << 10;
+
+/// All that decides what a peer is told and in which octets. Peers with equal profiles share a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    pub local: LocalSpeaker,
+    pub parameters: SessionParameters,
+    pub reflector_client: bool,
+    /// [`crate::ExportPeer::next_hop_self`]
+    pub next_hop_self: bool,
+    pub policy: Policy,
+}
+
+/// What a member is to be sent next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Whole messages, in order.
+    pub bytes: Vec<Bytes>,
+    /// How many messages that is.
+    pub messages: u64,
+}
+
+/// The peer does not read, and more waits for it than anybody can keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_LAGGING} prefixes wait to be told")]
+pub struct Hopeless;
+
+/// Every group with its members.
+#[derive(Debug)]
+pub struct AdjRibsOut {
+    max_log_bytes: usize,
+    /// Places are used again; a group without members is none.
+    groups: Vec<Option<Group>>,
+    members: BTreeMap<PeerId, (usize, Member)>,
+}
+
+impl Default for AdjRibsOut {
+    fn default() -> Self {
+        Self::with_log_limit(MAX_LOG_BYTES)
+    }
+}
+
+impl AdjRibsOut {
+    /// With another limit than [`MAX_LOG_BYTES`].
+    pub const fn with_log_limit(max_log_bytes: usize) -> Self {
+        Self { max_log_bytes, groups: Vec::new(), members: BTreeMap::new() }
+    }
+
+    /// A new session, on which nothing was told: all there is will be, and then End-of-RIB.
+    pub fn join(&mut self, rib: &Rib, peer: PeerId, profile: Profile) {
+        self.leave(peer);
+        let families = profile.parameters.families;
+        let member = Member::new(families, rib.has_best().then_some(families));
+        self.enter(rib, peer, profile, member);
+    }
+
+    /// The session is over.
+    pub fn leave(&mut self, peer: PeerId) {
+        let Some((at, member)) = self.members.remove(&peer) else { return };
+        let Some(group) = &mut self.groups[at] else { return };
+        group.members -= 1;
+        if member.is_lagging() {
+            group.lagging -= 1;
+        } else {
+            group.log.leave(member.cursor);
+        }
+        if group.members == 0 {
+            self.groups[at] = None;
+        }
+    }
+
+    /// The session goes on under another profile: what the peer is not to know any more is withdrawn,
+    /// and everything is told anew.
+    pub fn change(&mut self, rib: &Rib, peer: PeerId, profile: Profile) {
+        let Some((at, member)) = self.members.get_mut(&peer) else { return };
+        let Some(group) = &mut self.groups[*at] else { return };
+        if group.profile == profile {
+            return;
+        }
+        // What the group has said already is said.
+        if !member.is_lagging() {
+            member.take_log(peer, &mut group.log, usize::MAX);
+        }
+        let told = |group: &Group, prefix, path: &crate::BestPath| {
+            path.source.peer() != Some(peer) && group.tells(prefix, path)
+        };
+        let new = Group::new(profile.clone());
+        let gone = rib
+            .best_paths_unsorted()
+            .filter(|(prefix, path)| told(group, *prefix, path) && !told(&new, *prefix, path));
+        let gone: Vec<Prefix> = gone.map(|(prefix, _)| prefix).collect();
+        member.own.extend(batch::withdrawals(&group.profile.parameters, &gone));
+        let mut member = member.clone();
+        self.leave(peer);
+        member.dump(profile.parameters.families);
+        self.enter(rib, peer, profile, member);
+    }
+
+    /// RFC 2918 §4: all of the family once more.
+    pub fn refresh(&mut self, peer: PeerId, family: Family) {
+        let Some((at, member)) = self.members.get_mut(&peer) else { return };
+        let Some(group) = &self.groups[*at] else { return };
+        let family: Families = std::iter::once(family).collect();
+        member.dump(family.intersection(group.profile.parameters.families));
+    }
+
+    /// Decides what has changed in the table; the peers' share goes into the logs, the FIB's is
+    /// returned.
+    pub fn flush(&mut self, rib: &mut Rib) -> Vec<RouteUpdate> {
+        let Self { groups, members, max_log_bytes } = self;
+        let fib = rib.flush_into(&mut |change| {
+            for (at, group) in groups.iter_mut().enumerate() {
+                let Some(group) = group else { continue };
+                let is_member = |peer| members.get(&peer).is_some_and(|(of, _)| *of == at);
+                group.note(&change, is_member);
+                if group.lagging > 0 {
+                    let lagging = members.values_mut().filter(|(of, _)| *of == at);
+                    lagging.for_each(|(_, member)| member.lag_behind(change.prefix));
+                }
+            }
+        });
+        for at in 0..groups.len() {
+            let Some(group) = &mut groups[at] else { continue };
+            group.write_batch();
+            while group.log.bytes() > *max_log_bytes {
+                let slowest = group.log.first();
+                let behind = members.iter_mut().filter(|(_, (of, member))| {
+                    *of == at && !member.is_lagging() && member.cursor == slowest
+                });
+                for (&peer, (_, member)) in behind {
+                    member.start_lagging(peer, &mut group.log, &group.profile.parameters);
+                    group.lagging += usize::from(member.is_lagging());
+                }
+            }
+        }
+        fib
+    }
+
+    /// Whether [`Self::next`] would give anything.
+    pub fn is_pending(&self, peer: PeerId) -> bool {
+        let Some((at, member)) = self.members.get(&peer) else { return false };
+        let end = self.groups[*at].as_ref().map_or(0, |group| group.log.end());
+        member.is_pending(end)
+    }
+
+    /// The members.
+    pub fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.members.keys().copied()
+    }
+
+    /// What a member is told next: about `room` octets, fewer where less waits, [`ENTRY_BYTES`] and a
+    /// message more at worst.
+    pub fn next(&mut self, rib: &Rib, peer: PeerId, room: usize) -> Result<Outgoing, Hopeless> {
+        let Some((at, member)) = self.members.get_mut(&peer) else {
+            return Ok(Outgoing::default());
+        };
+        let Some(group) = &mut self.groups[*at] else { return Ok(Outgoing::default()) };
+        let lagged = member.is_lagging();
+        member.fill(rib, peer, group, room)?;
+        group.lagging -= usize::from(lagged && !member.is_lagging());
+        Ok(member.take_own(room))
+    }
+
+    /// How many prefixes the peer knows from us, as far as it has read.
+    pub fn told(&self, peer: PeerId) -> usize {
+        let Some((at, member)) = self.members.get(&peer) else { return 0 };
+        let all = self.groups[*at].as_ref().map_or(0, |group| group.told_to(peer));
+        member.told_so_far(all)
+    }
+
+    /// How many groups there are: fewer than members where members share.
+    pub fn groups(&self) -> usize {
+        self.groups.iter().flatten().count()
+    }
+
+    fn enter(&mut self, rib: &Rib, peer: PeerId, profile: Profile, mut member: Member) {
+        debug_assert!(rib.is_settled() || !rib.has_best(), "flush first");
+        let known = self.groups.iter().position(|group| {
+            group.as_ref().is_some_and(|group| group.profile == profile) //
+        });
+        let at = known.unwrap_or_else(|| {
+            let mut group = Group::new(profile);
+            rib.best_paths_unsorted().for_each(|(prefix, path)| group.count_told(prefix, &path));
+            let free = self.groups.iter().position(Option::is_none);
+            let at = free.unwrap_or_else(|| {
+                self.groups.push(None);
+                self.groups.len() - 1
+            });
+            self.groups[at] = Some(group);
+            at
+        });
+        let Some(group) = &mut self.groups[at] else { return };
+        group.members += 1;
+        if member.is_lagging() {
+            group.lagging += 1;
+        } else {
+            member.cursor = group.log.join();
+        }
+        self.members.insert(peer, (at, member));
+    }
+}

@@ -1,0 +1,359 @@
+//! Random changes of the table, sessions that come, go and change, readers of every pace: in the end
+//! each knows what its profile says of the best paths, and nothing else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use bgp_wire::{
+    AsPath, BgpNextHop, Community, EXTENDED_MESSAGE_LEN, Message, PathAttributes, PeerKind,
+    split_frame,
+};
+use bytes::BytesMut;
+use proptest::{collection::vec, prelude::*, sample::select};
+use viaduct_net::{Asn, IfIndex, OriginSource, Origination, RouterId, UnderlayRoute};
+
+use super::*;
+use crate::{Action, ExportPeer, Peer, PrefixMatch, RibConfig, Rule, Source, export};
+
+const LOCAL_AS: u32 = 64512;
+/// Address, AS, whether it is a client of ours.
+const PEERS: &[(&str, u32, bool)] = &[
+    ("192.0.2.1", LOCAL_AS, true),
+    ("192.0.2.2", LOCAL_AS, true),
+    ("192.0.2.3", LOCAL_AS, false),
+    ("192.0.2.4", 65001, false),
+    ("192.0.2.5", 65002, false),
+    ("192.0.2.6", 65002, false),
+];
+
+fn prefix(number: usize) -> Prefix {
+    let address: IpAddr = match number % 3 {
+        0 => [0x20, 1, 0xd, 0xb8, 0, number as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0].into(),
+        _ => [10, number as u8, 0, 0].into(),
+    };
+    Prefix::new(address, if number.is_multiple_of(3) { 48 } else { 16 }).unwrap()
+}
+
+fn policies() -> [Policy; 3] {
+    let rule = |sources: &[Source], prefixes: Vec<PrefixMatch>| Rule {
+        prefixes,
+        sources: sources.to_vec(),
+        neighbor_asns: Vec::new(),
+        action: Action::Accept,
+    };
+    let v4 = PrefixMatch::or_longer("10.0.0.0/12".parse().unwrap());
+    [
+        Policy::accept_all(),
+        Policy::new([rule(&[Source::Local, Source::External], Vec::new())]),
+        Policy::new([rule(&[], vec![v4])]),
+    ]
+}
+
+fn profile(peer: usize, policy: usize, v6: bool) -> Profile {
+    let (_, number, reflector_client) = PEERS[peer];
+    let kind = if number == LOCAL_AS { PeerKind::Internal } else { PeerKind::External };
+    Profile {
+        local: LocalSpeaker {
+            asn: Asn::new(LOCAL_AS),
+            cluster_id: [192, 0, 2, 99].into(),
+            address_v4: Some([192, 0, 2, 254].into()),
+            address_v6: Some("2001:db8::fe".parse().unwrap()),
+            link_local: None,
+        },
+        parameters: SessionParameters {
+            four_octet_as: true,
+            families: Families { v4: true, v6 },
+            ..SessionParameters::before_open(kind)
+        },
+        reflector_client,
+        next_hop_self: false,
+        policy: policies()[policy].clone(),
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Announce { peer: usize, prefixes: BTreeSet<usize>, kind: usize },
+    Withdraw { peer: usize, prefixes: BTreeSet<usize> },
+    PeerDown { peer: usize },
+    Originate(BTreeSet<usize>),
+    Flush,
+    Join { peer: usize, policy: usize, v6: bool },
+    Leave { peer: usize },
+    Change { peer: usize, policy: usize },
+    Refresh { peer: usize, v6: bool },
+    Read { peer: usize, room: usize },
+}
+
+const PREFIXES: usize = 40;
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let peer = || 0..PEERS.len();
+    let prefixes = || proptest::collection::btree_set(0..PREFIXES, 1..12);
+    prop_oneof![
+        12 => (peer(), prefixes(), 0..5_usize)
+            .prop_map(|(peer, prefixes, kind)| Operation::Announce { peer, prefixes, kind }),
+        6 => (peer(), prefixes())
+            .prop_map(|(peer, prefixes)| Operation::Withdraw { peer, prefixes }),
+        1 => peer().prop_map(|peer| Operation::PeerDown { peer }),
+        1 => prefixes().prop_map(Operation::Originate),
+        8 => Just(Operation::Flush),
+        3 => (peer(), 0..3_usize, any::<bool>())
+            .prop_map(|(peer, policy, v6)| Operation::Join { peer, policy, v6 }),
+        1 => peer().prop_map(|peer| Operation::Leave { peer }),
+        2 => (peer(), 0..3_usize).prop_map(|(peer, policy)| Operation::Change { peer, policy }),
+        1 => (peer(), any::<bool>()).prop_map(|(peer, v6)| Operation::Refresh { peer, v6 }),
+        6 => (peer(), select(&[1, 200, 100_000][..]))
+            .prop_map(|(peer, room)| Operation::Read { peer, room }),
+    ]
+}
+
+fn attributes(peer: usize, kind: usize) -> PathAttributes {
+    let number = PEERS[peer].1;
+    let own = (number != LOCAL_AS).then_some(number);
+    let asns = own.into_iter().chain((0..kind as u32 % 3).map(|i| 65100 + i));
+    PathAttributes {
+        as_path: AsPath::sequence(asns.map(Asn::new)),
+        communities: if kind == 4 { vec![Community::NO_EXPORT] } else { Vec::new() },
+        med: Some(kind as u32),
+        ..PathAttributes::default()
+    }
+}
+
+type Known = BTreeMap<Prefix, (PathAttributes, BgpNextHop)>;
+
+/// The other end of a session.
+#[derive(Debug, Default)]
+struct Reader {
+    known: Known,
+    ends: Vec<Family>,
+}
+
+impl Reader {
+    fn read(&mut self, outgoing: &Outgoing, profile: &Profile) {
+        let mut messages = 0;
+        for bytes in &outgoing.bytes {
+            let mut buffer = BytesMut::from(&bytes[..]);
+            while let Some(frame) = split_frame(&mut buffer, EXTENDED_MESSAGE_LEN).unwrap() {
+                messages += 1;
+                let message = Message::decode(&frame, &profile.parameters).unwrap();
+                let Message::Update(update) = message else { panic!("{message:?}") };
+                assert_eq!(update.malformed, []);
+                self.ends.extend(update.end_of_rib);
+                update.withdrawn.iter().for_each(|prefix| {
+                    self.known.remove(prefix);
+                });
+                for announced in &update.announced {
+                    for &prefix in &announced.prefixes {
+                        let told = (update.attributes.open(), announced.next_hop);
+                        self.known.insert(prefix, told);
+                    }
+                }
+            }
+            assert!(buffer.is_empty());
+        }
+        assert_eq!(messages, outgoing.messages);
+    }
+}
+
+struct World {
+    rib: Rib,
+    out: AdjRibsOut,
+    ids: Vec<PeerId>,
+    sessions: BTreeMap<usize, (Profile, Reader)>,
+}
+
+impl World {
+    fn new(max_log_bytes: usize) -> Self {
+        let router_id = "192.0.2.254".parse().unwrap();
+        let mut config = RibConfig::new(Asn::new(LOCAL_AS), router_id, Vec::new());
+        config.cluster_id = Some([192, 0, 2, 99].into());
+        let mut rib = Rib::new(config);
+        let on_link = |text: &str| UnderlayRoute {
+            prefix: text.parse().unwrap(),
+            gateway: None,
+            interface: IfIndex(1),
+            metric: 0,
+        };
+        rib.set_underlay(vec![on_link("192.0.2.0/24"), on_link("2001:db8::/64")].into());
+        let peers = PEERS.iter().enumerate().map(|(i, (address, number, reflector_client))| Peer {
+            address: address.parse().unwrap(),
+            asn: Asn::new(*number),
+            router_id: RouterId::from_u32(i as u32 + 1).unwrap(),
+            kind: profile(i, 0, true).parameters.peer_kind,
+            interface: Some(IfIndex(1)),
+            reflector_client: *reflector_client,
+            import: Policy::accept_all(),
+            enforce_first_as: true,
+            max_prefixes: Peer::DEFAULT_MAX_PREFIXES,
+        });
+        let ids = peers.map(|peer| rib.add_peer(peer)).collect();
+        let out = AdjRibsOut::with_log_limit(max_log_bytes);
+        Self { rib, out, ids, sessions: BTreeMap::new() }
+    }
+
+    fn apply(&mut self, operation: &Operation) {
+        let Self { rib, out, ids, sessions } = self;
+        match operation {
+            Operation::Announce { peer, prefixes, kind } => {
+                let set = attributes(*peer, *kind).into();
+                for v6 in [false, true] {
+                    let next_hop: IpAddr = match v6 {
+                        false => PEERS[*peer].0.parse().unwrap(),
+                        true => format!("2001:db8::{}", peer + 1).parse().unwrap(),
+                    };
+                    let of_family = |prefix: &Prefix| (prefix.family() == Family::V6) == v6;
+                    let all = prefixes.iter().map(|number| prefix(*number));
+                    let all: Vec<_> = all.filter(of_family).collect();
+                    rib.announce(ids[*peer], &set, next_hop.into(), &all).unwrap();
+                }
+            }
+            Operation::Withdraw { peer, prefixes } => {
+                let all: Vec<_> = prefixes.iter().map(|number| prefix(*number)).collect();
+                rib.withdraw(ids[*peer], &all);
+            }
+            Operation::PeerDown { peer } => rib.peer_down(ids[*peer]),
+            Operation::Originate(prefixes) => {
+                let source = OriginSource::Vip;
+                let all = prefixes.iter().map(|&n| Origination { prefix: prefix(n), source });
+                rib.set_originations(&all.collect::<Vec<_>>());
+            }
+            Operation::Flush => drop(out.flush(rib)),
+            Operation::Join { peer, policy, v6 } => {
+                drop(out.flush(rib));
+                let profile = profile(*peer, *policy, *v6);
+                out.join(rib, ids[*peer], profile.clone());
+                sessions.insert(*peer, (profile, Reader::default()));
+            }
+            Operation::Leave { peer } => {
+                out.leave(ids[*peer]);
+                sessions.remove(peer);
+            }
+            Operation::Change { peer, policy } => {
+                // As a speaker does, which settles the table before it changes what peers are told.
+                drop(out.flush(rib));
+                if let Some((old, _)) = sessions.get_mut(peer) {
+                    *old = profile(*peer, *policy, old.parameters.families.v6);
+                    out.change(rib, ids[*peer], old.clone());
+                }
+            }
+            Operation::Refresh { peer, v6 } => {
+                out.refresh(ids[*peer], if *v6 { Family::V6 } else { Family::V4 });
+            }
+            Operation::Read { peer, room } => {
+                drop(out.flush(rib));
+                if let Some((profile, reader)) = sessions.get_mut(peer) {
+                    reader.read(&out.next(rib, ids[*peer], *room).unwrap(), profile);
+                }
+            }
+        }
+    }
+
+    fn read_all(&mut self) {
+        drop(self.out.flush(&mut self.rib));
+        for (peer, (profile, reader)) in &mut self.sessions {
+            let id = self.ids[*peer];
+            while self.out.is_pending(id) {
+                reader.read(&self.out.next(&self.rib, id, 1000).unwrap(), profile);
+            }
+            assert_eq!(self.out.next(&self.rib, id, 1000), Ok(Outgoing::default()));
+        }
+    }
+
+    fn expected(&self, peer: usize, profile: &Profile) -> Known {
+        let target = ExportPeer {
+            id: Some(self.ids[peer]),
+            kind: profile.parameters.peer_kind,
+            reflector_client: profile.reflector_client,
+            next_hop_self: profile.next_hop_self,
+            policy: &profile.policy,
+        };
+        let told = self.rib.best_paths().filter_map(|(prefix, path)| {
+            let exported = export::export(&profile.local, &target, prefix, &path).ok()?;
+            let carried = profile.parameters.families.contains(prefix.family());
+            carried.then(|| (prefix, (exported.attributes.open(), exported.next_hop)))
+        });
+        told.collect()
+    }
+
+    fn check(&mut self) {
+        self.read_all();
+        for (peer, (profile, reader)) in &self.sessions {
+            assert_eq!(reader.known, self.expected(*peer, profile), "peer {peer}");
+            assert_eq!(self.out.told(self.ids[*peer]), reader.known.len(), "peer {peer}");
+            let mut ends = reader.ends.clone();
+            ends.sort_unstable();
+            assert_eq!(ends, profile.parameters.families.iter().collect::<Vec<_>>());
+        }
+        let distinct = self.sessions.values().map(|(profile, _)| format!("{profile:?}"));
+        assert_eq!(self.out.groups(), distinct.collect::<BTreeSet<_>>().len());
+        for group in self.out.groups.iter().flatten() {
+            assert_eq!((group.log.bytes(), group.lagging), (0, 0), "all have read all");
+        }
+    }
+}
+
+proptest! {
+    // PROPTEST_CASES in the environment asks for more.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(512)))]
+
+    #[test]
+    fn every_peer_knows_what_it_should(
+        operations in vec(operation(), 1..80),
+        max_log_bytes in select(&[0, 300, MAX_LOG_BYTES][..]),
+    ) {
+        let mut world = World::new(max_log_bytes);
+        for (i, operation) in operations.iter().enumerate() {
+            world.apply(operation);
+            if i == operations.len() / 2 {
+                world.check();
+            }
+        }
+        world.check();
+        for peer in 0..PEERS.len() {
+            world.apply(&Operation::PeerDown { peer });
+        }
+        world.apply(&Operation::Originate(BTreeSet::new()));
+        world.check();
+        prop_assert!(world.sessions.values().all(|(_, reader)| reader.known.is_empty()));
+    }
+}
+
+#[test]
+fn what_peers_share_is_made_once() {
+    let mut world = World::new(MAX_LOG_BYTES);
+    for peer in [0, 1, 4, 5] {
+        world.apply(&Operation::Join { peer, policy: 0, v6: true });
+    }
+    assert_eq!(world.out.groups(), 2);
+    let prefixes: BTreeSet<_> = (0..PREFIXES).collect();
+    world.apply(&Operation::Announce { peer: 3, prefixes, kind: 1 });
+    drop(world.out.flush(&mut world.rib));
+    let mut next = |peer: usize| world.out.next(&world.rib, world.ids[peer], 100_000).unwrap();
+    for (one, other) in [(0, 1), (4, 5)] {
+        let (one, other) = (next(one), next(other));
+        // One message for each family, End-of-RIB apart.
+        assert_eq!(one.messages, 4);
+        assert_eq!(one.bytes[0].as_ptr(), other.bytes[0].as_ptr(), "the same octets");
+    }
+}
+
+#[test]
+fn who_does_not_read_costs_little_and_nobody_else() {
+    let mut world = World::new(4096);
+    for peer in [3, 4, 5] {
+        world.apply(&Operation::Join { peer, policy: 0, v6: true });
+    }
+    world.read_all();
+    for round in 0..200 {
+        let prefixes = (0..PREFIXES).collect();
+        world.apply(&Operation::Announce { peer: 0, prefixes, kind: round % 3 });
+        world.apply(&Operation::Read { peer: 4, room: 1 << 20 });
+        let kept: usize = world.out.groups.iter().flatten().map(|group| group.log.bytes()).sum();
+        assert!(kept <= 4096, "{kept}");
+    }
+    assert_eq!(world.sessions[&4].1.known.len(), PREFIXES);
+    world.check();
+}
