@@ -5,13 +5,14 @@
 //! more updates while its send buffer is full, and once more by [`MAX_OUTBOX_BYTES`].
 
 use std::{
-    io,
+    collections::VecDeque,
+    io::{self, IoSlice},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bgp_speaker::ConnId;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -30,6 +31,9 @@ use crate::task::Input;
 pub(crate) const MAX_OUTBOX_BYTES: usize = 8 << 20;
 const _: () = assert!(MAX_OUTBOX_BYTES > bgp_speaker::MAX_UNWRITTEN_BYTES);
 
+/// Pieces written at once.
+const MAX_SLICES: usize = 64;
+
 /// Read at once; larger than the largest message (RFC 4271 §4: 4096 octets).
 const READ_BYTES: usize = 64 << 10;
 
@@ -38,7 +42,9 @@ const LINGER: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    bytes: BytesMut,
+    /// Shared with the outboxes of others who are told the same.
+    bytes: VecDeque<Bytes>,
+    len: usize,
     close: bool,
 }
 
@@ -57,13 +63,14 @@ impl Outbox {
     }
 
     /// Everything that waits, and whether the connection ends behind it.
-    async fn next(&self) -> (Bytes, bool) {
+    async fn next(&self) -> (VecDeque<Bytes>, bool) {
         loop {
             let changed = self.changed.notified();
             {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 if waiting.close || !waiting.bytes.is_empty() {
-                    return (waiting.bytes.split().freeze(), waiting.close);
+                    waiting.len = 0;
+                    return (std::mem::take(&mut waiting.bytes), waiting.close);
                 }
             }
             changed.await;
@@ -89,11 +96,12 @@ impl Connection {
 
     /// Leaves bytes to be written; false when too many are waiting.
     #[must_use]
-    pub(crate) fn send(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn send(&self, bytes: Bytes) -> bool {
         self.outbox.change(|waiting| {
-            let fits = waiting.bytes.len() + bytes.len() <= MAX_OUTBOX_BYTES;
+            let fits = waiting.len + bytes.len() <= MAX_OUTBOX_BYTES;
             if fits {
-                waiting.bytes.extend_from_slice(bytes);
+                waiting.len += bytes.len();
+                waiting.bytes.push_back(bytes);
             }
             fits
         })
@@ -161,7 +169,7 @@ async fn write(
         let (mut bytes, close) = outbox.next().await;
         let written = async {
             while !bytes.is_empty() {
-                let count = socket.write_buf(&mut bytes).await?;
+                let count = write_some(&mut socket, &mut bytes).await?;
                 // A speaker that does not listen any more has been told enough.
                 drop(inputs.send(Input::Written { conn: id, count }).await);
             }
@@ -172,4 +180,25 @@ async fn write(
             return;
         }
     }
+}
+
+/// Writes as much as TCP takes at once, and gives how much that was.
+async fn write_some(socket: &mut OwnedWriteHalf, bytes: &mut VecDeque<Bytes>) -> io::Result<usize> {
+    let slices: Vec<_> = bytes.iter().take(MAX_SLICES).map(|one| IoSlice::new(one)).collect();
+    let count = socket.write_vectored(&slices).await?;
+    if count == 0 {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    let mut left = count;
+    while let Some(first) = bytes.front_mut()
+        && left > 0
+    {
+        let here = left.min(first.len());
+        first.advance(here);
+        left -= here;
+        if first.is_empty() {
+            bytes.pop_front();
+        }
+    }
+    Ok(count)
 }

@@ -53,7 +53,7 @@ impl Network {
             Action::CancelConnect { peer } => self.cancel(peer),
             Action::Send { conn, bytes } => {
                 let connection = self.connections.get(&conn)?;
-                if !connection.send(&bytes) {
+                if !connection.send(bytes) {
                     self.connections.remove(&conn);
                     return Some(conn);
                 }

@@ -64,10 +64,21 @@ pub enum PrefixError {
 impl Prefix {
     /// The network of `address` cut to `len` bits; bits behind it are cleared.
     pub fn new(address: IpAddr, len: u8) -> Result<Self, PrefixError> {
+        // A table is built of millions of these, so the bits are cleared by hand.
+        let bits = u32::from(len);
+        let cut = match address {
+            IpAddr::V4(address) => {
+                let host = u32::MAX.checked_shr(bits).unwrap_or(0);
+                IpAddr::from(Ipv4Addr::from(u32::from(address) & !host))
+            }
+            IpAddr::V6(address) => {
+                let host = u128::MAX.checked_shr(bits).unwrap_or(0);
+                IpAddr::from(Ipv6Addr::from(u128::from(address) & !host))
+            }
+        };
         let family = Family::of(address);
         let too_long = PrefixError::Length { len, max: family.bits(), family };
-        let network = IpNetwork::new(address, len).map_err(|_e| too_long.clone())?;
-        IpNetwork::new(network.network(), len).map(Self).map_err(|_e| too_long)
+        IpNetwork::new(cut, len).map(Self).or(Err(too_long))
     }
 
     /// The /32 or /128 of one address.

@@ -7,10 +7,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use bgp_wire::{AttributeSet, BgpNextHop, Edit, Number, PeerKind};
+use bgp_wire::{AttributeSet, BgpNextHop, Edit, Facts, Number, PeerKind};
 use viaduct_net::{Asn, Family, Prefix, RouterId};
 
-use crate::{BestPath, DEFAULT_LOCAL_PREF, PathSource, PeerId, Policy, Source};
+use crate::{BestPath, PathSource, PeerId, Policy, Source, local_pref};
 
 /// This speaker, as far as what it tells depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,8 @@ pub fn export(
 ) -> Result<Exported, ExportReject> {
     permits(target, prefix, path)?;
     let next_hop = next_hop(local, target, prefix.family(), path).ok_or(ExportReject::NoNextHop)?;
-    let attributes = edit(local, target.kind, path.source).apply(&path.attributes);
+    let attributes =
+        edit(local, target.kind, path.source, path.attributes.facts()).apply(&path.attributes);
     Ok(Exported { attributes, next_hop })
 }
 
@@ -176,10 +177,11 @@ pub(crate) fn reflected_of(to: PeerKind, source: PathSource) -> Option<RouterId>
 /// RFC 4271 §5.1.5: internal peers are always told LOCAL_PREF. RFC 4456 §8: what is reflected says
 /// who has brought it into the AS, and which clusters it has passed; RFC 4456 §10: nothing else of
 /// it changes.
-pub fn edit(local: &LocalSpeaker, kind: PeerKind, source: PathSource) -> Edit {
+pub fn edit(local: &LocalSpeaker, kind: PeerKind, source: PathSource, facts: &Facts) -> Edit {
+    let from = source.kind().unwrap_or(PeerKind::Internal);
     match kind {
         PeerKind::Internal => Edit {
-            local_pref: Number::Default(DEFAULT_LOCAL_PREF),
+            local_pref: Number::Default(local_pref(facts, from)),
             reflected: reflected_of(kind, source).map(|teller| (teller, local.cluster_id)),
             ..Edit::default()
         },

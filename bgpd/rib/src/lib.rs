@@ -39,3 +39,12 @@ pub const MAX_MULTIPATH: usize = 16;
 /// LOCAL_PREF where a path has none: every route from outside (RFC 4271 §5.1.5 leaves the number
 /// to the speaker; this is what all others use).
 pub const DEFAULT_LOCAL_PREF: u32 = 100;
+
+/// LOCAL_PREF of a path from such a peer: the lowest for one that is about to go (RFC 8326 §4.2), so
+/// that it is used while there is no other.
+fn local_pref(facts: &bgp_wire::Facts, from: bgp_wire::PeerKind) -> u32 {
+    match from {
+        bgp_wire::PeerKind::External if facts.is_graceful_shutdown() => 0,
+        _ => facts.local_pref().unwrap_or(DEFAULT_LOCAL_PREF),
+    }
+}

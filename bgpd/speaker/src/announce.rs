@@ -7,6 +7,7 @@ use bgp_wire::{
     EXTENDED_MESSAGE_LEN, Notification, NotificationCode, RouteRefresh, RouteRefreshSubtype, Update,
 };
 use tracing::{debug, warn};
+use viaduct_net::Family;
 
 use crate::{
     Config,
@@ -46,11 +47,22 @@ impl Speaker {
     /// RFC 2918 §4: all of the family once more. Whoever has not agreed on the family is not answered.
     pub(crate) fn receive_refresh(&mut self, address: IpAddr, refresh: RouteRefresh) {
         debug!(peer = %address, ?refresh, "route refresh");
-        if let (RouteRefreshSubtype::Request, Some(family)) =
-            (refresh.subtype, refresh.family.family())
-        {
-            self.routing.refresh(address, family);
-            self.ready.insert(address);
+        let Some(agreed) = self.peers.get(&address).and_then(Peer::agreed) else { return };
+        let agreed_on = |family: &Family| agreed.parameters.families.contains(*family);
+        let Some(family) = refresh.family.family().filter(agreed_on) else { return };
+        let demarcated = agreed.enhanced_route_refresh;
+        match refresh.subtype {
+            RouteRefreshSubtype::Request => {
+                self.routing.refresh(address, family, demarcated);
+                self.ready.insert(address);
+            }
+            // RFC 7313 §4: what is not told again before the end is gone. A beginning without an end
+            // leaves it to the timer.
+            RouteRefreshSubtype::Begin if demarcated => self.begin_refresh(address, family),
+            RouteRefreshSubtype::End if demarcated => self.end_refresh(address, family),
+            RouteRefreshSubtype::Begin
+            | RouteRefreshSubtype::End
+            | RouteRefreshSubtype::Unknown(_) => {}
         }
     }
 

@@ -283,6 +283,7 @@ impl Speaker {
             return self.drop_second(address, Some(&expired));
         }
         match timer {
+            Timer::Hold if self.was_heard(address) => {}
             Timer::Hold => {
                 let expired = Notification::new(NotificationCode::HoldTimerExpired);
                 self.step(address, Event::HoldTimerExpires, Cause::send(expired));
@@ -372,16 +373,27 @@ impl Speaker {
         self.actions.push_back(Action::Send { conn, bytes });
     }
 
+    /// Every message of a session does this, so the timer itself is moved only when it expires.
     fn restart_hold_timer(&mut self, address: IpAddr) {
-        let Some(connection) = self.peers.get(&address).and_then(|peer| peer.connection.as_ref())
-        else {
-            return;
-        };
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        let Some(connection) = &mut peer.connection else { return };
+        let runs = connection.heard.replace(self.now).is_some();
         let owner = Owner::Connection(connection.id);
         match connection.hold_time() {
+            Some(_) if runs => {}
             Some(hold) => self.timers.start(owner, Timer::Hold, self.now + hold),
             None => self.timers.stop(owner, Timer::Hold),
         }
+    }
+
+    /// Whether the peer has said something within its hold time; then the timer goes on from there.
+    fn was_heard(&mut self, address: IpAddr) -> bool {
+        let connection = self.peers.get(&address).and_then(|peer| peer.connection.as_ref());
+        let Some(connection) = connection else { return false };
+        let expires = connection.heard.zip(connection.hold_time()).map(|(at, hold)| at + hold);
+        let Some(expires) = expires.filter(|expires| *expires > self.now) else { return false };
+        self.timers.start(Owner::Connection(connection.id), Timer::Hold, expires);
+        true
     }
 
     /// A third of the hold time, jittered (RFC 4271 §4.4, §10).

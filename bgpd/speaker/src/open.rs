@@ -20,6 +20,8 @@ pub(crate) struct Agreed {
     /// Routes are also kept over a NOTIFICATION (RFC 8538 §4: both sides have said so).
     pub(crate) notification: bool,
     pub(crate) peer_has_route_refresh: bool,
+    /// Refreshes have a beginning and an end (RFC 7313 §3.1: both sides have said so).
+    pub(crate) enhanced_route_refresh: bool,
 }
 
 impl Agreed {
@@ -53,6 +55,8 @@ pub(crate) fn ours(config: &Config, peer: &PeerConfig, past: Past) -> Open {
     let mut capabilities: Vec<_> =
         peer.families.iter().map(|family| Capability::Multiprotocol(family.into())).collect();
     capabilities.push(Capability::RouteRefresh);
+    capabilities.push(Capability::EnhancedRouteRefresh);
+    capabilities.push(Capability::ExtendedMessage);
     capabilities.push(Capability::FourOctetAs(config.asn));
     // Without families it says that we keep the routes of others and ask nobody to keep ours
     // (RFC 4724 §3).
@@ -94,6 +98,8 @@ pub(crate) fn agree(sent: &Open, received: &Open, expected: Asn) -> Result<Agree
         notification: graceful_restart.as_ref().is_some_and(|restart| restart.notification),
         graceful_restart,
         peer_has_route_refresh: received.has_route_refresh(),
+        enhanced_route_refresh: sent.has_enhanced_route_refresh()
+            && received.has_enhanced_route_refresh(),
     })
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Connection {
     pub(crate) agreed: Option<Agreed>,
     /// Received and not yet cut into messages: less than one message and one read.
     pub(crate) inbox: BytesMut,
+    /// When the hold timer was last started anew.
+    pub(crate) heard: Option<Instant>,
     /// Octets handed out that TCP has not taken yet.
     pub(crate) unwritten: usize,
 }
@@ -25,7 +27,7 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(id: ConnId, direction: Direction) -> Self {
         let inbox = BytesMut::new();
-        Self { id, direction, sent: None, agreed: None, inbox, unwritten: 0 }
+        Self { id, direction, sent: None, agreed: None, inbox, heard: None, unwritten: 0 }
     }
 
     pub(crate) fn parameters(&self, kind: bgp_wire::PeerKind) -> SessionParameters {

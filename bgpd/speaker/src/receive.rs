@@ -2,7 +2,8 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use bgp_wire::{Message, Notification, NotificationCode, Open, PeerKind, split_frame};
+use bgp_wire::{Message, Notification, NotificationCode, Open, PeerKind, first_frame};
+use bytes::Buf;
 use tracing::debug;
 
 use crate::{
@@ -23,15 +24,35 @@ impl Speaker {
     /// What a connection has received, in order and cut anywhere.
     pub fn handle_bytes(&mut self, conn: ConnId, bytes: &[u8], now: Instant) {
         self.now = now;
-        if let Some((_, _, connection)) = self.connection(conn) {
-            connection.inbox.extend_from_slice(bytes);
+        let Some((_, _, connection)) = self.connection(conn) else { return };
+        if connection.inbox.is_empty() {
+            let used = self.take_messages(conn, bytes);
+            if let Some((_, _, connection)) = self.connection(conn) {
+                connection.inbox.extend_from_slice(&bytes[used..]);
+            }
+            return;
         }
+        connection.inbox.extend_from_slice(bytes);
+        let mut inbox = std::mem::take(&mut connection.inbox);
+        let used = self.take_messages(conn, &inbox);
+        if let Some((_, _, connection)) = self.connection(conn) {
+            inbox.advance(used);
+            connection.inbox = inbox;
+        }
+    }
+
+    /// Takes the whole messages at the front; gives how many octets they are.
+    fn take_messages(&mut self, conn: ConnId, octets: &[u8]) -> usize {
+        let mut used = 0;
         // A message can end its connection, or change which of two it is.
         while let Some((address, slot, connection)) = self.connection(conn) {
             let parameters = connection.parameters(PeerKind::External);
-            let message = match split_frame(&mut connection.inbox, parameters.receive_limit()) {
-                Ok(None) => return,
-                Ok(Some(frame)) => Message::decode(&frame, &parameters),
+            let message = match first_frame(&octets[used..], parameters.receive_limit()) {
+                Ok(None) => return used,
+                Ok(Some(frame)) => {
+                    used += frame.whole_len();
+                    Message::decode_body(frame.kind, frame.body, &parameters)
+                }
                 Err(notification) => Err(notification),
             };
             match message {
@@ -39,6 +60,7 @@ impl Speaker {
                 Err(notification) => self.refuse(address, slot, notification),
             }
         }
+        used
     }
 
     fn connection(&mut self, conn: ConnId) -> Option<(IpAddr, Slot, &mut Connection)> {

@@ -153,6 +153,27 @@ impl Speaker {
         self.check_startup();
     }
 
+    /// The peer begins to tell all of a family once more (RFC 7313 §4).
+    pub(crate) fn begin_refresh(&mut self, address: IpAddr, family: Family) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        // Of a peer that has not told all yet the rest is still to come.
+        if peer.stale.contains(family) {
+            return;
+        }
+        peer.stale.insert(family);
+        self.timers.start(Owner::Peer(address), Timer::Stale, self.now + STALE_TIME);
+        self.routing.mark_stale(address, family);
+    }
+
+    pub(crate) fn end_refresh(&mut self, address: IpAddr, family: Family) {
+        let Some(peer) = self.peers.get_mut(&address) else { return };
+        peer.stale.remove(family);
+        if peer.stale.is_empty() {
+            self.timers.stop(Owner::Peer(address), Timer::Stale);
+        }
+        self.routing.sweep_stale(address, family);
+    }
+
     /// The peer has not come back, or not told all again, in time.
     pub(crate) fn drop_stale(&mut self, address: IpAddr) {
         let Some(peer) = self.peers.get_mut(&address) else { return };

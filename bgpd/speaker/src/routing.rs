@@ -150,9 +150,9 @@ impl Routing {
         }
     }
 
-    pub(crate) fn refresh(&mut self, address: IpAddr, family: Family) {
+    pub(crate) fn refresh(&mut self, address: IpAddr, family: Family, demarcated: bool) {
         if let Some(id) = self.id(address) {
-            self.out.refresh(id, family);
+            self.out.refresh(id, family, demarcated);
         }
     }
 

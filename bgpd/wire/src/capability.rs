@@ -74,6 +74,8 @@ pub enum Capability {
     GracefulRestart(GracefulRestart),
     /// RFC 6793 §3: the sender's real AS number.
     FourOctetAs(Asn),
+    /// RFC 7313 §3.1.
+    EnhancedRouteRefresh,
     Unknown {
         code: u8,
         value: Bytes,
@@ -86,6 +88,7 @@ impl Capability {
     const EXTENDED_MESSAGE: u8 = 6;
     const GRACEFUL_RESTART: u8 = 64;
     const FOUR_OCTET_AS: u8 = 65;
+    const ENHANCED_ROUTE_REFRESH: u8 = 70;
 
     pub const fn code(&self) -> u8 {
         match self {
@@ -94,6 +97,7 @@ impl Capability {
             Self::ExtendedMessage => Self::EXTENDED_MESSAGE,
             Self::GracefulRestart(_) => Self::GRACEFUL_RESTART,
             Self::FourOctetAs(_) => Self::FOUR_OCTET_AS,
+            Self::EnhancedRouteRefresh => Self::ENHANCED_ROUTE_REFRESH,
             Self::Unknown { code, .. } => *code,
         }
     }
@@ -110,7 +114,7 @@ impl Capability {
                 out.put_u8(0);
                 out.put_u8(*safi);
             }
-            Self::RouteRefresh | Self::ExtendedMessage => {}
+            Self::RouteRefresh | Self::ExtendedMessage | Self::EnhancedRouteRefresh => {}
             Self::GracefulRestart(restart) => encode_graceful_restart(restart, out),
             Self::FourOctetAs(asn) => out.put_u32(asn.to_u32()),
             Self::Unknown { value, .. } => out.put_slice(&value[..value.len().min(255)]),
@@ -147,6 +151,7 @@ impl Capability {
             Self::EXTENDED_MESSAGE => Self::ExtendedMessage,
             Self::GRACEFUL_RESTART => Self::GracefulRestart(decode_graceful_restart(&mut inside)?),
             Self::FOUR_OCTET_AS => Self::FourOctetAs(Asn::new(inside.u32()?)),
+            Self::ENHANCED_ROUTE_REFRESH => Self::EnhancedRouteRefresh,
             _ => return Some(Self::Unknown { code, value: Bytes::copy_from_slice(value) }),
         };
         inside.is_empty().then_some(capability)

@@ -54,12 +54,45 @@ pub struct Frame {
     pub body: Bytes,
 }
 
+/// One message where it stands in what was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameRef<'a> {
+    pub kind: MessageType,
+    /// What follows the header.
+    pub body: &'a [u8],
+}
+
+impl FrameRef<'_> {
+    /// Octets of the whole message.
+    pub const fn whole_len(&self) -> usize {
+        HEADER_LEN + self.body.len()
+    }
+}
+
 /// Takes the first message off the front of what was received; `None` while it is not complete.
 /// `limit` is [`crate::SessionParameters::receive_limit`]. An error is the NOTIFICATION to send
 /// before closing; the header is judged as soon as it is there, so a stream that is not BGP is
 /// refused without waiting for 65535 octets of it.
 pub fn split_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>, Notification> {
-    let Some((header, _)) = buffer.split_first_chunk::<HEADER_LEN>() else {
+    let Some((kind, len)) = peek_frame(buffer, limit)? else { return Ok(None) };
+    if buffer.len() < len {
+        buffer.reserve(len - buffer.len());
+        return Ok(None);
+    }
+    let mut message = buffer.split_to(len);
+    message.advance(HEADER_LEN);
+    Ok(Some(Frame { kind, body: message.freeze() }))
+}
+
+/// [`split_frame`] of octets that stay where they are.
+pub fn first_frame(octets: &[u8], limit: usize) -> Result<Option<FrameRef<'_>>, Notification> {
+    let Some((kind, len)) = peek_frame(octets, limit)? else { return Ok(None) };
+    Ok(octets.get(HEADER_LEN..len).map(|body| FrameRef { kind, body }))
+}
+
+/// Kind and length of the first message, once its header is there.
+fn peek_frame(octets: &[u8], limit: usize) -> Result<Option<(MessageType, usize)>, Notification> {
+    let Some((header, _)) = octets.split_first_chunk::<HEADER_LEN>() else {
         return Ok(None);
     };
     if header[..16] != MARKER {
@@ -78,13 +111,7 @@ pub fn split_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Frame>,
     if !(min..=max).contains(&len) {
         return Err(bad_length());
     }
-    if buffer.len() < len {
-        buffer.reserve(len - buffer.len());
-        return Ok(None);
-    }
-    let mut message = buffer.split_to(len);
-    message.advance(HEADER_LEN);
-    Ok(Some(Frame { kind, body: message.freeze() }))
+    Ok(Some((kind, len)))
 }
 
 /// Writes a header whose length [`end_message`] fills in; gives where the message starts.

@@ -30,7 +30,8 @@ pub use attributes::{
 pub use capability::{AfiSafi, Capability, GracefulRestart, GracefulRestartFamily};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use framing::{
-    EXTENDED_MESSAGE_LEN, Frame, HEADER_LEN, MAX_MESSAGE_LEN, MessageType, split_frame,
+    EXTENDED_MESSAGE_LEN, Frame, FrameRef, HEADER_LEN, MAX_MESSAGE_LEN, MessageType, first_frame,
+    split_frame,
 };
 pub use message::{Message, RouteRefresh, RouteRefreshSubtype};
 pub use nlri::NlriError;

@@ -1,4 +1,4 @@
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
     AfiSafi, Frame, MessageType, Notification, NotificationCode, Open, SessionParameters, Update,
@@ -7,10 +7,6 @@ use crate::{
 };
 
 /// What a peer says.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all messages are UPDATEs, and one at a time is held"
-)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     Open(Open),
@@ -24,16 +20,25 @@ impl Message {
     /// Reads a frame. An error is the NOTIFICATION with which to end the session; lesser faults of
     /// an UPDATE are told in [`Update::malformed`].
     pub fn decode(frame: &Frame, session: &SessionParameters) -> Result<Self, Notification> {
-        match frame.kind {
-            MessageType::Open => Open::decode(&frame.body).map(Self::Open),
-            MessageType::Update => Update::decode(&frame.body, session).map(Self::Update),
+        Self::decode_body(frame.kind, &frame.body, session)
+    }
+
+    /// [`Self::decode`] of what [`crate::first_frame`] gives.
+    pub fn decode_body(
+        kind: MessageType,
+        body: &[u8],
+        session: &SessionParameters,
+    ) -> Result<Self, Notification> {
+        match kind {
+            MessageType::Open => Open::decode(body).map(Self::Open),
+            MessageType::Update => Update::decode(body, session).map(Self::Update),
             // Nothing may be answered to a NOTIFICATION (RFC 4271 §6.4); framing has seen to its
             // two octets, so the code for a wrong length stands for an impossible case.
-            MessageType::Notification => Notification::decode(&frame.body)
+            MessageType::Notification => Notification::decode(&Bytes::copy_from_slice(body))
                 .map(Self::Notification)
                 .ok_or(Notification::new(NotificationCode::BadMessageLength)),
             MessageType::Keepalive => Ok(Self::Keepalive),
-            MessageType::RouteRefresh => RouteRefresh::decode(&frame.body).map(Self::RouteRefresh),
+            MessageType::RouteRefresh => RouteRefresh::decode(body).map(Self::RouteRefresh),
         }
     }
 
@@ -65,7 +70,7 @@ pub struct RouteRefresh {
 pub enum RouteRefreshSubtype {
     /// Send all of the family again.
     Request,
-    /// The demarcations of an enhanced refresh, which we do not announce.
+    /// What follows, up to the end, is all there is of the family (RFC 7313 §3.2).
     Begin,
     End,
     /// To be ignored (RFC 7313 §5).
@@ -95,6 +100,14 @@ impl RouteRefreshSubtype {
 impl RouteRefresh {
     pub fn request(family: viaduct_net::Family) -> Self {
         Self { family: family.into(), subtype: RouteRefreshSubtype::Request }
+    }
+
+    pub fn begin(family: viaduct_net::Family) -> Self {
+        Self { family: family.into(), subtype: RouteRefreshSubtype::Begin }
+    }
+
+    pub fn end(family: viaduct_net::Family) -> Self {
+        Self { family: family.into(), subtype: RouteRefreshSubtype::End }
     }
 
     /// Appends the whole message.

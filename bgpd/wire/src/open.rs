@@ -102,6 +102,10 @@ impl Open {
         self.capabilities.contains(&Capability::RouteRefresh)
     }
 
+    pub fn has_enhanced_route_refresh(&self) -> bool {
+        self.capabilities.contains(&Capability::EnhancedRouteRefresh)
+    }
+
     /// Appends the whole message. Capabilities beyond 4000 octets are left out.
     pub fn encode(&self, out: &mut BytesMut) {
         let start = begin_message(out, MessageType::Open);

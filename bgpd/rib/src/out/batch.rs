@@ -130,7 +130,8 @@ impl Batch {
                 at = next;
             }
             let Telling { attributes, source, next_hop } = bucket.telling;
-            let edit = export::edit(&profile.local, parameters.peer_kind, source);
+            let edit =
+                export::edit(&profile.local, parameters.peer_kind, source, attributes.facts());
             let attributes = edit.apply(&attributes);
             let audience = audience(source.peer());
             writer.turn_to(audience);

@@ -3,10 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bgp_wire::{
-    EXTENDED_MESSAGE_LEN, Families, Message, SessionParameters, encode_end_of_rib, split_frame,
+    EXTENDED_MESSAGE_LEN, Families, Message, RouteRefresh, SessionParameters, encode_end_of_rib,
+    split_frame,
 };
 use bytes::{Bytes, BytesMut};
-use viaduct_net::Prefix;
+use viaduct_net::{Family, Prefix};
 
 use super::{
     Hopeless, MAX_LAGGING, Outgoing,
@@ -25,6 +26,8 @@ struct Dump {
     next: u32,
     families: Families,
     told: usize,
+    /// Families whose end is to be told (RFC 7313 §4).
+    demarcated: Families,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +39,9 @@ pub(super) struct Member {
     dump: Option<Dump>,
     /// Families of which End-of-RIB is to be said when nothing else is left.
     end_of_rib: Families,
+    /// Families to be told once more after that, and those of them with their beginning and end.
+    refresh: Families,
+    demarcated: Families,
     /// It has left the log: the prefixes that have changed since, or may have.
     lagging: Option<BTreeSet<Prefix>>,
 }
@@ -43,22 +49,43 @@ pub(super) struct Member {
 impl Member {
     /// On a session where nothing was told yet.
     pub(super) fn new(end_of_rib: Families, dump: Option<Families>) -> Self {
-        let mut member =
-            Self { cursor: 0, own: VecDeque::new(), dump: None, end_of_rib, lagging: None };
+        let mut member = Self {
+            cursor: 0,
+            own: VecDeque::new(),
+            dump: None,
+            end_of_rib,
+            refresh: Families::NONE,
+            demarcated: Families::NONE,
+            lagging: None,
+        };
         dump.into_iter().for_each(|families| member.dump(families));
         member
     }
 
     /// All of these families is to be told once more.
     pub(super) fn dump(&mut self, families: Families) {
-        let known = self.dump.take().map(|dump| dump.families).unwrap_or_default();
+        let known = self.dump.take();
+        let demarcated = known.as_ref().map(|dump| dump.demarcated).unwrap_or_default();
+        let known = known.map(|dump| dump.families).unwrap_or_default();
         let families = known.iter().chain(families.iter()).collect();
-        self.dump = Some(Dump { next: 0, families, told: 0 });
+        self.dump = Some(Dump { next: 0, families, told: 0, demarcated });
+    }
+
+    /// The peer wants to be told all of a family once more. What it is told first, it is told to the end
+    /// before (RFC 7313 §4: no refresh begins before End-of-RIB).
+    pub(super) fn refresh(&mut self, family: Family, demarcated: bool) {
+        self.refresh.insert(family);
+        if demarcated {
+            self.demarcated.insert(family);
+        }
     }
 
     pub(super) fn is_pending(&self, end: u64) -> bool {
         let lags = self.lagging.as_ref().is_some_and(|lagging| !lagging.is_empty());
-        let owes = !self.own.is_empty() || self.dump.is_some() || !self.end_of_rib.is_empty();
+        let owes = !self.own.is_empty()
+            || self.dump.is_some()
+            || !self.end_of_rib.is_empty()
+            || !self.refresh.is_empty();
         owes || lags || self.lagging.is_none() && self.cursor < end
     }
 
@@ -143,7 +170,20 @@ impl Member {
             families.iter().for_each(|family| encode_end_of_rib(family, &mut out));
             self.own.push_back((out.freeze(), families.iter().count() as u32));
         }
+        if room > 0 && !self.refresh.is_empty() {
+            self.begin_refresh();
+            while room > 0 && self.dump.is_some() {
+                room = self.go_on_dumping(rib, peer, group, room);
+            }
+        }
         Ok(())
+    }
+
+    fn begin_refresh(&mut self) {
+        let demarcated = std::mem::take(&mut self.demarcated);
+        self.own.extend(demarcations(demarcated, RouteRefresh::begin));
+        let families = std::mem::take(&mut self.refresh);
+        self.dump = Some(Dump { next: 0, families, told: 0, demarcated });
     }
 
     /// Hands out what is owed, up to about `room` octets.
@@ -216,16 +256,33 @@ impl Member {
                 batch.announce(prefix, telling);
             }
         }
-        match next {
-            Some(next) => dump.next = next,
-            None => self.dump = None,
-        }
+        dump.next = next.unwrap_or_default();
+        let ended = next.is_none().then_some(dump.demarcated);
         batch.write(&group.profile, &mut |entry| {
             room = room.saturating_sub(entry.bytes.len());
             self.own.push_back((entry.bytes, entry.messages));
         });
+        if let Some(demarcated) = ended {
+            self.own.extend(demarcations(demarcated, RouteRefresh::end));
+            self.dump = None;
+        }
         room
     }
+}
+
+fn demarcations(
+    families: Families,
+    message: impl Fn(Family) -> RouteRefresh,
+) -> impl Iterator<Item = (Bytes, u32)> {
+    families
+        .iter()
+        .map(move |family| {
+            let mut out = BytesMut::new();
+            message(family).encode(&mut out);
+            (out.freeze(), 1)
+        })
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 /// The prefixes that our own messages speak of.

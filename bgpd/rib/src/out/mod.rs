@@ -23,7 +23,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use bgp_wire::{Families, SessionParameters};
+use bgp_wire::SessionParameters;
 use bytes::Bytes;
 use viaduct_net::{Family, Prefix, RouteUpdate};
 
@@ -134,12 +134,14 @@ impl AdjRibsOut {
         self.enter(rib, peer, profile, member);
     }
 
-    /// RFC 2918 §4: all of the family once more.
-    pub fn refresh(&mut self, peer: PeerId, family: Family) {
+    /// RFC 2918 §4: all of the family once more. `demarcated`: between a beginning and an end that are
+    /// told (RFC 7313 §4).
+    pub fn refresh(&mut self, peer: PeerId, family: Family, demarcated: bool) {
         let Some((at, member)) = self.members.get_mut(&peer) else { return };
         let Some(group) = &self.groups[*at] else { return };
-        let family: Families = std::iter::once(family).collect();
-        member.dump(family.intersection(group.profile.parameters.families));
+        if group.profile.parameters.families.contains(family) {
+            member.refresh(family, demarcated);
+        }
     }
 
     /// Decides what has changed in the table; the peers' share goes into the logs, the FIB's is
@@ -157,8 +159,8 @@ impl AdjRibsOut {
                 }
             }
         });
-        for at in 0..groups.len() {
-            let Some(group) = &mut groups[at] else { continue };
+        for (at, group) in groups.iter_mut().enumerate() {
+            let Some(group) = group else { continue };
             group.write_batch();
             while group.log.bytes() > *max_log_bytes {
                 let slowest = group.log.first();

@@ -8,7 +8,7 @@ use std::{
 
 use bgp_wire::{
     AsPath, BgpNextHop, Community, EXTENDED_MESSAGE_LEN, Message, PathAttributes, PeerKind,
-    split_frame,
+    RouteRefreshSubtype, split_frame,
 };
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -129,6 +129,9 @@ type Known = BTreeMap<Prefix, (PathAttributes, BgpNextHop)>;
 struct Reader {
     known: Known,
     ends: Vec<Family>,
+    /// Families it has asked for once more, and those that are being told.
+    wanted: BTreeSet<Family>,
+    refreshed: BTreeMap<Family, BTreeSet<Prefix>>,
 }
 
 impl Reader {
@@ -138,8 +141,14 @@ impl Reader {
             let mut buffer = BytesMut::from(&bytes[..]);
             while let Some(frame) = split_frame(&mut buffer, EXTENDED_MESSAGE_LEN).unwrap() {
                 messages += 1;
-                let message = Message::decode(&frame, &profile.parameters).unwrap();
-                let Message::Update(update) = message else { panic!("{message:?}") };
+                let update = match Message::decode(&frame, &profile.parameters).unwrap() {
+                    Message::Update(update) => update,
+                    Message::RouteRefresh(refresh) => {
+                        self.demarcate(refresh, profile);
+                        continue;
+                    }
+                    other => panic!("{other:?}"),
+                };
                 assert_eq!(update.malformed, []);
                 self.ends.extend(update.end_of_rib);
                 update.withdrawn.iter().for_each(|prefix| {
@@ -149,12 +158,32 @@ impl Reader {
                     for &prefix in &announced.prefixes {
                         let told = (update.attributes.open(), announced.next_hop);
                         self.known.insert(prefix, told);
+                        if let Some(told) = self.refreshed.get_mut(&prefix.family()) {
+                            told.insert(prefix);
+                        }
                     }
                 }
             }
             assert!(buffer.is_empty());
         }
         assert_eq!(messages, outgoing.messages);
+    }
+
+    /// RFC 7313 §4: between the two stands everything; what does not is gone.
+    fn demarcate(&mut self, refresh: bgp_wire::RouteRefresh, profile: &Profile) {
+        let family = refresh.family.family().unwrap();
+        match refresh.subtype {
+            RouteRefreshSubtype::Begin => {
+                assert!(self.ends.contains(&family), "{profile:?}");
+                self.refreshed.insert(family, BTreeSet::new());
+            }
+            RouteRefreshSubtype::End => {
+                self.wanted.remove(&family);
+                let told = self.refreshed.remove(&family).unwrap();
+                self.known.retain(|prefix, _| prefix.family() != family || told.contains(prefix));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -240,7 +269,14 @@ impl World {
                 }
             }
             Operation::Refresh { peer, v6 } => {
-                out.refresh(ids[*peer], if *v6 { Family::V6 } else { Family::V4 });
+                let family = if *v6 { Family::V6 } else { Family::V4 };
+                out.refresh(ids[*peer], family, true);
+                let carried = |(profile, _): &&mut (Profile, Reader)| {
+                    profile.parameters.families.contains(family)
+                };
+                if let Some((_, reader)) = sessions.get_mut(peer).filter(carried) {
+                    reader.wanted.insert(family);
+                }
             }
             Operation::Read { peer, room } => {
                 drop(out.flush(rib));
@@ -283,6 +319,7 @@ impl World {
         for (peer, (profile, reader)) in &self.sessions {
             assert_eq!(reader.known, self.expected(*peer, profile), "peer {peer}");
             assert_eq!(self.out.told(self.ids[*peer]), reader.known.len(), "peer {peer}");
+            assert!(reader.wanted.is_empty() && reader.refreshed.is_empty(), "{reader:?}");
             let mut ends = reader.ends.clone();
             ends.sort_unstable();
             assert_eq!(ends, profile.parameters.families.iter().collect::<Vec<_>>());

@@ -9,6 +9,7 @@ use super::{BestChange, BestPath, Changes, Dirty, Origin, PathSource, Rib, Told}
 use crate::{
     DEFAULT_LOCAL_PREF, MAX_MULTIPATH, Reason,
     decision::Candidate,
+    local_pref,
     next_hop::{NextHopId, Resolved},
     paths::{NIL, Path},
 };
@@ -126,7 +127,7 @@ impl Rib {
             path: id,
             local: true,
             internal: false,
-            local_pref: facts.local_pref().unwrap_or(DEFAULT_LOCAL_PREF),
+            local_pref: DEFAULT_LOCAL_PREF,
             as_path_len: facts.as_path_len(),
             origin: facts.origin(),
             neighbor_as: facts.neighbor_as(),
@@ -144,6 +145,7 @@ impl Rib {
         Some(Candidate {
             local: false,
             internal: peer.kind == PeerKind::Internal,
+            local_pref: local_pref(facts, peer.kind),
             metric: metric(self, path)?,
             // RFC 4456 §9: of a reflected route its originator counts.
             router_id: facts.originator_id().unwrap_or(peer.router_id).to_u32(),

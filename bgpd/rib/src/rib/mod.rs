@@ -62,6 +62,14 @@ pub enum PathSource {
 }
 
 impl PathSource {
+    /// `None` where it is ours.
+    pub const fn kind(self) -> Option<PeerKind> {
+        match self {
+            Self::Local(_) => None,
+            Self::Peer { kind, .. } => Some(kind),
+        }
+    }
+
     pub const fn peer(self) -> Option<PeerId> {
         match self {
             Self::Local(_) => None,

@@ -46,6 +46,7 @@ const NO_EXPORT: u8 = 4;
 const NO_ADVERTISE: u8 = 8;
 const NO_EXPORT_SUBCONFED: u8 = 16;
 const CONFEDERATION: u8 = 32;
+const GRACEFUL_SHUTDOWN: u8 = 64;
 
 /// A path has one of these for every distinct set of attributes, so a full table has many.
 const _: () = assert!(size_of::<Facts>() == 24);
@@ -93,6 +94,11 @@ impl Facts {
         self.flags & NO_EXPORT_SUBCONFED != 0
     }
 
+    /// RFC 8326: whoever tells it is about to go away.
+    pub const fn is_graceful_shutdown(&self) -> bool {
+        self.flags & GRACEFUL_SHUTDOWN != 0
+    }
+
     /// Whether the path has confederation segments (RFC 5065 §3).
     pub const fn has_confederation(&self) -> bool {
         self.flags & CONFEDERATION != 0
@@ -136,6 +142,7 @@ impl Facts {
                             Community::NO_EXPORT => NO_EXPORT,
                             Community::NO_ADVERTISE => NO_ADVERTISE,
                             Community::NO_EXPORT_SUBCONFED => NO_EXPORT_SUBCONFED,
+                            Community::GRACEFUL_SHUTDOWN => GRACEFUL_SHUTDOWN,
                             _ => 0,
                         };
                     }

@@ -148,8 +148,9 @@ fn capability() -> impl Strategy<Value = Capability> {
         family().prop_map(Capability::Multiprotocol),
         Just(Capability::RouteRefresh),
         Just(Capability::ExtendedMessage),
+        Just(Capability::EnhancedRouteRefresh),
         restart.prop_map(Capability::GracefulRestart),
-        (66..=255_u8, vec(any::<u8>(), 0..40))
+        (71..=255_u8, vec(any::<u8>(), 0..40))
             .prop_map(|(code, value)| Capability::Unknown { code, value: Bytes::from(value) }),
     ]
 }

@@ -253,6 +253,27 @@ fn a_known_address_keeps_its_id() {
 }
 
 #[test]
+fn whoever_is_about_to_go_comes_last() {
+    let mut rib = rib();
+    let going = PathAttributes {
+        communities: vec![bgp_wire::Community::GRACEFUL_SHUTDOWN],
+        ..path(&[65001])
+    };
+    let a = rib.add_peer(peer("192.0.2.1", 65001));
+    let b = rib.add_peer(peer("192.0.2.2", 65002));
+    announce(&mut rib, a, &going, "192.0.2.1", &["10.0.0.0/8"]);
+    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.1%1"]);
+    announce(&mut rib, b, &path(&[65002, 1, 2]), "192.0.2.2", &["10.0.0.0/8"]);
+    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.2%1"]);
+    assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::LocalPref, Reason::Best]);
+    // Within our own AS the preference is what it says it is.
+    let c = rib.add_peer(peer("192.0.2.3", LOCAL_AS));
+    announce(&mut rib, c, &going, "192.0.2.3", &["10.0.0.0/8"]);
+    rib.flush();
+    assert_eq!(reasons(&rib, "10.0.0.0/8")[2], Reason::Best);
+}
+
+#[test]
 fn equal_attributes_are_one() {
     let mut rib = rib();
     let a = rib.add_peer(peer("192.0.2.1", 65001));
