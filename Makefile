@@ -17,7 +17,7 @@ export CARGO_TARGET_DIR := $(TARGET)
 export VIADUCT_CACHE    := $(CACHE)
 export VIADUCT_BIN      := $(BIN)
 
-.PHONY: help up down build echo deps deps-test deps-tools test soak lint fmt ebpf vm bench-up clean
+.PHONY: help up down build echo deps deps-test deps-tools test soak lint fmt ebpf vm bench-up bench-bgp clean
 
 help:
 	@echo 'make up         build and start a cluster of $(NODES) nodes here (NODES=, NAME=, RACKS=, REFLECTOR=1)'
@@ -28,6 +28,7 @@ help:
 	@echo 'make ebpf       rebuild the BPF object and compare it with the committed one'
 	@echo 'make vm         load and attach every BPF program under kernels 6.1 and 6.12'
 	@echo 'make bench-up   measure a cluster: start, memory, pods, the way of a packet'
+	@echo 'make bench-bgp  measure the BGP speaker beside BIRD, FRR, GoBGP and OpenBGPD (ARGS=)'
 
 up: deps build
 	@$(SUDO) $(BIN)/viaduct up --name $(NAME) --nodes $(NODES) --echo $(BIN)/viaduct-echo \
@@ -83,6 +84,11 @@ vm:
 bench-up: deps-test build
 	@cargo build --release --package viaduct-bench
 	@$(SUDO) $(BIN)/viaduct-bench
+
+bench-bgp: build
+	@$(SUDO) xtask/deps.sh bench-bgp
+	@cargo build --release --package viaduct-bench
+	@$(SUDO) $(BIN)/viaduct-bench bgp $(ARGS)
 
 clean:
 	@cargo clean

@@ -8,6 +8,8 @@ declare -A groups=(
   [run]="iproute2 nftables runc conmon util-linux ca-certificates gcc libc6-dev"
   # The other makers' daemons, and the tools that tests look through.
   [test]="bird2 iputils-ping curl jq procps tcpdump bpftool bind9-dnsutils bind9-host dnsmasq-base chromium chromium-driver"
+  # The other makers' BGP daemons that the speaker is measured against.
+  [bench-bgp]="bird2 frr gobgpd openbgpd procps"
   # The BPF object is committed; its toolchain is needed only to rebuild it.
   [ebpf]="rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev bpftool"
   [vm]="qemu-system-x86 busybox-static cpio gzip xz-utils"

@@ -1,7 +1,8 @@
 //! What is measured of a whole cluster, for `make bench-up`: how long its start takes, what its
 //! processes weigh, how fast pods start, and what the way of a packet costs beside plain kernel
-//! forwarding.
+//! forwarding. And of the BGP speaker alone, beside those of other makers, for `make bench-bgp`.
 
+mod bgp;
 mod memory;
 mod path;
 mod pods;
@@ -16,7 +17,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 use viaduct_lab::{Cluster, Options};
 
-/// Measures a cluster of `viaduct up`.
+/// Measures a cluster of `viaduct up`, or the BGP speaker.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -31,6 +32,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The BGP speaker beside BIRD, FRR, GoBGP and OpenBGPD.
+    Bgp(bgp::BgpArgs),
     /// Accept connections and read what they bring; runs inside a namespace.
     #[command(hide = true)]
     Serve { listen: SocketAddr },
@@ -48,6 +51,7 @@ const API_PORT: u16 = 18082;
 fn main() -> Result<()> {
     let cli = Cli::parse();
     match cli.command {
+        Some(Command::Bgp(args)) => bgp::measure(&args),
         Some(Command::Serve { listen }) => traffic::serve(listen),
         Some(Command::Connects { count, target }) => traffic::connects(count, target),
         Some(Command::Stream { millis, target }) => traffic::stream(millis, target),

@@ -29,8 +29,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("echo", &[]),
     ("xtask", &[]),
     ("tests", &["net", "api", "bgpd", "vrouter", "ebpf", "lb", "control", "viaduct", "tests"]),
-    // Measures what the tests raise, with the same harness.
-    ("bench", &["tests"]),
+    // Measures what the tests raise, with the same harness, and speaks BGP to daemons.
+    ("bench", &["net", "bgp-wire", "tests"]),
 ];
 
 /// Crates without I/O, runtime or clock, and all that they import.

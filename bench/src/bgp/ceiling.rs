@@ -1,0 +1,88 @@
+//! What the generator does when no daemon is in its way: the same senders straight into the same
+//! receiver, and everybody's tables straight back to every peer. Both ends are in the one thread
+//! that has only one of them when a daemon is measured.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use bytes::BytesMut;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    task::spawn_local,
+};
+
+use super::{
+    board::Board,
+    lab::Lab,
+    layout::{DAEMON, Layout},
+    peer::{self, BGP_PORT},
+    run::{Tables, peers},
+};
+
+pub(crate) struct Ceiling {
+    pub wall: Duration,
+    /// Read at both ends together.
+    pub prefixes: u64,
+}
+
+/// The calling thread is moved into the generator's namespace.
+pub(crate) async fn measure(layout: &Layout, tables: &Tables, limit: Duration) -> Result<Ceiling> {
+    let lab = Lab::build()?;
+    // A socket belongs to the namespace in which it was made.
+    lab.daemon.enter()?;
+    let listener = TcpListener::bind((DAEMON, BGP_PORT)).await;
+    lab.generator.enter()?;
+    let listener = listener?;
+    // Whatever a case is, the daemon's end receives all of it.
+    let far_layout = Layout { reflection: false, ..*layout };
+    let Some(receiver) = far_layout.receiver() else { bail!("nobody receives") };
+    let far = Rc::new(Board::new(&far_layout));
+    let near = Rc::new(Board::new(layout));
+    let peers = peers(tables, &near);
+    let mut daemon_ends = Vec::with_capacity(peers.len());
+    for (number, peer) in peers.iter().enumerate() {
+        peer.may_end(true);
+        let (stream, accepted) = tokio::join!(peer::dial(number), listener.accept());
+        peer.start(stream?, BytesMut::new());
+        daemon_ends.push(accepted?.0);
+    }
+    let begun = Instant::now();
+    let deadline = begun + limit;
+    for (peer, table) in peers.iter().zip(&tables.announcements) {
+        peer.send(table.clone());
+    }
+    for stream in daemon_ends {
+        serve(stream, receiver, &far, layout, tables);
+    }
+    let all_in = |board: &Board| board.is_complete(receiver);
+    far.until("the far end", deadline, all_in).await?;
+    if !layout.overlap {
+        near.until("the near end", deadline, Board::all_complete).await?;
+    }
+    Ok(Ceiling { wall: begun.elapsed(), prefixes: far.prefixes_read() + near.prefixes_read() })
+}
+
+/// The daemon's end of one connection: reads as the receiver does, and writes all tables.
+fn serve(stream: TcpStream, receiver: usize, far: &Rc<Board>, layout: &Layout, tables: &Tables) {
+    let (reader, mut writer) = stream.into_split();
+    let far = far.clone();
+    spawn_local(async move {
+        // The connection ends with the case.
+        let _ended = peer::read(receiver, &far, reader, BytesMut::new()).await;
+    });
+    // Of overlapping tables the best would have to be chosen first, and that is a daemon's work.
+    let back = if layout.overlap { Vec::new() } else { tables.announcements.clone() };
+    spawn_local(async move {
+        for table in back {
+            if writer.write_all(&table).await.is_err() {
+                return;
+            }
+        }
+        // Dropped, it would end the connection while the other end still writes.
+        std::future::pending::<()>().await;
+    });
+}

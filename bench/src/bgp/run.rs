@@ -1,0 +1,291 @@
+//! One case with one daemon, once.
+
+use std::{
+    path::Path,
+    pin::pin,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::{
+    select,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::{
+    board::Board,
+    case::{Case, Exercise},
+    daemon::{Daemon, Running},
+    lab::Lab,
+    layout::{Layout, Sender},
+    peer::Peer,
+    perf::Perf,
+    process::{Usages, own_cpu},
+    table,
+};
+use crate::statistics::percentile;
+
+/// Sessions that are being established at once: listeners let few connections wait, and one that
+/// finds no room tries again a second later.
+const HANDSHAKES: usize = 8;
+/// How often one looks whether a daemon that does not answer is still there.
+const CHECK: Duration = Duration::from_millis(50);
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// Until the receiver had what it should; of a reflector, until all clients had.
+    pub wall: Duration,
+    /// Until every peer had.
+    pub all: Duration,
+    /// Of the daemon, until every peer had; the peak since its start.
+    pub usages: Usages,
+    /// Of the generator, for the same time.
+    pub generator: Duration,
+    pub journeys: Option<Journeys>,
+}
+
+/// From the write of an update to its arrival at the receiver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Journeys {
+    pub p50: Duration,
+    pub p99: Duration,
+}
+
+/// What the senders of a case say, encoded once for all daemons and rounds.
+pub(crate) struct Tables {
+    opens: Vec<Bytes>,
+    pub announcements: Vec<Bytes>,
+}
+
+impl Tables {
+    pub(crate) fn encode(layout: &Layout) -> Result<Self> {
+        let opens = (0..layout.peers()).map(|peer| table::open(layout, peer));
+        let announcements = (0..layout.senders).map(|sender| table::announcements(layout, sender));
+        Ok(Self {
+            opens: opens.collect::<Result<_>>()?,
+            announcements: announcements.collect::<Result<_>>()?,
+        })
+    }
+}
+
+pub(crate) fn peers(tables: &Tables, board: &Rc<Board>) -> Vec<Peer> {
+    let opens = tables.opens.iter().enumerate();
+    opens.map(|(number, open)| Peer::new(number, open.clone(), board.clone())).collect()
+}
+
+/// Measures once. The calling thread is moved into the generator's namespace.
+pub(crate) async fn run(
+    case: &Case,
+    daemon: Daemon,
+    tables: &Tables,
+    limit: Duration,
+    perf: Option<&Path>,
+) -> Result<Outcome> {
+    let lab = Lab::build()?;
+    lab.generator.enter()?;
+    let board = Rc::new(Board::new(&case.layout));
+    let peers = peers(tables, &board);
+    let running = Running::start(daemon, &lab, &case.layout)?;
+    let deadline = Instant::now() + limit;
+    let perf = perf.map(|folder| folder.join(format!("{}-{}.data", case.name, daemon.name())));
+    let mut bench = Bench { layout: case.layout, tables, board, peers, running, deadline, perf };
+    let outcome = bench.exercise(case.exercise).await;
+    let outcome = outcome.map_err(|error| {
+        // Why the sessions broke is seen best in how the daemon ended.
+        let error = match bench.running.processes.check() {
+            Ok(()) => error,
+            Err(ended) => error.context(ended),
+        };
+        let (name, limit, said) =
+            (daemon.name(), limit.as_secs(), bench.running.processes.last_words());
+        error.context(format!("{} with {name}, limit {limit} s{said}", case.name))
+    });
+    for peer in &bench.peers {
+        peer.may_end(true);
+    }
+    bench.running.processes.kill().await?;
+    outcome
+}
+
+struct Bench<'a> {
+    layout: Layout,
+    tables: &'a Tables,
+    board: Rc<Board>,
+    peers: Vec<Peer>,
+    running: Running,
+    deadline: Instant,
+    perf: Option<std::path::PathBuf>,
+}
+
+/// A measured part while it goes on.
+struct Watch {
+    begun: Instant,
+    usages: Usages,
+    generator: Duration,
+    perf: Option<Perf>,
+}
+
+impl Bench<'_> {
+    async fn exercise(&mut self, exercise: Exercise) -> Result<Outcome> {
+        self.connect(|_| {}).await?;
+        if exercise == Exercise::Spread {
+            let watch = self.begin().await?;
+            self.spread().await?;
+            return self.end(watch, None).await;
+        }
+        self.spread().await?;
+        match exercise {
+            Exercise::Spread | Exercise::Withdraw => self.withdraw().await,
+            Exercise::Churn { updates, gap } => self.churn(updates, gap).await,
+            Exercise::Flap { times } => self.flap(times).await,
+            Exercise::Restart => self.restart().await,
+        }
+    }
+
+    /// Establishes all sessions; each peer does something as soon as its own is.
+    async fn connect(&mut self, then: impl Fn(&Peer)) -> Result<()> {
+        {
+            // The first finds out when the daemon listens.
+            let mut first = pin!(self.peers[0].connect(self.deadline));
+            loop {
+                select! {
+                    connected = &mut first => break connected?,
+                    () = sleep(CHECK) => self.running.processes.check()?,
+                }
+            }
+        }
+        then(&self.peers[0]);
+        stream::iter(&self.peers[1..])
+            .map(Ok::<_, anyhow::Error>)
+            .try_for_each_concurrent(HANDSHAKES, async |peer| {
+                peer.connect(self.deadline).await?;
+                then(peer);
+                Ok(())
+            })
+            .await?;
+        self.board.until("sessions", self.deadline, Board::all_established).await
+    }
+
+    async fn spread(&self) -> Result<()> {
+        for (peer, table) in self.peers.iter().zip(&self.tables.announcements) {
+            peer.send(table.clone());
+        }
+        self.board.until("the tables", self.deadline, Board::all_complete).await
+    }
+
+    async fn begin(&self) -> Result<Watch> {
+        let perf = match &self.perf {
+            Some(file) => Some(Perf::record(file, &self.running.processes.pids()).await?),
+            None => None,
+        };
+        let usages = self.running.processes.usages()?;
+        Ok(Watch { usages, generator: own_cpu()?, perf, begun: Instant::now() })
+    }
+
+    /// `took` where the time is not simply the time since the beginning.
+    async fn end(&self, watch: Watch, took: Option<Duration>) -> Result<Outcome> {
+        let generator = own_cpu()?.saturating_sub(watch.generator);
+        let mut usages = self.running.processes.usages()?;
+        for (name, usage) in &mut usages {
+            let before = watch.usages.get(name).copied().unwrap_or_default();
+            usage.cpu = usage.cpu.saturating_sub(before.cpu);
+        }
+        if let Some(perf) = watch.perf {
+            perf.end().await?;
+        }
+        let since = |at: Instant| took.unwrap_or_else(|| at.saturating_duration_since(watch.begun));
+        let all = since(self.board.all_complete_at().context("a case without peers")?);
+        let receiver = self.layout.receiver();
+        let wall = receiver.map_or(all, |peer| since(self.board.complete_at(peer)));
+        Ok(Outcome { wall, all, usages, generator, journeys: None })
+    }
+
+    async fn withdraw(&mut self) -> Result<Outcome> {
+        let mut messages = Vec::with_capacity(self.layout.senders);
+        for sender in 0..self.layout.senders {
+            let (octets, indices) = table::withdrawals(&self.layout, sender)?;
+            self.board.expect(&self.layout, &indices, false);
+            messages.push(octets);
+        }
+        let watch = self.begin().await?;
+        for (peer, octets) in self.peers.iter().zip(messages) {
+            peer.send(octets);
+        }
+        self.board.until("the withdrawals", self.deadline, Board::all_complete).await?;
+        self.end(watch, None).await
+    }
+
+    async fn churn(&mut self, updates: usize, gap: Duration) -> Result<Outcome> {
+        let messages = (0..updates).map(|number| table::churn(&self.layout, number));
+        let messages = messages.collect::<Result<Vec<_>>>()?;
+        self.board.follow(updates);
+        let watch = self.begin().await?;
+        let begun = watch.begun;
+        let deadline = self.deadline + gap * updates as u32;
+        let mut ticks = interval(gap);
+        // What was late by itself must not be spared the daemon.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        for (number, (sender, octets)) in messages.into_iter().enumerate() {
+            ticks.tick().await;
+            self.board.departs(number);
+            self.peers[sender].send(octets);
+        }
+        self.board.until("the updates", deadline, Board::all_arrived).await?;
+        let mut outcome = self.end(watch, Some(begun.elapsed())).await?;
+        let took = self.board.journeys();
+        let mut secs: Vec<f64> = took.iter().map(Duration::as_secs_f64).collect();
+        let mut share = |share| Duration::from_secs_f64(percentile(&mut secs, share));
+        outcome.journeys = Some(Journeys { p50: share(0.5), p99: share(0.99) });
+        Ok(outcome)
+    }
+
+    /// The time is that until all others have lost the client's routes, and from its new session
+    /// until everybody has everything again; for how long a daemon refuses it between is not in it.
+    async fn flap(&mut self, times: usize) -> Result<Outcome> {
+        let client = 0;
+        let is_own = |index: &usize| self.layout.winner(*index) == client as Sender;
+        let own: Vec<usize> = (0..self.layout.prefixes()).filter(is_own).collect();
+        let watch = self.begin().await?;
+        let mut took = Duration::ZERO;
+        for _ in 0..times {
+            self.board.expect(&self.layout, &own, false);
+            let begun = Instant::now();
+            self.peers[client].close().await;
+            let gone = |board: &Board| board.others_complete(client);
+            self.board.until("the client's routes to go", self.deadline, gone).await?;
+            took += begun.elapsed();
+            self.board.expect(&self.layout, &own, true);
+            self.peers[client].connect(self.deadline).await?;
+            let begun = Instant::now();
+            self.peers[client].send(self.tables.announcements[client].clone());
+            let what = "the client's routes to return";
+            self.board.until(what, self.deadline, Board::all_complete).await?;
+            took += begun.elapsed();
+        }
+        self.end(watch, Some(took)).await
+    }
+
+    /// The time is that from the start of the new process, its reading of the configuration and all
+    /// handshakes included.
+    async fn restart(&mut self) -> Result<Outcome> {
+        self.peers.iter().for_each(|peer| peer.may_end(true));
+        self.running.processes.kill().await?;
+        self.board.until("the sessions to end", self.deadline, Board::none_established).await?;
+        self.peers.iter().for_each(|peer| peer.may_end(false));
+        let watch = Watch {
+            begun: Instant::now(),
+            usages: Usages::new(),
+            generator: own_cpu()?,
+            perf: None,
+        };
+        self.running.run()?;
+        let tables = self.tables;
+        self.connect(|peer| peer.send(tables.announcements[peer.number()].clone())).await?;
+        self.board.until("the tables", self.deadline, Board::all_complete).await?;
+        self.end(watch, None).await
+    }
+}
