@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -152,7 +153,10 @@ impl Board {
             now: Instant::now(),
         };
         let taken = walk(octets, &mut reading)?;
-        let Reading { strange, now, .. } = reading;
+        let Reading { strange, now, journeys, .. } = reading;
+        if !journeys.sent.is_empty() && journeys.took.len() == journeys.sent.len() {
+            self.changed.notify_one();
+        }
         match (before, ledger.wrong) {
             (1.., 0) => {
                 ledger.complete_at = now;
@@ -176,10 +180,9 @@ impl Board {
         self.incomplete.get() == 0
     }
 
-    /// Whether all but this one peer are.
-    pub(crate) fn others_complete(&self, peer: usize) -> bool {
-        let this = usize::from(self.ledgers[peer].borrow().wrong > 0);
-        self.incomplete.get() == this
+    /// Whether all are but these, which may be or not.
+    pub(crate) fn complete_but(&self, peers: Range<usize>) -> bool {
+        self.incomplete.get() == peers.filter(|peer| !self.is_complete(*peer)).count()
     }
 
     pub(crate) fn all_established(&self) -> bool {

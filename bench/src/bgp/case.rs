@@ -20,7 +20,7 @@ pub(crate) struct Numbers {
     /// Routes of each client.
     #[arg(long, default_value_t = 20)]
     routes: usize,
-    /// Times that one client flaps.
+    /// Clients that flap, one after another.
     #[arg(long, default_value_t = 5)]
     flaps: usize,
     /// Updates a second of the churn.
@@ -34,6 +34,14 @@ pub(crate) struct Numbers {
     overlap: bool,
 }
 
+impl Numbers {
+    fn churn(&self) -> Result<Exercise> {
+        let gap = Duration::from_secs(1).checked_div(self.churn_rate as u32);
+        let Some(gap) = gap else { bail!("--churn-rate 0: nothing to send") };
+        Ok(Exercise::Churn { updates: self.churn_rate * self.churn_secs, gap })
+    }
+}
+
 /// What happens once every session is established.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exercise {
@@ -43,7 +51,7 @@ pub(crate) enum Exercise {
     Withdraw,
     /// One update after another, evenly in time.
     Churn { updates: usize, gap: Duration },
-    /// One client ends its session and comes back.
+    /// Clients end their sessions and come back, one after another.
     Flap { times: usize },
     /// The daemon is killed and started again.
     Restart,
@@ -74,40 +82,41 @@ impl Case {
         "churn",
     ];
 
-    /// A case by its name; `NxM` with any numbers.
+    /// A case by its name; `NxM` with any numbers. The size of the table of which half is
+    /// withdrawn, or in which updates go round, may follow behind a dash.
     pub(crate) fn named(name: &str, numbers: &Numbers) -> Result<Self> {
-        let senders = |senders, each, per_set| Layout {
-            senders,
-            each,
-            per_set,
-            overlap: numbers.overlap,
-            reflection: false,
+        if numbers.flaps > numbers.clients {
+            bail!("--flaps {}: there are {} clients", numbers.flaps, numbers.clients);
+        }
+        let clients = Layout {
+            senders: numbers.clients,
+            each: numbers.routes,
+            per_set: PER_SET,
+            overlap: false,
+            reflection: true,
         };
-        let apart = Layout { overlap: false, ..senders(10, 10_000, PER_SET) };
-        let clients =
-            Layout { senders: numbers.clients, each: numbers.routes, reflection: true, ..apart };
-        let (layout, exercise) = match name {
+        let senders = |size: &str, per_set| {
+            let (senders, each) = parse(size).with_context(|| {
+                let other = "reflector flap restart withdraw[-NxM] churn[-NxM]";
+                format!("--only {name}: NxM[k][{SINGLE}] {other}")
+            })?;
+            Ok::<_, anyhow::Error>(Layout { senders, each, per_set, reflection: false, ..clients })
+        };
+        let (kind, size) = name.split_once('-').unwrap_or((name, ""));
+        let size_or = |default| if size.is_empty() { default } else { size };
+        let (layout, exercise) = match kind {
             "reflector" => (clients, Exercise::Spread),
             "flap" => (clients, Exercise::Flap { times: numbers.flaps }),
             "restart" => (clients, Exercise::Restart),
-            "withdraw" => (Layout { each: 50_000, ..apart }, Exercise::Withdraw),
-            "churn" => {
-                let Some(gap) = Duration::from_secs(1).checked_div(numbers.churn_rate as u32)
-                else {
-                    bail!("--churn-rate 0: nothing to send");
-                };
-                let updates = numbers.churn_rate * numbers.churn_secs;
-                (apart, Exercise::Churn { updates, gap })
-            }
+            "withdraw" => (senders(size_or("10x50k"), PER_SET)?, Exercise::Withdraw),
+            "churn" => (senders(size_or("10x10k"), PER_SET)?, numbers.churn()?),
             _ => {
                 let (size, per_set) = match name.strip_suffix(SINGLE) {
                     Some(size) => (size, 1),
                     None => (name, PER_SET),
                 };
-                let (count, each) = parse(size).with_context(|| {
-                    format!("--only {name}: NxM[k][{SINGLE}], or one of {}", Self::NAMES.join(" "))
-                })?;
-                (senders(count, each, per_set), Exercise::Spread)
+                let apart = senders(size, per_set)?;
+                (Layout { overlap: numbers.overlap, ..apart }, Exercise::Spread)
             }
         };
         layout.check().with_context(|| name.to_owned())?;
@@ -144,7 +153,7 @@ impl fmt::Display for Case {
                 let secs = gap.as_secs_f64() * updates as f64;
                 write!(f, "; {updates} updates in {secs:.0} s")
             }
-            Exercise::Flap { times } => write!(f, "; one client flaps {times} times"),
+            Exercise::Flap { times } => write!(f, "; {times} of them flap in turn"),
             Exercise::Restart => write!(f, "; the daemon is killed and started again"),
         }
     }
@@ -173,13 +182,16 @@ mod tests {
         assert_eq!((single.senders, single.each, single.per_set), (10, 50_000, 1));
         assert_eq!((layout("2x500").each, layout("2x500").peers()), (500, 3));
         assert_eq!(layout("reflector").peers(), 500);
+        assert_eq!((layout("withdraw").each, layout("withdraw-2x500").each), (50_000, 500));
         let churn = Case::named("churn", &NUMBERS).unwrap().exercise;
         assert_eq!(churn, Exercise::Churn { updates: 30_000, gap: Duration::from_millis(1) });
     }
 
     #[test]
     fn what_cannot_be_measured_is_refused() {
-        for name in ["", "x", "1x", "0x5", "5x0", "1x2m", "2000x1", "2x600k", "1x1-double"] {
+        for name in
+            ["", "x", "1x", "0x5", "5x0", "1x2m", "2000x1", "2x600k", "1x1-double", "churn-x"]
+        {
             assert!(Case::named(name, &NUMBERS).is_err(), "{name}");
         }
         let idle = Numbers { churn_rate: 0, ..NUMBERS };

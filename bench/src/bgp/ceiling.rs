@@ -7,8 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
-use bytes::BytesMut;
+use anyhow::{Context, Result, bail};
+use bytes::{Bytes, BytesMut};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -30,7 +30,11 @@ pub(crate) struct Ceiling {
 }
 
 /// The calling thread is moved into the generator's namespace.
-pub(crate) async fn measure(layout: &Layout, tables: &Tables, limit: Duration) -> Result<Ceiling> {
+pub(crate) async fn measure(layout: &Layout, limit: Duration) -> Result<Ceiling> {
+    // Which of overlapping paths is the best is a daemon's to find out.
+    let layout = Layout { overlap: false, ..*layout };
+    layout.check().context("the generator alone, with prefixes of each sender's own")?;
+    let tables = Tables::encode(&layout)?;
     let lab = Lab::build()?;
     // A socket belongs to the namespace in which it was made.
     lab.daemon.enter()?;
@@ -38,11 +42,11 @@ pub(crate) async fn measure(layout: &Layout, tables: &Tables, limit: Duration) -
     lab.generator.enter()?;
     let listener = listener?;
     // Whatever a case is, the daemon's end receives all of it.
-    let far_layout = Layout { reflection: false, ..*layout };
+    let far_layout = Layout { reflection: false, ..layout };
     let Some(receiver) = far_layout.receiver() else { bail!("nobody receives") };
     let far = Rc::new(Board::new(&far_layout));
-    let near = Rc::new(Board::new(layout));
-    let peers = peers(tables, &near);
+    let near = Rc::new(Board::new(&layout));
+    let peers = peers(&tables, &near);
     let mut daemon_ends = Vec::with_capacity(peers.len());
     for (number, peer) in peers.iter().enumerate() {
         peer.may_end(true);
@@ -50,38 +54,31 @@ pub(crate) async fn measure(layout: &Layout, tables: &Tables, limit: Duration) -
         peer.start(stream?, BytesMut::new());
         daemon_ends.push(accepted?.0);
     }
+    let back = Bytes::from(tables.announcements.concat());
     let begun = Instant::now();
     let deadline = begun + limit;
     for (peer, table) in peers.iter().zip(&tables.announcements) {
         peer.send(table.clone());
     }
     for stream in daemon_ends {
-        serve(stream, receiver, &far, layout, tables);
+        serve(stream, receiver, &far, back.clone());
     }
     let all_in = |board: &Board| board.is_complete(receiver);
     far.until("the far end", deadline, all_in).await?;
-    if !layout.overlap {
-        near.until("the near end", deadline, Board::all_complete).await?;
-    }
+    near.until("the near end", deadline, Board::all_complete).await?;
     Ok(Ceiling { wall: begun.elapsed(), prefixes: far.prefixes_read() + near.prefixes_read() })
 }
 
-/// The daemon's end of one connection: reads as the receiver does, and writes all tables.
-fn serve(stream: TcpStream, receiver: usize, far: &Rc<Board>, layout: &Layout, tables: &Tables) {
+/// The daemon's end of one connection: reads as the receiver does, and writes what comes back.
+fn serve(stream: TcpStream, receiver: usize, far: &Rc<Board>, back: Bytes) {
     let (reader, mut writer) = stream.into_split();
     let far = far.clone();
     spawn_local(async move {
         // The connection ends with the case.
         let _ended = peer::read(receiver, &far, reader, BytesMut::new()).await;
     });
-    // Of overlapping tables the best would have to be chosen first, and that is a daemon's work.
-    let back = if layout.overlap { Vec::new() } else { tables.announcements.clone() };
     spawn_local(async move {
-        for table in back {
-            if writer.write_all(&table).await.is_err() {
-                return;
-            }
-        }
+        let _ended = writer.write_all(&back).await;
         // Dropped, it would end the connection while the other end still writes.
         std::future::pending::<()>().await;
     });

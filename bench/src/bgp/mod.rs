@@ -35,7 +35,7 @@ use self::{
 #[derive(Args)]
 pub(crate) struct BgpArgs {
     /// Cases: NxM[k] senders and prefixes of each, with -single each prefix with attributes of its
-    /// own; reflector, flap, restart, withdraw, churn. All where not given.
+    /// own; reflector, flap, restart, withdraw[-NxM], churn[-NxM]. All where not given.
     #[arg(long, value_delimiter = ',', value_name = "CASE")]
     only: Vec<String>,
     /// Daemons to measure; all where not given.
@@ -67,6 +67,7 @@ pub(crate) fn measure(args: &BgpArgs) -> Result<()> {
     if let Some(folder) = &args.perf {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
+    process::adopt_orphans()?;
     // One thread: what it costs is read from one clock, and the other core is the daemon's.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(LocalSet::new().run_until(async {
@@ -89,14 +90,22 @@ async fn measure_all(args: &BgpArgs, cases: &[Case]) -> Result<()> {
         report.print_head();
     }
     for case in cases {
-        let tables = Tables::encode(&case.layout)?;
-        let ceiling = ceiling::measure(&case.layout, &tables, limit).await?;
+        let ceiling = ceiling::measure(&case.layout, limit).await?;
         let mut measured = Measured::new(case, ceiling);
+        let tables = Tables::encode(&case.layout)?;
         for round in 1..=args.rounds {
             for &daemon in daemons {
+                if measured.has_failed(daemon) {
+                    continue;
+                }
                 let perf = args.perf.as_deref();
-                let outcome = run::run(case, daemon, &tables, limit, perf).await?;
-                eprintln!("{} {}, round {round}: {outcome}", case.name, daemon.name());
+                let outcome = run::run(case, daemon, &tables, limit, perf).await;
+                let outcome = outcome.map_err(|error| format!("{error:#}"));
+                let about = format!("{} {}, round {round}", case.name, daemon.name());
+                match &outcome {
+                    Ok(outcome) => eprintln!("{about}: {outcome}"),
+                    Err(error) => eprintln!("{about}: FAILED: {error}"),
+                }
                 measured.add(daemon, outcome);
             }
         }
@@ -108,5 +117,7 @@ async fn measure_all(args: &BgpArgs, cases: &[Case]) -> Result<()> {
     if args.json {
         println!("{:#}", report.json());
     }
+    // The others have been measured all the same.
+    ensure!(report.failures() == 0, "{} of the measurements have failed", report.failures());
     Ok(())
 }

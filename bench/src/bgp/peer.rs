@@ -35,8 +35,10 @@ pub(crate) const BGP_PORT: u16 = 179;
 const READ_BYTES: usize = 128 << 10;
 /// Reads in a row before others have their turn.
 const READS: usize = 4;
-/// Before the next try with a daemon that does not listen yet, or does not want us yet.
-const RETRY: Duration = Duration::from_millis(5);
+/// Before the next try with a daemon that does not listen yet, or does not want us yet: a quarter
+/// more each time, so that a try comes soon after a daemon is ready and costs it little before.
+const FIRST_RETRY: Duration = Duration::from_millis(2);
+const LAST_RETRY: Duration = Duration::from_millis(250);
 /// CEASE, administrative reset (RFC 4486).
 const CEASE_RESET: [u8; 21] = {
     let mut message = [0xff; 21];
@@ -71,6 +73,7 @@ impl Peer {
     /// Connects, as often as it takes, until a session is established.
     pub(crate) async fn connect(&self, deadline: Instant) -> Result<()> {
         let mut last = anyhow!("no answer");
+        let mut retry = FIRST_RETRY;
         loop {
             match timeout_at(deadline.into(), self.try_connect()).await {
                 Ok(Ok((stream, rest))) => {
@@ -83,7 +86,8 @@ impl Peer {
                     return Err(last.context(what));
                 }
             }
-            sleep(RETRY).await;
+            sleep(retry).await;
+            retry = LAST_RETRY.min(retry * 5 / 4);
         }
     }
 

@@ -10,14 +10,19 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
     time::{ClockId, clock_getcpuclockid},
     unistd::Pid,
 };
 use tokio::process::{Child, Command};
 
 /// Lines of a daemon's log that an error shows.
-const LOG_LINES: usize = 15;
+const LOG_LINES: usize = 10;
+const LOG_COLUMNS: usize = 200;
 
 /// What a process has used, and the most it has held, in KiB.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +37,11 @@ pub(crate) type Usages = BTreeMap<String, Usage>;
 struct Process {
     name: String,
     child: Child,
+}
+
+/// Has processes whose parent has ended become children of this one, so that none is left behind.
+pub(crate) fn adopt_orphans() -> Result<()> {
+    prctl::set_child_subreaper(true).context("become the reaper of orphans")
 }
 
 /// All processes of a daemon; ended when dropped.
@@ -76,9 +86,10 @@ impl Processes {
             let said = fs::read_to_string(log).unwrap_or_default();
             let lines: Vec<_> = said.lines().collect();
             let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
-            if !last.is_empty() {
+            for line in last {
                 let name = log.file_name().unwrap_or_default().to_string_lossy();
-                text += &format!("\n{name}:\n  {}", last.join("\n  "));
+                let line: String = line.chars().take(LOG_COLUMNS).collect();
+                text += &format!("\n  {name}: {line}");
             }
         }
         text
@@ -109,9 +120,14 @@ impl Processes {
 
     /// Ends all of them without a word and waits until they are gone.
     pub(crate) async fn kill(&mut self) -> Result<()> {
+        let pids = self.pids();
         self.kill_all();
         for process in &mut self.started {
             process.child.wait().await?;
+        }
+        for (_, pid) in pids {
+            // Their children have become ours; their own are ended, and no child of anybody's.
+            let _ended = waitpid(pid, None);
         }
         self.started.clear();
         self.logs.clear();
@@ -148,7 +164,9 @@ fn descendants(parent: Pid, all: &mut Vec<(String, Pid)>) {
 fn title(pid: Pid) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words = line.split(|octet| *octet == 0).map(String::from_utf8_lossy);
-    words.collect::<Vec<_>>().join(" ").trim().to_owned()
+    let line = words.collect::<Vec<_>>().join(" ");
+    let line = line.trim();
+    line.rsplit_once('/').map_or(line, |(_, name)| name).to_owned()
 }
 
 /// The CPU time of all threads of a process, those that have ended included. `/proc/PID/stat` says

@@ -28,6 +28,10 @@ impl Report {
         self.cases.push(measured);
     }
 
+    pub(crate) fn failures(&self) -> usize {
+        self.cases.iter().map(|case| case.failures.len()).sum()
+    }
+
     pub(crate) fn print_head(&self) {
         for (daemon, version) in &self.versions {
             println!("{:<9} {version} ({})", daemon.name(), daemon.confined_by());
@@ -59,6 +63,8 @@ pub(crate) struct Measured {
     title: String,
     ceiling: Ceiling,
     outcomes: BTreeMap<Daemon, Vec<Outcome>>,
+    /// Why a daemon has no outcome, or not all of them: none of its numbers count.
+    failures: BTreeMap<Daemon, String>,
 }
 
 /// Medians of one daemon's rounds.
@@ -75,12 +81,22 @@ struct Row {
 
 impl Measured {
     pub(crate) fn new(case: &Case, ceiling: Ceiling) -> Self {
-        let outcomes = BTreeMap::new();
-        Self { name: case.name.clone(), title: case.to_string(), ceiling, outcomes }
+        let (outcomes, failures) = Default::default();
+        Self { name: case.name.clone(), title: case.to_string(), ceiling, outcomes, failures }
     }
 
-    pub(crate) fn add(&mut self, daemon: Daemon, outcome: Outcome) {
-        self.outcomes.entry(daemon).or_default().push(outcome);
+    pub(crate) fn add(&mut self, daemon: Daemon, outcome: Result<Outcome, String>) {
+        match outcome {
+            Ok(outcome) => self.outcomes.entry(daemon).or_default().push(outcome),
+            Err(why) => {
+                self.outcomes.remove(&daemon);
+                self.failures.insert(daemon, why);
+            }
+        }
+    }
+
+    pub(crate) fn has_failed(&self, daemon: Daemon) -> bool {
+        self.failures.contains_key(&daemon)
     }
 
     fn rows(&self) -> BTreeMap<Daemon, Row> {
@@ -115,6 +131,9 @@ impl Measured {
                 }
             }
         }
+        for daemon in self.failures.keys() {
+            println!("{:<12}FAILED", daemon.name());
+        }
         println!("{}", self.ceiling);
     }
 
@@ -132,8 +151,13 @@ impl Measured {
             about["rounds"] = rounds.into();
             (daemon.name().to_owned(), about)
         });
+        let failures = self
+            .failures
+            .iter()
+            .map(|(daemon, why)| (daemon.name().to_owned(), Value::from(why.as_str())));
         json!({
             "name": self.name,
+            "failures": failures.collect::<serde_json::Map<_, _>>(),
             "generatorAlone": {
                 "wallSecs": self.ceiling.wall.as_secs_f64(),
                 "prefixes": self.ceiling.prefixes,

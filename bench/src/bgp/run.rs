@@ -121,12 +121,21 @@ struct Bench<'a> {
     perf: Option<std::path::PathBuf>,
 }
 
-/// A measured part while it goes on.
+/// What is measured, while it goes on.
 struct Watch {
     begun: Instant,
+    /// Counted so far, and up to where.
     usages: Usages,
     generator: Duration,
+    counted_to: Reading,
     perf: Option<Perf>,
+}
+
+/// What had been used by a moment.
+#[derive(Default)]
+struct Reading {
+    usages: Usages,
+    generator: Duration,
 }
 
 impl Bench<'_> {
@@ -182,18 +191,38 @@ impl Bench<'_> {
             Some(file) => Some(Perf::record(file, &self.running.processes.pids()).await?),
             None => None,
         };
-        let usages = self.running.processes.usages()?;
-        Ok(Watch { usages, generator: own_cpu()?, perf, begun: Instant::now() })
+        let (usages, generator) = Default::default();
+        let counted_to = self.read()?;
+        Ok(Watch { usages, generator, counted_to, perf, begun: Instant::now() })
+    }
+
+    fn read(&self) -> Result<Reading> {
+        Ok(Reading { usages: self.running.processes.usages()?, generator: own_cpu()? })
+    }
+
+    /// What has been used since the last count counts.
+    fn count(&self, watch: &mut Watch) -> Result<()> {
+        let now = self.read()?;
+        for (name, usage) in &now.usages {
+            let before = watch.counted_to.usages.get(name).copied().unwrap_or_default();
+            let counted = watch.usages.entry(name.clone()).or_default();
+            counted.cpu += usage.cpu.saturating_sub(before.cpu);
+            counted.peak_kib = usage.peak_kib;
+        }
+        watch.generator += now.generator.saturating_sub(watch.counted_to.generator);
+        watch.counted_to = now;
+        Ok(())
+    }
+
+    /// What has been used since the last count does not count.
+    fn skip(&self, watch: &mut Watch) -> Result<()> {
+        watch.counted_to = self.read()?;
+        Ok(())
     }
 
     /// `took` where the time is not simply the time since the beginning.
-    async fn end(&self, watch: Watch, took: Option<Duration>) -> Result<Outcome> {
-        let generator = own_cpu()?.saturating_sub(watch.generator);
-        let mut usages = self.running.processes.usages()?;
-        for (name, usage) in &mut usages {
-            let before = watch.usages.get(name).copied().unwrap_or_default();
-            usage.cpu = usage.cpu.saturating_sub(before.cpu);
-        }
+    async fn end(&self, mut watch: Watch, took: Option<Duration>) -> Result<Outcome> {
+        self.count(&mut watch)?;
         if let Some(perf) = watch.perf {
             perf.end().await?;
         }
@@ -201,6 +230,7 @@ impl Bench<'_> {
         let all = since(self.board.all_complete_at().context("a case without peers")?);
         let receiver = self.layout.receiver();
         let wall = receiver.map_or(all, |peer| since(self.board.complete_at(peer)));
+        let Watch { usages, generator, .. } = watch;
         Ok(Outcome { wall, all, usages, generator, journeys: None })
     }
 
@@ -243,27 +273,35 @@ impl Bench<'_> {
         Ok(outcome)
     }
 
-    /// The time is that until all others have lost the client's routes, and from its new session
-    /// until everybody has everything again; for how long a daemon refuses it between is not in it.
+    /// Each time it is another client, for daemons make whoever flaps again wait ever longer. What
+    /// counts is until all others have lost the client's routes, and from its new session until
+    /// everybody has everything again; not for how long a daemon refuses it between.
     async fn flap(&mut self, times: usize) -> Result<Outcome> {
-        let client = 0;
-        let is_own = |index: &usize| self.layout.winner(*index) == client as Sender;
-        let own: Vec<usize> = (0..self.layout.prefixes()).filter(is_own).collect();
-        let watch = self.begin().await?;
+        let own = |client: usize| -> Vec<usize> {
+            let is_own = |index: &usize| self.layout.winner(*index) == client as Sender;
+            (0..self.layout.prefixes()).filter(is_own).collect()
+        };
         let mut took = Duration::ZERO;
-        for _ in 0..times {
-            self.board.expect(&self.layout, &own, false);
+        let mut watch = self.begin().await?;
+        for client in 0..times {
+            self.board.expect(&self.layout, &own(client), false);
+            self.skip(&mut watch)?;
             let begun = Instant::now();
             self.peers[client].close().await;
-            let gone = |board: &Board| board.others_complete(client);
+            let gone = |board: &Board| board.complete_but(0..client + 1);
             self.board.until("the client's routes to go", self.deadline, gone).await?;
+            self.count(&mut watch)?;
             took += begun.elapsed();
-            self.board.expect(&self.layout, &own, true);
+        }
+        for client in 0..times {
+            self.board.expect(&self.layout, &own(client), true);
             self.peers[client].connect(self.deadline).await?;
+            self.skip(&mut watch)?;
             let begun = Instant::now();
             self.peers[client].send(self.tables.announcements[client].clone());
-            let what = "the client's routes to return";
-            self.board.until(what, self.deadline, Board::all_complete).await?;
+            let back = |board: &Board| board.complete_but(client + 1..times);
+            self.board.until("the client's routes to return", self.deadline, back).await?;
+            self.count(&mut watch)?;
             took += begun.elapsed();
         }
         self.end(watch, Some(took)).await
@@ -276,12 +314,9 @@ impl Bench<'_> {
         self.running.processes.kill().await?;
         self.board.until("the sessions to end", self.deadline, Board::none_established).await?;
         self.peers.iter().for_each(|peer| peer.may_end(false));
-        let watch = Watch {
-            begun: Instant::now(),
-            usages: Usages::new(),
-            generator: own_cpu()?,
-            perf: None,
-        };
+        let (begun, (usages, generator, perf)) = (Instant::now(), Default::default());
+        let counted_to = Reading { usages: Usages::new(), generator: own_cpu()? };
+        let watch = Watch { begun, usages, generator, counted_to, perf };
         self.running.run()?;
         let tables = self.tables;
         self.connect(|peer| peer.send(tables.announcements[peer.number()].clone())).await?;
