@@ -62,7 +62,7 @@ impl Processes {
         let log = folder.join(format!("{name}.log"));
         let out = File::create(&log).with_context(|| format!("create {}", log.display()))?;
         let mut command = Command::from(command);
-        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let child = command.spawn().with_context(|| format!("start {name}"))?;
         self.started.push(Process { name: name.to_owned(), child });
         self.logs.push(log);
@@ -125,10 +125,7 @@ impl Processes {
         for process in &mut self.started {
             process.child.wait().await?;
         }
-        for (_, pid) in pids {
-            // Their children have become ours; their own are ended, and no child of anybody's.
-            let _ended = waitpid(pid, None);
-        }
+        reap(pids);
         self.started.clear();
         self.logs.clear();
         Ok(())
@@ -144,7 +141,17 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
+        let pids = self.pids();
         self.kill_all();
+        reap(pids);
+    }
+}
+
+/// Waits for killed processes: what their parents have not, for they are killed too, is ours.
+fn reap(pids: Vec<(String, Pid)>) {
+    for (_, pid) in pids {
+        // Waited for already.
+        let _no_child = waitpid(pid, None);
     }
 }
 
