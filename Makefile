@@ -85,7 +85,7 @@ bench-up: deps-test build
 	@cargo build --release --package viaduct-bench
 	@$(SUDO) $(BIN)/viaduct-bench
 
-bench-bgp: build
+bench-bgp: deps build
 	@$(SUDO) xtask/deps.sh bench-bgp
 	@cargo build --release --package viaduct-bench
 	@$(SUDO) $(BIN)/viaduct-bench bgp $(ARGS)

@@ -329,3 +329,6 @@ impl Sink for Reading<'_> {
         self.set(prefix, NOBODY);
     }
 }
+
+#[cfg(test)]
+mod tests;
