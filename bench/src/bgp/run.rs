@@ -28,9 +28,9 @@ use super::{
 };
 use crate::statistics::percentile;
 
-/// Sessions that are being established at once: listeners let few connections wait, and one that
+/// Sessions that are being established at once: OpenBGPD lets five connections wait, and one that
 /// finds no room tries again a second later.
-const HANDSHAKES: usize = 8;
+const HANDSHAKES: usize = 4;
 /// How often one looks whether a daemon that does not answer is still there.
 const CHECK: Duration = Duration::from_millis(50);
 
