@@ -11,8 +11,8 @@ use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
-    task::spawn_local,
+    net::{TcpListener, tcp::OwnedWriteHalf},
+    task::JoinSet,
 };
 
 use super::{
@@ -60,8 +60,16 @@ pub(crate) async fn measure(layout: &Layout, limit: Duration) -> Result<Ceiling>
     for (peer, table) in peers.iter().zip(&tables.announcements) {
         peer.send(table.clone());
     }
+    // Ended with this function, and the connections with them.
+    let mut ends = JoinSet::new();
     for stream in daemon_ends {
-        serve(stream, receiver, &far, back.clone());
+        let (reader, writer) = stream.into_split();
+        let far = far.clone();
+        ends.spawn_local(async move {
+            let why = peer::read(receiver, &far, reader, BytesMut::new()).await;
+            far.fail(format!("the far end: {why:#}"));
+        });
+        ends.spawn_local(write(writer, back.clone()));
     }
     let all_in = |board: &Board| board.is_complete(receiver);
     far.until("the far end", deadline, all_in).await?;
@@ -69,17 +77,9 @@ pub(crate) async fn measure(layout: &Layout, limit: Duration) -> Result<Ceiling>
     Ok(Ceiling { wall: begun.elapsed(), prefixes: far.prefixes_read() + near.prefixes_read() })
 }
 
-/// The daemon's end of one connection: reads as the receiver does, and writes what comes back.
-fn serve(stream: TcpStream, receiver: usize, far: &Rc<Board>, back: Bytes) {
-    let (reader, mut writer) = stream.into_split();
-    let far = far.clone();
-    spawn_local(async move {
-        // The connection ends with the case.
-        let _ended = peer::read(receiver, &far, reader, BytesMut::new()).await;
-    });
-    spawn_local(async move {
-        let _ended = writer.write_all(&back).await;
-        // Dropped, it would end the connection while the other end still writes.
-        std::future::pending::<()>().await;
-    });
+/// Dropped, the writer would end a connection whose other end still writes.
+async fn write(mut writer: OwnedWriteHalf, octets: Bytes) {
+    // Where it fails the reader has seen the same end, and tells.
+    let _told_by_the_reader = writer.write_all(&octets).await;
+    std::future::pending().await
 }

@@ -166,6 +166,14 @@ impl Peer {
     }
 }
 
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.get_mut() {
+            session.reader.abort();
+        }
+    }
+}
+
 /// A connection from a peer's address.
 pub(crate) async fn dial(number: usize) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;

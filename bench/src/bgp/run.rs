@@ -1,7 +1,7 @@
 //! One case with one daemon, once.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     pin::pin,
     rc::Rc,
     time::{Duration, Instant},
@@ -118,7 +118,7 @@ struct Bench<'a> {
     peers: Vec<Peer>,
     running: Running,
     deadline: Instant,
-    perf: Option<std::path::PathBuf>,
+    perf: Option<PathBuf>,
 }
 
 /// What is measured, while it goes on.
@@ -141,14 +141,16 @@ struct Reading {
 impl Bench<'_> {
     async fn exercise(&mut self, exercise: Exercise) -> Result<Outcome> {
         self.connect(|_| {}).await?;
-        if exercise == Exercise::Spread {
-            let watch = self.begin().await?;
+        if exercise != Exercise::Spread {
             self.spread().await?;
-            return self.end(watch, None).await;
         }
-        self.spread().await?;
         match exercise {
-            Exercise::Spread | Exercise::Withdraw => self.withdraw().await,
+            Exercise::Spread => {
+                let watch = self.begin().await?;
+                self.spread().await?;
+                self.end(watch, None).await
+            }
+            Exercise::Withdraw => self.withdraw().await,
             Exercise::Churn { updates, gap } => self.churn(updates, gap).await,
             Exercise::Flap { times } => self.flap(times).await,
             Exercise::Restart => self.restart().await,
