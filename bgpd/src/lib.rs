@@ -34,8 +34,9 @@ pub struct Inputs {
     pub originations: watch::Receiver<BTreeSet<Origination>>,
     /// The whole underlay. Without a route to it no next hop is usable.
     pub underlay: watch::Receiver<Underlay>,
-    /// What the FIB should hold, and when the first picture of it is complete.
-    pub routes: feed::Writer<Prefix, Option<Route>>,
+    /// What the FIB should hold, and when the first picture of it is complete; `None` for whoever does
+    /// not forward.
+    pub routes: Option<feed::Writer<Prefix, Option<Route>>>,
 }
 
 /// A running speaker. When the last handle is gone it ends as by a crash; use

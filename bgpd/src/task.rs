@@ -60,7 +60,7 @@ pub(crate) struct Task {
     config: watch::Receiver<Arc<Config>>,
     originations: watch::Receiver<BTreeSet<Origination>>,
     underlay: watch::Receiver<Underlay>,
-    routes: feed::Writer<Prefix, Option<Route>>,
+    routes: Option<feed::Writer<Prefix, Option<Route>>>,
 }
 
 impl Task {
@@ -78,6 +78,9 @@ impl Task {
         // Every RandomState has keys of its own: a seed without another dependency.
         let seed = RandomState::new().hash_one(first.router_id);
         let mut speaker = Speaker::new(first, seed, now);
+        if routes.is_none() {
+            speaker.without_fib();
+        }
         speaker.handle_underlay(&underlay.borrow_and_update(), now);
         speaker.handle_originations(&originations.borrow_and_update(), now);
         Self {
@@ -191,11 +194,12 @@ impl Task {
             }
         }
         while let Some(event) = self.speaker.poll_fib() {
+            let Some(routes) = &self.routes else { continue };
             match event {
-                FibEvent::Update(update) => self.routes.set(update.prefix, update.route),
+                FibEvent::Update(update) => routes.set(update.prefix, update.route),
                 FibEvent::Synced => {
                     info!("first picture complete");
-                    self.routes.synced();
+                    routes.synced();
                 }
             }
         }

@@ -104,7 +104,8 @@ impl Prefix {
     }
 
     pub fn address(self) -> IpAddr {
-        self.0.network()
+        // The bits behind the length are zero, so this is the network's address without a mask.
+        self.0.ip()
     }
 
     #[expect(clippy::len_without_is_empty, reason = "the length of a prefix counts bits")]

@@ -130,7 +130,7 @@ fn announce(
     octets: &mut BytesMut,
 ) -> Result<()> {
     let next_hop = BgpNextHop::V4(peer_address(sender));
-    encode_announcements(&session(layout), attributes, next_hop, prefixes, octets)?;
+    encode_announcements(&session(layout), &attributes.into(), next_hop, prefixes, octets)?;
     Ok(())
 }
 

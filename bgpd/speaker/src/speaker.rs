@@ -139,6 +139,12 @@ impl Speaker {
         speaker
     }
 
+    /// Nobody forwards by what this speaker learns: [`Speaker::poll_fib`] gives no routes. To be said at
+    /// the start.
+    pub const fn without_fib(&mut self) {
+        self.routing.rib.without_fib();
+    }
+
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }

@@ -93,7 +93,7 @@ impl Node {
             config: config_receiver,
             originations: originations_receiver,
             underlay: underlay_receiver,
-            routes,
+            routes: Some(routes),
         });
         let fib = Arc::new(Mutex::new(Fib::default()));
         let shared = fib.clone();

@@ -160,7 +160,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         config: inputs.speaker.clone(),
         originations: inputs.originations.clone(),
         underlay: vrouter.underlay(),
-        routes,
+        routes: Some(routes),
     });
     let asn = inputs.speaker.borrow().asn.to_u32();
     tokio::spawn(sources.follow(senders));

@@ -54,7 +54,7 @@ pub(crate) async fn run(args: SpeakerArgs) -> Result<()> {
     let local = vrouter::LocalState { complete: true, ..Default::default() };
     let (_local, local) = watch::channel(Arc::new(local));
     let vrouter = vrouter::spawn(vrouter::Config::default(), fib, local, stop.clone())?;
-    speaker.run(vrouter.underlay(), routes, Some(vrouter), stop).await
+    speaker.run(vrouter.underlay(), Some(routes), Some(vrouter), stop).await
 }
 
 /// `viaduct reflector`. No packet passes through it, so it needs no privilege but that of its port,
@@ -62,11 +62,8 @@ pub(crate) async fn run(args: SpeakerArgs) -> Result<()> {
 pub(crate) async fn reflect(args: SpeakerArgs) -> Result<()> {
     let stop = shutdown::token()?;
     let speaker = Speaker::prepare(args)?;
-    let (routes, mut fib) = feed::feed();
-    // Whoever does not forward has no use for routes; unread they would be kept for ever.
-    tokio::spawn(async move { while fib.next().await.is_some() {} });
     let (_underlay, underlay) = watch::channel(everywhere()?);
-    speaker.run(underlay, routes, None, stop).await
+    speaker.run(underlay, None, None, stop).await
 }
 
 /// An underlay in which every address is a neighbour: clients resolve next hops over their own, and
@@ -113,7 +110,7 @@ impl Speaker {
     async fn run(
         self,
         underlay: watch::Receiver<Underlay>,
-        routes: feed::Writer<Prefix, Option<Route>>,
+        routes: Option<feed::Writer<Prefix, Option<Route>>>,
         vrouter: Option<vrouter::Handle>,
         stop: CancellationToken,
     ) -> Result<()> {

@@ -101,7 +101,7 @@ proptest! {
             match segments {
                 Some(segments) => {
                     let attributes = attributes(segments);
-                    encode_announcements(&session, &attributes, hop, prefixes, &mut octets).unwrap();
+                    encode_announcements(&session, &(&attributes).into(), hop, prefixes, &mut octets).unwrap();
                     let path = expected_ends(segments);
                     expected.extend(prefixes.iter().map(|prefix| (*prefix, Some(path))));
                 }

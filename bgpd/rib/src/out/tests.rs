@@ -7,8 +7,8 @@ use std::{
 };
 
 use bgp_wire::{
-    AsPath, BgpNextHop, Community, EXTENDED_MESSAGE_LEN, Message, PathAttributes, PeerKind,
-    RouteRefreshSubtype, split_frame,
+    AsPath, BgpNextHop, Community, EXTENDED_MESSAGE_LEN, Families, Message, PathAttributes,
+    PeerKind, RouteRefreshSubtype, split_frame,
 };
 use bytes::BytesMut;
 use proptest::{collection::vec, prelude::*, sample::select};

@@ -199,6 +199,9 @@ impl Rib {
     }
 
     fn note_route(&mut self, id: u32, best: Option<u32>, fib: &mut Vec<RouteUpdate>) {
+        if !self.has_fib {
+            return;
+        }
         let route = best.and_then(|best| {
             let Origin::Peer(peer) = self.paths.at(best).origin() else {
                 return None;

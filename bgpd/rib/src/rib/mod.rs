@@ -162,6 +162,8 @@ pub struct Rib {
     attributes: AttributeInterner,
     /// To be decided by the next flush.
     dirty: Vec<Dirty>,
+    /// Whether anybody forwards by the routes.
+    has_fib: bool,
     /// How many prefixes have a route in the FIB.
     routed: usize,
     // Working memory of flush.
@@ -182,10 +184,17 @@ impl Rib {
             originations: BTreeMap::new(),
             attributes: AttributeInterner::default(),
             dirty: Vec::new(),
+            has_fib: true,
             routed: 0,
             decision: Decision::default(),
             candidates: Vec::new(),
         }
+    }
+
+    /// Nobody forwards by the routes, as with a reflector: then none are made. To be said before there
+    /// are any.
+    pub const fn without_fib(&mut self) {
+        self.has_fib = false;
     }
 
     pub const fn config(&self) -> &RibConfig {

@@ -274,6 +274,17 @@ fn whoever_is_about_to_go_comes_last() {
 }
 
 #[test]
+fn whoever_does_not_forward_makes_no_routes() {
+    let mut rib = rib();
+    rib.without_fib();
+    let a = rib.add_peer(peer("192.0.2.1", 65001));
+    announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.0.0.0/8"]);
+    let changes = rib.flush();
+    assert_eq!((changes.fib.len(), changes.best.len()), (0, 1));
+    assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::Best]);
+}
+
+#[test]
 fn equal_attributes_are_one() {
     let mut rib = rib();
     let a = rib.add_peer(peer("192.0.2.1", 65001));
