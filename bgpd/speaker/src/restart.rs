@@ -145,11 +145,7 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         debug!(peer = %address, %family, "end of RIB");
         peer.end_of_rib.insert(family);
-        peer.stale.remove(family);
-        if peer.stale.is_empty() {
-            self.timers.stop(Owner::Peer(address), Timer::Stale);
-        }
-        self.routing.sweep_stale(address, family);
+        self.end_refresh(address, family);
         self.check_startup();
     }
 
@@ -165,6 +161,7 @@ impl Speaker {
         self.routing.mark_stale(address, family);
     }
 
+    /// It has told all of it: what is still stale is gone.
     pub(crate) fn end_refresh(&mut self, address: IpAddr, family: Family) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.stale.remove(family);

@@ -82,9 +82,7 @@ fn neighbours(cluster: &Cluster) -> Result<Vec<(String, u64)>> {
             racks.iter().map(of).collect::<Vec<_>>()
         }
     };
-    let known = |(address, asn): (Value, Option<u64>)| {
-        Some((address.as_str()?.to_owned(), asn?)) //
-    };
+    let known = |(address, asn): (Value, Option<u64>)| Some((address.as_str()?.to_owned(), asn?));
     speakers.into_iter().map(|speaker| known(speaker).context("no address, or no AS")).collect()
 }
 

@@ -122,10 +122,8 @@ pub(crate) fn sessions(plan: &ClusterPlan) -> Vec<(&Host, usize)> {
         (node, meshed + selected.count())
     });
     let others = outside_the_nodes(plan);
-    let others = others.into_iter().map(|speaker| {
-        let ours = speaker.peers.values().filter(is_ours).count();
-        (speaker.host, ours) //
-    });
+    let ours = |speaker: &Speaker<'_>| speaker.peers.values().filter(is_ours).count();
+    let others = others.iter().map(|speaker| (speaker.host, ours(speaker)));
     nodes.chain(others).collect()
 }
 
