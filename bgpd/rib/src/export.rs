@@ -120,17 +120,6 @@ pub fn export(
     Ok(Exported { attributes, next_hop })
 }
 
-/// Whether [`export`] tells anything, without working out what.
-pub fn is_told(
-    local: &LocalSpeaker,
-    target: &ExportPeer<'_>,
-    prefix: Prefix,
-    path: &BestPath,
-) -> bool {
-    permits(target, prefix, path).is_ok()
-        && next_hop(local, target, prefix.family(), path).is_some()
-}
-
 pub(crate) fn next_hop(
     local: &LocalSpeaker,
     target: &ExportPeer<'_>,

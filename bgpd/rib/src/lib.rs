@@ -3,10 +3,11 @@
 //!
 //! Adj-RIB-In, Loc-RIB and Adj-RIB-Out (RFC 4271 §3.2) are views of the one table: a path knows
 //! the peer it came from, the decision leaves a [`Reason`] on every path, and what a peer is told
-//! of a prefix is a pure function of its best path ([`export`]).
+//! of a prefix is a pure function of its best path ([`export`]), made into messages once for all
+//! peers that are told the same ([`out`]).
 //!
 //! Changes go in through the methods of [`Rib`] and touch only the prefixes they name;
-//! [`Rib::flush`] decides those anew and gives the [`Changes`]. So a speaker may read many UPDATEs
+//! [`Rib::flush`] decides those anew and gives what follows. So a speaker may read many UPDATEs
 //! before it flushes, and one that restarts may put its first flush off until its peers have sent
 //! all they had (RFC 4724 §4.1).
 
@@ -30,7 +31,7 @@ pub use peer::{Peer, PeerCounts, PeerId};
 pub use policy::{Action, Policy, PrefixMatch, Rule, Source};
 pub use reason::Reason;
 pub use rib::{
-    AnnounceError, BestChange, BestPath, Changes, PathSource, PathView, Rib, RibConfig, RibCounts,
+    AnnounceError, BestChange, BestPath, PathSource, PathView, Rib, RibConfig, RibCounts,
 };
 
 /// The most next hops of one route: as many as the vRouter puts into one group.

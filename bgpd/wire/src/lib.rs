@@ -40,5 +40,5 @@ pub use open::{HoldTime, Open};
 pub use session::{Families, PeerKind, SessionParameters};
 pub use update::{
     Announcement, BgpNextHop, EncodeError, Update, encode_announcements, encode_end_of_rib,
-    encode_withdrawals,
+    encode_withdrawals, fits,
 };

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use bgp_wire::{
-    AttributeSet, BgpNextHop, PeerKind, SessionParameters, encode_announcements, encode_withdrawals,
+    AttributeSet, BgpNextHop, EXTENDED_MESSAGE_LEN, PeerKind, encode_announcements,
+    encode_withdrawals, first_frame, fits,
 };
 use bytes::BytesMut;
 use hashbrown::HashMap;
@@ -50,6 +51,23 @@ impl Telling {
         }
     }
 
+    /// Whether a message has room for it: what has not cannot be told (RFC 8654 §4).
+    pub(super) fn fits(&self, profile: &Profile, prefix: Prefix) -> bool {
+        // Nothing that is changed on the way makes a set twice as long.
+        if self.attributes.octets().len() <= profile.parameters.send_limit() / 4 {
+            return true;
+        }
+        let attributes = self.edited(profile);
+        fits(&profile.parameters, &attributes, self.next_hop, prefix)
+    }
+
+    /// The attributes as they are told.
+    fn edited(&self, profile: &Profile) -> AttributeSet {
+        let kind = profile.parameters.peer_kind;
+        let edit = export::edit(&profile.local, kind, self.source, self.attributes.facts());
+        edit.apply(&self.attributes)
+    }
+
     /// Whether a peer that has been told the other would learn nothing.
     pub(super) fn says_the_same_as(&self, other: &Self, kind: PeerKind) -> bool {
         let originated = |telling: &Self| matches!(telling.source, PathSource::Local(_));
@@ -62,6 +80,9 @@ impl Telling {
 }
 
 const NIL: u32 = u32::MAX;
+
+/// Prefixes encoded at once.
+const RUN: usize = 4096;
 
 /// The prefixes with one telling, as a list through the batch.
 #[derive(Debug)]
@@ -118,8 +139,7 @@ impl Batch {
         let Self { buckets, index, prefixes, withdrawn, withdrawn_count } = self;
         let parameters = &profile.parameters;
         buckets.sort_by_key(|bucket| audience(bucket.telling.source.peer()));
-        let mut writer =
-            Writer { audience: Audience::All, out: BytesMut::new(), messages: 0, entry };
+        let mut writer = Writer { audience: Audience::All, out: BytesMut::new(), entry };
         let mut run = Vec::new();
         for bucket in buckets.drain(..) {
             run.clear();
@@ -129,29 +149,31 @@ impl Batch {
                 run.push(prefix);
                 at = next;
             }
-            let Telling { attributes, source, next_hop } = bucket.telling;
-            let edit =
-                export::edit(&profile.local, parameters.peer_kind, source, attributes.facts());
-            let attributes = edit.apply(&attributes);
-            let audience = audience(source.peer());
+            let attributes = bucket.telling.edited(profile);
+            let next_hop = bucket.telling.next_hop;
+            let audience = audience(bucket.telling.source.peer());
             writer.turn_to(audience);
-            for run in run.chunks(ENTRY_BYTES / 8) {
+            for run in run.chunks(RUN) {
                 match encode_announcements(parameters, &attributes, next_hop, run, &mut writer.out)
                 {
-                    Ok(messages) => writer.wrote(messages),
-                    // RFC 8654 §4, RFC 4271 §9.2: what cannot be told is not to be known either.
-                    Err(_too_long) => withdrawn.entry(audience).or_default().extend_from_slice(run),
+                    Ok(_messages) => writer.cut_full(),
+                    // `Telling::fits` was asked about each. What cannot be told is not to be known
+                    // either (RFC 4271 §9.2).
+                    Err(error) => {
+                        debug_assert!(false, "{error}");
+                        withdrawn.entry(audience).or_default().extend_from_slice(run);
+                    }
                 }
             }
         }
         for (audience, prefixes) in std::mem::take(withdrawn) {
             writer.turn_to(audience);
-            for run in prefixes.chunks(ENTRY_BYTES / 8) {
-                let messages = encode_withdrawals(parameters, run, &mut writer.out);
-                writer.wrote(messages);
+            for run in prefixes.chunks(RUN) {
+                encode_withdrawals(parameters, run, &mut writer.out);
+                writer.cut_full();
             }
         }
-        writer.cut();
+        writer.cut_all();
         index.clear();
         prefixes.clear();
         *withdrawn_count = 0;
@@ -161,43 +183,40 @@ impl Batch {
 struct Writer<'a, F: FnMut(Entry)> {
     audience: Audience,
     out: BytesMut,
-    messages: usize,
     entry: &'a mut F,
 }
 
 impl<F: FnMut(Entry)> Writer<'_, F> {
     fn turn_to(&mut self, audience: Audience) {
         if self.audience != audience {
-            self.cut();
+            self.cut_all();
             self.audience = audience;
         }
     }
 
-    fn wrote(&mut self, messages: usize) {
-        self.messages += messages;
-        if self.out.len() >= ENTRY_BYTES {
+    fn cut_full(&mut self) {
+        while self.out.len() >= ENTRY_BYTES {
             self.cut();
         }
     }
 
-    fn cut(&mut self) {
-        if self.out.is_empty() {
-            return;
+    fn cut_all(&mut self) {
+        while !self.out.is_empty() {
+            self.cut();
         }
-        let bytes = self.out.split().freeze();
-        let messages = std::mem::take(&mut self.messages) as u32;
+    }
+
+    /// One entry from the front: messages up to the one that makes it full.
+    fn cut(&mut self) {
+        let (mut len, mut messages) = (0, 0);
+        while len < ENTRY_BYTES
+            && let Ok(Some(frame)) = first_frame(&self.out[len..], EXTENDED_MESSAGE_LEN)
+        {
+            len += frame.whole_len();
+            messages += 1;
+        }
+        debug_assert!(messages > 0, "we write whole messages");
+        let bytes = self.out.split_to(if messages > 0 { len } else { self.out.len() }).freeze();
         (self.entry)(Entry { audience: self.audience, bytes, messages });
     }
-}
-
-/// Withdrawals for one peer alone.
-pub(super) fn withdrawals(
-    parameters: &SessionParameters,
-    prefixes: &[Prefix],
-) -> impl Iterator<Item = (bytes::Bytes, u32)> {
-    prefixes.chunks(ENTRY_BYTES / 8).map(|run| {
-        let mut out = BytesMut::new();
-        let messages = encode_withdrawals(parameters, run, &mut out) as u32;
-        (out.freeze(), messages)
-    })
 }

@@ -1,8 +1,8 @@
 //! Peers that are told the same.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use bgp_wire::BgpNextHop;
+use tracing::warn;
 use viaduct_net::Prefix;
 
 use super::{
@@ -20,8 +20,8 @@ pub(super) struct Group {
     pub(super) profile: Profile,
     pub(super) log: Log,
     pub(super) members: usize,
-    /// How many of them lag.
-    pub(super) lagging: usize,
+    /// Those of them that lag.
+    pub(super) lagging: BTreeSet<PeerId>,
     /// Prefixes told, those included that their own source is not told of.
     told: usize,
     /// How many of them each peer has told us.
@@ -35,7 +35,7 @@ impl Group {
             profile,
             log: Log::default(),
             members: 0,
-            lagging: 0,
+            lagging: BTreeSet::new(),
             told: 0,
             told_by: HashMap::new(),
             batch: Batch::default(),
@@ -61,9 +61,14 @@ impl Group {
             policy: &profile.policy,
         };
         export::permits(&target, prefix, path).ok()?;
-        let next_hop: BgpNextHop =
-            export::next_hop(&profile.local, &target, prefix.family(), path)?;
-        Some(Telling { attributes: path.attributes.clone(), source: path.source, next_hop })
+        let next_hop = export::next_hop(&profile.local, &target, prefix.family(), path)?;
+        let attributes = path.attributes.clone();
+        let telling = Telling { attributes, source: path.source, next_hop };
+        if !telling.fits(profile, prefix) {
+            warn!(%prefix, octets = path.attributes.octets().len(), "too long to be told");
+            return None;
+        }
+        Some(telling)
     }
 
     /// Counts a best path among those told.

@@ -4,16 +4,16 @@ use std::collections::{BTreeSet, VecDeque};
 
 use bgp_wire::{
     EXTENDED_MESSAGE_LEN, Families, Message, RouteRefresh, SessionParameters, encode_end_of_rib,
-    split_frame,
+    first_frame,
 };
 use bytes::{Bytes, BytesMut};
 use viaduct_net::{Family, Prefix};
 
 use super::{
-    Hopeless, MAX_LAGGING, Outgoing,
-    batch::{self, Batch},
+    Hopeless, MAX_LAGGING, Outgoing, Profile,
+    batch::Batch,
     group::Group,
-    log::Log,
+    log::{Audience, Log},
 };
 use crate::{PeerId, Rib};
 
@@ -21,7 +21,7 @@ use crate::{PeerId, Rib};
 const STEP: usize = 1024;
 
 /// A walk over the table.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Dump {
     next: u32,
     families: Families,
@@ -30,12 +30,12 @@ struct Dump {
     demarcated: Families,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Member {
     /// The entry of the log to be read next; without meaning while the member lags.
     pub(super) cursor: u64,
     /// Messages for this member alone that come before anything else, with their number.
-    pub(super) own: VecDeque<(Bytes, u32)>,
+    own: VecDeque<(Bytes, u32)>,
     dump: Option<Dump>,
     /// Families of which End-of-RIB is to be said when nothing else is left.
     end_of_rib: Families,
@@ -213,36 +213,33 @@ impl Member {
             return Err(Hopeless);
         }
         let families = group.profile.parameters.families;
+        let mut batch = Batch::default();
+        let mut owed = VecDeque::new();
         while room > 0 && !lagging.is_empty() {
-            let mut batch = Batch::default();
-            let mut withdrawn = Vec::new();
             for _ in 0..STEP {
                 let Some(prefix) = lagging.pop_first() else { break };
                 let best = rib.best(prefix).filter(|path| path.source.peer() != Some(peer));
                 match best.and_then(|path| group.telling(prefix, &path)) {
                     Some(telling) => batch.announce(prefix, telling),
                     // Whether it was ever told is not known; saying so twice does no harm.
-                    None if families.contains(prefix.family()) => withdrawn.push(prefix),
+                    None if families.contains(prefix.family()) => {
+                        batch.withdraw(prefix, Audience::All);
+                    }
                     None => {}
                 }
             }
-            let mut entries: Vec<_> =
-                batch::withdrawals(&group.profile.parameters, &withdrawn).collect();
-            batch.write(&group.profile, &mut |entry| entries.push((entry.bytes, entry.messages)));
-            for (bytes, messages) in entries {
-                room = room.saturating_sub(bytes.len());
-                self.own.push_back((bytes, messages));
-            }
+            room = room.saturating_sub(write(&mut batch, &group.profile, &mut owed));
         }
         if lagging.is_empty() {
             self.lagging = None;
             self.cursor = group.log.join();
         }
+        self.own.extend(owed);
         Ok(room)
     }
 
     /// One step of the walk.
-    fn go_on_dumping(&mut self, rib: &Rib, peer: PeerId, group: &Group, mut room: usize) -> usize {
+    fn go_on_dumping(&mut self, rib: &Rib, peer: PeerId, group: &Group, room: usize) -> usize {
         let Some(dump) = &mut self.dump else { return room };
         let mut batch = Batch::default();
         let families = dump.families;
@@ -258,39 +255,48 @@ impl Member {
         }
         dump.next = next.unwrap_or_default();
         let ended = next.is_none().then_some(dump.demarcated);
-        batch.write(&group.profile, &mut |entry| {
-            room = room.saturating_sub(entry.bytes.len());
-            self.own.push_back((entry.bytes, entry.messages));
-        });
+        let written = self.owe(&mut batch, &group.profile);
         if let Some(demarcated) = ended {
             self.own.extend(demarcations(demarcated, RouteRefresh::end));
             self.dump = None;
         }
-        room
+        room.saturating_sub(written)
     }
+
+    /// What a batch says is for this member; gives how many octets that is.
+    pub(super) fn owe(&mut self, batch: &mut Batch, profile: &Profile) -> usize {
+        write(batch, profile, &mut self.own)
+    }
+}
+
+fn write(batch: &mut Batch, profile: &Profile, into: &mut VecDeque<(Bytes, u32)>) -> usize {
+    let mut len = 0;
+    batch.write(profile, &mut |entry| {
+        len += entry.bytes.len();
+        into.push_back((entry.bytes, entry.messages));
+    });
+    len
 }
 
 fn demarcations(
     families: Families,
     message: impl Fn(Family) -> RouteRefresh,
 ) -> impl Iterator<Item = (Bytes, u32)> {
-    families
-        .iter()
-        .map(move |family| {
-            let mut out = BytesMut::new();
-            message(family).encode(&mut out);
-            (out.freeze(), 1)
-        })
-        .collect::<Vec<_>>()
-        .into_iter()
+    Family::ALL.into_iter().filter(move |family| families.contains(*family)).map(move |family| {
+        let mut out = BytesMut::new();
+        message(family).encode(&mut out);
+        (out.freeze(), 1)
+    })
 }
 
 /// The prefixes that our own messages speak of.
-fn prefixes_of(messages: &Bytes, parameters: &SessionParameters) -> Vec<Prefix> {
-    let mut buffer = BytesMut::from(&messages[..]);
+fn prefixes_of(mut messages: &[u8], parameters: &SessionParameters) -> Vec<Prefix> {
     let mut prefixes = Vec::new();
-    while let Ok(Some(frame)) = split_frame(&mut buffer, EXTENDED_MESSAGE_LEN) {
-        if let Ok(Message::Update(update)) = Message::decode(&frame, parameters) {
+    while let Ok(Some(frame)) = first_frame(messages, EXTENDED_MESSAGE_LEN) {
+        messages = &messages[frame.whole_len()..];
+        if let Ok(Message::Update(update)) =
+            Message::decode_body(frame.kind, frame.body, parameters)
+        {
             prefixes.extend(update.withdrawn);
             prefixes.extend(update.announced.into_iter().flat_map(|one| one.prefixes));
         }

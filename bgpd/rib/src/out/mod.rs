@@ -25,10 +25,12 @@ use std::collections::BTreeMap;
 
 use bgp_wire::SessionParameters;
 use bytes::Bytes;
-use viaduct_net::{Family, Prefix, RouteUpdate};
+use viaduct_net::{Family, RouteUpdate};
 
 use crate::{LocalSpeaker, PeerId, Policy, Rib};
+use batch::Batch;
 use group::Group;
+use log::Audience;
 use member::Member;
 
 /// Octets of a group's log beyond which the slowest members leave it.
@@ -94,17 +96,20 @@ impl AdjRibsOut {
 
     /// The session is over.
     pub fn leave(&mut self, peer: PeerId) {
-        let Some((at, member)) = self.members.remove(&peer) else { return };
-        let Some(group) = &mut self.groups[at] else { return };
+        drop(self.take(peer));
+    }
+
+    fn take(&mut self, peer: PeerId) -> Option<Member> {
+        let (at, member) = self.members.remove(&peer)?;
+        let group = self.groups[at].as_mut()?;
         group.members -= 1;
-        if member.is_lagging() {
-            group.lagging -= 1;
-        } else {
+        if !group.lagging.remove(&peer) {
             group.log.leave(member.cursor);
         }
         if group.members == 0 {
             self.groups[at] = None;
         }
+        Some(member)
     }
 
     /// The session goes on under another profile: what the peer is not to know any more is withdrawn,
@@ -123,15 +128,17 @@ impl AdjRibsOut {
             path.source.peer() != Some(peer) && group.tells(prefix, path)
         };
         let new = Group::new(profile.clone());
-        let gone = rib
-            .best_paths_unsorted()
-            .filter(|(prefix, path)| told(group, *prefix, path) && !told(&new, *prefix, path));
-        let gone: Vec<Prefix> = gone.map(|(prefix, _)| prefix).collect();
-        member.own.extend(batch::withdrawals(&group.profile.parameters, &gone));
-        let mut member = member.clone();
-        self.leave(peer);
-        member.dump(profile.parameters.families);
-        self.enter(rib, peer, profile, member);
+        let mut gone = Batch::default();
+        for (prefix, path) in rib.best_paths() {
+            if told(group, prefix, &path) && !told(&new, prefix, &path) {
+                gone.withdraw(prefix, Audience::All);
+            }
+        }
+        member.owe(&mut gone, &group.profile);
+        if let Some(mut member) = self.take(peer) {
+            member.dump(profile.parameters.families);
+            self.enter(rib, peer, profile, member);
+        }
     }
 
     /// RFC 2918 §4: all of the family once more. `demarcated`: between a beginning and an end that are
@@ -148,30 +155,23 @@ impl AdjRibsOut {
     /// returned.
     pub fn flush(&mut self, rib: &mut Rib) -> Vec<RouteUpdate> {
         let Self { groups, members, max_log_bytes } = self;
-        let fib = rib.flush_into(&mut |change| {
+        let fib = rib.flush(&mut |change| {
             for (at, group) in groups.iter_mut().enumerate() {
                 let Some(group) = group else { continue };
                 let is_member = |peer| members.get(&peer).is_some_and(|(of, _)| *of == at);
                 group.note(&change, is_member);
-                if group.lagging > 0 {
-                    let lagging = members.values_mut().filter(|(of, _)| *of == at);
-                    lagging.for_each(|(_, member)| member.lag_behind(change.prefix));
+                for peer in &group.lagging {
+                    if let Some((_, member)) = members.get_mut(peer) {
+                        member.lag_behind(change.prefix);
+                    }
                 }
+                shed(at, group, members, *max_log_bytes);
             }
         });
         for (at, group) in groups.iter_mut().enumerate() {
             let Some(group) = group else { continue };
             group.write_batch();
-            while group.log.bytes() > *max_log_bytes {
-                let slowest = group.log.first();
-                let behind = members.iter_mut().filter(|(_, (of, member))| {
-                    *of == at && !member.is_lagging() && member.cursor == slowest
-                });
-                for (&peer, (_, member)) in behind {
-                    member.start_lagging(peer, &mut group.log, &group.profile.parameters);
-                    group.lagging += usize::from(member.is_lagging());
-                }
-            }
+            shed(at, group, members, *max_log_bytes);
         }
         fib
     }
@@ -195,9 +195,10 @@ impl AdjRibsOut {
             return Ok(Outgoing::default());
         };
         let Some(group) = &mut self.groups[*at] else { return Ok(Outgoing::default()) };
-        let lagged = member.is_lagging();
         member.fill(rib, peer, group, room)?;
-        group.lagging -= usize::from(lagged && !member.is_lagging());
+        if !member.is_lagging() {
+            group.lagging.remove(&peer);
+        }
         Ok(member.take_own(room))
     }
 
@@ -215,12 +216,12 @@ impl AdjRibsOut {
 
     fn enter(&mut self, rib: &Rib, peer: PeerId, profile: Profile, mut member: Member) {
         debug_assert!(rib.is_settled() || !rib.has_best(), "flush first");
-        let known = self.groups.iter().position(|group| {
-            group.as_ref().is_some_and(|group| group.profile == profile) //
-        });
+        let has_profile =
+            |group: &Option<Group>| group.as_ref().is_some_and(|group| group.profile == profile);
+        let known = self.groups.iter().position(has_profile);
         let at = known.unwrap_or_else(|| {
             let mut group = Group::new(profile);
-            rib.best_paths_unsorted().for_each(|(prefix, path)| group.count_told(prefix, &path));
+            rib.best_paths().for_each(|(prefix, path)| group.count_told(prefix, &path));
             let free = self.groups.iter().position(Option::is_none);
             let at = free.unwrap_or_else(|| {
                 self.groups.push(None);
@@ -232,10 +233,32 @@ impl AdjRibsOut {
         let Some(group) = &mut self.groups[at] else { return };
         group.members += 1;
         if member.is_lagging() {
-            group.lagging += 1;
+            group.lagging.insert(peer);
         } else {
             member.cursor = group.log.join();
         }
         self.members.insert(peer, (at, member));
+    }
+}
+
+/// Has the slowest members of a group leave its log until that is short enough.
+fn shed(
+    at: usize,
+    group: &mut Group,
+    members: &mut BTreeMap<PeerId, (usize, Member)>,
+    max_log_bytes: usize,
+) {
+    while group.log.bytes() > max_log_bytes {
+        let slowest = group.log.first();
+        let behind = members.iter_mut().filter(|(peer, (of, member))| {
+            *of == at && !group.lagging.contains(peer) && member.cursor == slowest
+        });
+        let behind: Vec<_> = behind.collect();
+        for (&peer, (_, member)) in behind {
+            member.start_lagging(peer, &mut group.log, &group.profile.parameters);
+            if member.is_lagging() {
+                group.lagging.insert(peer);
+            }
+        }
     }
 }

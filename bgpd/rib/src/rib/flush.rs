@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use bgp_wire::PeerKind;
 use viaduct_net::{NextHop, Prefix, Route, RouteSource, RouteUpdate};
 
-use super::{BestChange, BestPath, Changes, Dirty, Origin, PathSource, Rib, Told};
+use super::{BestChange, BestPath, Dirty, Origin, PathSource, Rib, Told};
 use crate::{
     DEFAULT_LOCAL_PREF, MAX_MULTIPATH, Reason,
     decision::Candidate,
@@ -15,16 +15,10 @@ use crate::{
 };
 
 impl Rib {
-    /// Decides all that has changed and gives what follows.
-    pub fn flush(&mut self) -> Changes {
-        let mut changes = Changes::default();
-        changes.fib = self.flush_into(&mut |change| changes.best.push(change));
-        changes.best.sort_unstable_by_key(|change| change.prefix);
-        changes
-    }
-
-    /// [`Self::flush`] for a reader that takes the best paths one by one, in any order.
-    pub fn flush_into(&mut self, best: &mut impl FnMut(BestChange)) -> Vec<RouteUpdate> {
+    /// Decides all that has changed since the last flush. Each prefix whose best path has is given once,
+    /// in any order; returned is what changes in the FIB, by prefix. Prefixes of our own are not in it:
+    /// a route that gives way to one is withdrawn.
+    pub fn flush(&mut self, best: &mut impl FnMut(BestChange)) -> Vec<RouteUpdate> {
         self.resolve_next_hops();
         let mut fib = Vec::new();
         for dirty in std::mem::take(&mut self.dirty) {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bgp_wire::{AttributeSet, BgpNextHop, PeerKind};
-use viaduct_net::{Asn, OriginSource, Prefix, RouteUpdate, RouterId};
+use viaduct_net::{Asn, OriginSource, Prefix, RouterId};
 
 use crate::{
     MAX_MULTIPATH, PeerId,
@@ -94,23 +94,6 @@ pub struct BestChange {
     pub prefix: Prefix,
     pub old: Option<BestPath>,
     pub new: Option<BestPath>,
-}
-
-/// What follows from all that went into the table since the last flush. Each prefix stands at most
-/// once in each list; the order is that of the prefixes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// For the vRouter. Prefixes of our own are not among them: a route that gives way to one is
-    /// withdrawn.
-    pub fib: Vec<RouteUpdate>,
-    /// For the peers.
-    pub best: Vec<BestChange>,
-}
-
-impl Changes {
-    pub const fn is_empty(&self) -> bool {
-        self.fib.is_empty() && self.best.is_empty()
-    }
 }
 
 /// What was announced could not all be taken.

@@ -110,20 +110,13 @@ impl Rib {
         (best != NIL).then(|| self.best_path(self.told(best)))
     }
 
-    /// All best paths as of the last flush (Loc-RIB): what a new peer is told, by way of
-    /// [`crate::export`].
-    pub fn best_paths(&self) -> impl Iterator<Item = (Prefix, BestPath)> {
-        let sorted = self.sorted().into_iter();
-        sorted.filter_map(|(prefix, destination)| Some((prefix, self.best_at(destination)?)))
-    }
-
     /// Whether there is any.
     pub fn has_best(&self) -> bool {
         self.destinations.ids().any(|id| self.destination(id).best != NIL)
     }
 
-    /// All best paths, in no order.
-    pub fn best_paths_unsorted(&self) -> impl Iterator<Item = (Prefix, BestPath)> {
+    /// All best paths as of the last flush (Loc-RIB), in no order.
+    pub fn best_paths(&self) -> impl Iterator<Item = (Prefix, BestPath)> {
         let ids = self.destinations.ids();
         ids.filter_map(|id| Some((self.destinations.prefix(id), self.best_at(id)?)))
     }

@@ -45,20 +45,9 @@ pub fn encode_announcements(
     };
     attributes.write(session, &mut path, classic_next_hop);
 
-    // RFC 7606 §5.1: MP_REACH_NLRI stands first, so that it is found whatever follows.
-    let mut mp_head = BytesMut::new();
-    if let BgpNextHop::V6 { global, link_local } = next_hop {
-        put_family(family, &mut mp_head);
-        mp_head.put_u8(if link_local.is_some() { 32 } else { 16 });
-        mp_head.put_slice(&global.octets());
-        if let Some(address) = link_local {
-            mp_head.put_slice(&address.octets());
-        }
-        mp_head.put_u8(0);
-    }
-    let overhead = if mp_head.is_empty() { 0 } else { MAX_ATTRIBUTE_HEADER_LEN + mp_head.len() };
-    let fixed = crate::HEADER_LEN + 4 + path.len() + overhead;
-    let room = session.send_limit().saturating_sub(fixed);
+    let mp_head = mp_head(next_hop);
+    let overhead = mp_overhead(&mp_head);
+    let room = room(session, path.len() + overhead);
     let longest = prefixes.iter().copied().max_by_key(|prefix| prefix.len());
     if let Some(prefix) = longest
         && nlri::encoded_len(prefix.len()) > room
@@ -87,6 +76,49 @@ pub fn encode_announcements(
         count += 1;
     }
     Ok(count)
+}
+
+/// Whether an UPDATE has room for a prefix with these attributes (RFC 8654 §4). What
+/// [`encode_announcements`] takes of one prefix.
+pub fn fits(
+    session: &SessionParameters,
+    attributes: &AttributeSet,
+    next_hop: BgpNextHop,
+    prefix: Prefix,
+) -> bool {
+    let mut path = BytesMut::new();
+    let classic_next_hop = match next_hop {
+        BgpNextHop::V4(address) => Some(address),
+        BgpNextHop::V6 { .. } => None,
+    };
+    attributes.write(session, &mut path, classic_next_hop);
+    let len = path.len() + mp_overhead(&mp_head(next_hop));
+    nlri::encoded_len(prefix.len()) <= room(session, len)
+}
+
+/// What stands in MP_REACH_NLRI before the prefixes; empty where it is not needed. RFC 7606 §5.1: it
+/// is the first attribute, so that it is found whatever follows.
+fn mp_head(next_hop: BgpNextHop) -> BytesMut {
+    let mut head = BytesMut::new();
+    if let BgpNextHop::V6 { global, link_local } = next_hop {
+        put_family(next_hop.family(), &mut head);
+        head.put_u8(if link_local.is_some() { 32 } else { 16 });
+        head.put_slice(&global.octets());
+        if let Some(address) = link_local {
+            head.put_slice(&address.octets());
+        }
+        head.put_u8(0);
+    }
+    head
+}
+
+fn mp_overhead(head: &[u8]) -> usize {
+    if head.is_empty() { 0 } else { MAX_ATTRIBUTE_HEADER_LEN + head.len() }
+}
+
+/// Octets left for prefixes beside attributes of this length.
+fn room(session: &SessionParameters, attributes_len: usize) -> usize {
+    session.send_limit().saturating_sub(crate::HEADER_LEN + 4 + attributes_len)
 }
 
 /// Appends as few UPDATEs as withdraw all `prefixes`, of any family, and gives their number.

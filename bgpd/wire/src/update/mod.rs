@@ -9,7 +9,7 @@ use viaduct_net::{Family, Prefix};
 
 use crate::{AttributeError, AttributeSet};
 
-pub use encode::{EncodeError, encode_announcements, encode_end_of_rib, encode_withdrawals};
+pub use encode::{EncodeError, encode_announcements, encode_end_of_rib, encode_withdrawals, fits};
 
 /// Where a route leads, as its sender says it: of the family of the prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

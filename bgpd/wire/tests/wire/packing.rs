@@ -104,6 +104,9 @@ fn attributes_that_leave_no_room_are_an_error_and_write_nothing() {
                 &prefixes,
                 &mut out,
             );
+            let set = attributes(len).into();
+            let has_room = bgp_wire::fits(&session, &set, next_hop(v6), prefixes[0]);
+            assert_eq!(has_room, written.is_ok());
             match written {
                 Ok(count) => {
                     fits += 1;

@@ -17,21 +17,21 @@ fn a_better_path_takes_over_and_gives_back() {
     let a = rib.add_peer(peer("192.0.2.1", 65001));
     let b = rib.add_peer(peer("192.0.2.2", 65002));
     announce(&mut rib, a, &path(&[65001, 65003]), "192.0.2.1", &["10.0.0.0/8"]);
-    let changes = rib.flush();
+    let changes = rib.settle();
     assert_eq!(fib(&changes), ["10.0.0.0/8 -> 192.0.2.1%1"]);
     assert_eq!(changes.fib[0].route.as_ref().unwrap().source, RouteSource::Ebgp);
     assert_eq!(changes.best.len(), 1);
-    assert!(rib.flush().is_empty(), "nothing has changed since");
+    assert!(rib.settle().is_empty(), "nothing has changed since");
 
     // The same again, and a worse one: nothing to tell.
     announce(&mut rib, a, &path(&[65001, 65003]), "192.0.2.1", &["10.0.0.0/8"]);
     assert!(rib.is_settled());
     announce(&mut rib, b, &path(&[65002, 1, 2]), "192.0.2.2", &["10.0.0.0/8"]);
-    assert!(rib.flush().is_empty());
+    assert!(rib.settle().is_empty());
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::Best, Reason::AsPathLength]);
 
     announce(&mut rib, b, &path(&[65002]), "192.0.2.2", &["10.0.0.0/8"]);
-    let changes = rib.flush();
+    let changes = rib.settle();
     assert_eq!(fib(&changes), ["10.0.0.0/8 -> 192.0.2.2%1"]);
     let [change] = &changes.best[..] else { panic!("{changes:?}") };
     let from = |path: &Option<crate::BestPath>| match path.as_ref().unwrap().source {
@@ -41,9 +41,9 @@ fn a_better_path_takes_over_and_gives_back() {
     assert_eq!((from(&change.old), from(&change.new)), (a, b));
 
     rib.withdraw(b, &[prefix("10.0.0.0/8")]);
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.1%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.1%1"]);
     rib.peer_down(a);
-    let changes = rib.flush();
+    let changes = rib.settle();
     assert_eq!(fib(&changes), ["10.0.0.0/8 -> nothing"]);
     assert_eq!(changes.best[0].new, None);
     assert_eq!(
@@ -60,11 +60,11 @@ fn changes_between_flushes_are_told_once() {
         announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.0.0.0/8", "10.1.0.0/16"]);
         rib.withdraw(a, &[prefix("10.0.0.0/8")]);
     }
-    assert_eq!(fib(&rib.flush()), ["10.1.0.0/16 -> 192.0.2.1%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.1.0.0/16 -> 192.0.2.1%1"]);
     announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.0.0.0/8"]);
     rib.peer_down(a);
     announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.1.0.0/16"]);
-    assert!(rib.flush().is_empty(), "gone and back as it was");
+    assert!(rib.settle().is_empty(), "gone and back as it was");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn equal_paths_share_the_route() {
         // A second way to a next hop that is in the route already adds nothing.
         let again = rib.add_peer(peer("192.0.2.30", number));
         announce(&mut rib, again, &path(asns), "192.0.2.1", &["10.0.0.0/8"]);
-        let changes = rib.flush();
+        let changes = rib.settle();
         let route = changes.fib[0].route.as_ref().unwrap();
         assert_eq!((route.next_hops.len(), route.source), (16, kind));
         assert!(route.next_hops.is_sorted());
@@ -94,7 +94,7 @@ fn equal_paths_share_the_route() {
         // One of the lesser ones goes: the FIB changes, the best path does not.
         let gone = rib.peer_id(address("192.0.2.5")).unwrap();
         rib.remove_peer(gone);
-        let changes = rib.flush();
+        let changes = rib.settle();
         assert_eq!((changes.fib.len(), changes.best.len()), (1, 0));
         assert_eq!(rib.route(prefix("10.0.0.0/8")).unwrap().next_hops.len(), 16);
     }
@@ -109,7 +109,7 @@ fn multipath_can_be_turned_off() {
         let id = rib.add_peer(peer(&address, 65001));
         announce(&mut rib, id, &path(&[65001]), &address, &["10.0.0.0/8"]);
     }
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.1%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.1%1"]);
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::Best, Reason::RouterId, Reason::RouterId]);
 }
 
@@ -120,12 +120,12 @@ fn what_we_originate_wins_and_is_never_a_route() {
     for text in ["10.244.0.0/26", "fd00:10:244::/122"] {
         let to = if prefix(text).family() == Family::V4 { "192.0.2.1" } else { "2001:db8::1" };
         announce(&mut rib, a, &path(&[]), to, &[text]);
-        assert_eq!(rib.flush().fib.len(), 1);
+        assert_eq!(rib.settle().fib.len(), 1);
         let block = Origination { prefix: prefix(text), source: OriginSource::Block };
         let vip = Origination { prefix: prefix(text), source: OriginSource::Vip };
 
         rib.set_originations(&[vip, block]);
-        let changes = rib.flush();
+        let changes = rib.settle();
         assert_eq!(fib(&changes), [format!("{text} -> nothing")]);
         let new = changes.best[0].new.as_ref().unwrap();
         assert_eq!(new.source, PathSource::Local(OriginSource::Block));
@@ -133,12 +133,12 @@ fn what_we_originate_wins_and_is_never_a_route() {
         assert_eq!(reasons(&rib, text), [Reason::Best, Reason::LocallyOriginated]);
 
         rib.set_originations(&[block]);
-        assert!(rib.flush().is_empty());
+        assert!(rib.settle().is_empty());
         rib.set_originations(&[vip]);
-        let changes = rib.flush();
+        let changes = rib.settle();
         assert_eq!((changes.fib.len(), changes.best.len()), (0, 1), "another reason to tell it");
         rib.set_originations(&[]);
-        let changes = rib.flush();
+        let changes = rib.settle();
         assert_eq!(fib(&changes), [format!("{text} -> {to}%1")]);
     }
 }
@@ -159,7 +159,7 @@ fn import_keeps_what_it_rejects() {
     announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["127.0.0.0/8"]);
     announce(&mut rib, a, &ours, "192.0.2.1", &["10.2.0.0/16"]);
     announce(&mut rib, a, &foreign, "192.0.2.1", &["10.3.0.0/16"]);
-    assert_eq!(fib(&rib.flush()), ["10.1.0.0/16 -> 192.0.2.1%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.1.0.0/16 -> 192.0.2.1%1"]);
     let seen: Vec<_> =
         rib.adj_rib_in(a).map(|path| (path.prefix.to_string(), path.reason)).collect();
     let expected = [
@@ -174,9 +174,9 @@ fn import_keeps_what_it_rejects() {
 
     // A new policy judges what is there already.
     rib.set_import_policy(a, Policy::accept_all());
-    assert_eq!(fib(&rib.flush()), ["11.0.0.0/8 -> 192.0.2.1%1"]);
+    assert_eq!(fib(&rib.settle()), ["11.0.0.0/8 -> 192.0.2.1%1"]);
     rib.set_import_policy(a, Policy::default_for(PeerKind::External));
-    assert_eq!(fib(&rib.flush()), ["10.1.0.0/16 -> nothing", "11.0.0.0/8 -> nothing"]);
+    assert_eq!(fib(&rib.settle()), ["10.1.0.0/16 -> nothing", "11.0.0.0/8 -> nothing"]);
     assert_eq!(rib.peer_counts(a), PeerCounts { received: 5, accepted: 0, stale: 0 });
 }
 
@@ -190,13 +190,13 @@ fn reflected_paths_that_come_round_are_rejected() {
     let cluster = PathAttributes { cluster_list: cluster_id.into_iter().collect(), ..path(&[]) };
     announce(&mut rib, a, &originator, "192.0.2.1", &["10.1.0.0/16"]);
     announce(&mut rib, a, &cluster, "192.0.2.1", &["10.2.0.0/16"]);
-    assert!(rib.flush().is_empty());
+    assert!(rib.settle().is_empty());
     assert_eq!(reasons(&rib, "10.1.0.0/16"), [Reason::OriginatorLoop]);
     assert_eq!(reasons(&rib, "10.2.0.0/16"), [Reason::ClusterLoop]);
 
     // Only who reflects has a cluster of its own.
     rib.set_config(config());
-    rib.flush();
+    rib.settle();
     assert_eq!(reasons(&rib, "10.1.0.0/16"), [Reason::OriginatorLoop]);
     assert_eq!(reasons(&rib, "10.2.0.0/16"), [Reason::Best]);
 }
@@ -220,7 +220,7 @@ fn a_peer_may_not_tell_more_than_its_limit() {
     assert_eq!(rib.update(a, &update(&all[..2])), Ok(()));
     rib.withdraw(a, &all[..1]);
     assert_eq!(rib.update(a, &update(&all[2..])), Ok(()));
-    assert_eq!(rib.flush().fib.len(), 2);
+    assert_eq!(rib.settle().fib.len(), 2);
 }
 
 #[test]
@@ -231,24 +231,24 @@ fn a_known_address_keeps_its_id() {
     for (id, to) in [(a, "192.0.2.1"), (b, "192.0.2.2")] {
         announce(&mut rib, id, &path(&[65001]), to, &["10.0.0.0/8"]);
     }
-    rib.flush();
+    rib.settle();
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::Best, Reason::Multipath]);
     // With another router id the tie breaks the other way.
     let renamed = Peer { router_id: "203.0.113.1".parse().unwrap(), ..peer("192.0.2.1", 65001) };
     assert_eq!(rib.add_peer(renamed), a);
-    let changes = rib.flush();
+    let changes = rib.settle();
     assert_eq!((changes.fib.len(), changes.best.len()), (0, 1));
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::Multipath, Reason::Best]);
 
     // Of another AS, its paths no longer begin with the right number.
     assert_eq!(rib.add_peer(peer("192.0.2.1", 65007)), a);
-    rib.flush();
+    rib.settle();
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::FirstAs, Reason::Best]);
     rib.remove_peer(a);
     rib.remove_peer(b);
     let c = rib.add_peer(peer("192.0.2.1", 65001));
     assert!(c != a && c != b, "ids are not used again before the flush");
-    assert_eq!(rib.flush().best[0].new, None);
+    assert_eq!(rib.settle().best[0].new, None);
     assert_eq!(rib.peers().count(), 1);
 }
 
@@ -262,14 +262,14 @@ fn whoever_is_about_to_go_comes_last() {
     let a = rib.add_peer(peer("192.0.2.1", 65001));
     let b = rib.add_peer(peer("192.0.2.2", 65002));
     announce(&mut rib, a, &going, "192.0.2.1", &["10.0.0.0/8"]);
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.1%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.1%1"]);
     announce(&mut rib, b, &path(&[65002, 1, 2]), "192.0.2.2", &["10.0.0.0/8"]);
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.2%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.2%1"]);
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::LocalPref, Reason::Best]);
     // Within our own AS the preference is what it says it is.
     let c = rib.add_peer(peer("192.0.2.3", LOCAL_AS));
     announce(&mut rib, c, &going, "192.0.2.3", &["10.0.0.0/8"]);
-    rib.flush();
+    rib.settle();
     assert_eq!(reasons(&rib, "10.0.0.0/8")[2], Reason::Best);
 }
 
@@ -279,7 +279,7 @@ fn whoever_does_not_forward_makes_no_routes() {
     rib.without_fib();
     let a = rib.add_peer(peer("192.0.2.1", 65001));
     announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.0.0.0/8"]);
-    let changes = rib.flush();
+    let changes = rib.settle();
     assert_eq!((changes.fib.len(), changes.best.len()), (0, 1));
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::Best]);
 }
@@ -290,9 +290,9 @@ fn equal_attributes_are_one() {
     let a = rib.add_peer(peer("192.0.2.1", 65001));
     announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.1.0.0/16"]);
     announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.2.0.0/16"]);
-    let changes = rib.flush();
+    let changes = rib.settle();
     let [first, second] = &changes.best[..] else { panic!("{changes:?}") };
-    let attributes = |change: &crate::BestChange| change.new.clone().unwrap().attributes;
+    let attributes = |change: &BestChange| change.new.clone().unwrap().attributes;
     assert!(attributes(first).ptr_eq(&attributes(second)));
     let routes = [&changes.fib[0], &changes.fib[1]].map(|update| update.route.clone().unwrap());
     assert!(Arc::ptr_eq(&routes[0].next_hops, &routes[1].next_hops));

@@ -31,7 +31,7 @@ fn who_is_told_what() {
     announce(&mut rib, external, &quiet, "192.0.2.3", &["10.5.0.0/16"]);
     let block = Origination { prefix: prefix("10.3.0.0/16"), source: OriginSource::Block };
     rib.set_originations(&[block]);
-    rib.flush();
+    rib.settle();
 
     let all = Policy::accept_all();
     let told = |id, policy: &Policy, text: &str| {
@@ -88,7 +88,7 @@ fn what_an_external_peer_must_not_see_is_taken_out() {
         ..path(&[65003])
     };
     announce(&mut rib, internal, &attributes, "2001:db8::1", &["2001:db8:1::/48"]);
-    rib.flush();
+    rib.settle();
     let best = rib.best(prefix("2001:db8:1::/48")).unwrap();
     let policy = Policy::accept_all();
     let target = ExportPeer {

@@ -10,10 +10,32 @@ mod restart;
 use std::net::IpAddr;
 
 use bgp_wire::{AsPath, BgpNextHop, PathAttributes, PeerKind};
-use viaduct_net::{Asn, IfIndex, NextHop, Prefix, RouterId, UnderlayRoute};
+use viaduct_net::{Asn, IfIndex, NextHop, Prefix, RouteUpdate, RouterId, UnderlayRoute};
 
 use super::{Rib, RibConfig};
-use crate::{Changes, Peer, PeerId, Policy, Reason};
+use crate::{BestChange, Peer, PeerId, Policy, Reason};
+
+/// What follows from a flush, at one glance: each list by prefix.
+#[derive(Debug, Default)]
+struct Changes {
+    fib: Vec<RouteUpdate>,
+    best: Vec<BestChange>,
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.fib.is_empty() && self.best.is_empty()
+    }
+}
+
+impl Rib {
+    fn settle(&mut self) -> Changes {
+        let mut best = Vec::new();
+        let fib = self.flush(&mut |change| best.push(change));
+        best.sort_unstable_by_key(|change: &BestChange| change.prefix);
+        Changes { fib, best }
+    }
+}
 
 const LOCAL_AS: u32 = 64512;
 

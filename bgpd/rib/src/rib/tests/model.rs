@@ -392,7 +392,7 @@ impl Pair {
     }
 
     fn flush(&mut self) {
-        let changes = self.rib.flush();
+        let changes = self.rib.settle();
         for update in changes.fib {
             let old = match update.route.clone() {
                 Some(route) => self.fib.insert(update.prefix, route),

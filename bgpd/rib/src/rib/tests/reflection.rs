@@ -49,7 +49,7 @@ fn clients_are_told_everything_and_others_what_clients_tell() {
     ] {
         rib.peer_down(clients[0]);
         announce(&mut rib, from, &path(&[]), address, &[PREFIX]);
-        rib.flush();
+        rib.settle();
         assert_eq!(told(&rib, from, PREFIX), Err(ExportReject::Echo));
         assert_eq!(told(&rib, clients[1], PREFIX).map(|_| ()), to_client, "{address}");
         assert_eq!(told(&rib, others[1], PREFIX).map(|_| ()), to_other, "{address}");
@@ -71,7 +71,7 @@ fn what_is_reflected_says_its_way_and_is_else_as_it_came() {
     let cluster = |text: &str| text.parse::<std::net::Ipv4Addr>().unwrap();
     for (hop, text) in [("192.0.2.1", PREFIX), ("2001:db8::1", "2001:db8:1::/48")] {
         announce(&mut rib, from, &came, hop, &[text]);
-        rib.flush();
+        rib.settle();
         let Exported { attributes, next_hop } = told(&rib, to, text).unwrap();
         assert_eq!(next_hop, super::next_hop(hop), "stays though next_hop_self is on");
         let expected = PathAttributes {
@@ -88,7 +88,7 @@ fn what_is_reflected_says_its_way_and_is_else_as_it_came() {
         ..came
     };
     announce(&mut rib, from, &reflected, "192.0.2.77", &[PREFIX]);
-    rib.flush();
+    rib.settle();
     let Exported { attributes, next_hop } = told(&rib, to, PREFIX).unwrap();
     let attributes = attributes.open();
     assert_eq!(attributes.originator_id, reflected.originator_id);
@@ -102,7 +102,7 @@ fn a_path_from_outside_is_not_reflected_but_told() {
     let external = rib.add_peer(peer("192.0.2.5", 65001));
     let to = rib.add_peer(client("192.0.2.1"));
     announce(&mut rib, external, &path(&[65001]), "192.0.2.5", &[PREFIX]);
-    rib.flush();
+    rib.settle();
     let Exported { attributes, next_hop } = told(&rib, to, PREFIX).unwrap();
     let facts = attributes.facts();
     assert_eq!((facts.originator_id(), facts.cluster_list_len()), (None, 0));
@@ -122,11 +122,11 @@ fn of_one_originator_the_shorter_way_is_taken() {
     let long = reflected(&["192.0.2.1", "192.0.2.2"]);
     announce(&mut rib, reflectors[0], &long, "192.0.2.9", &[PREFIX]);
     announce(&mut rib, reflectors[1], &reflected(&["192.0.2.2"]), "192.0.2.9", &[PREFIX]);
-    rib.flush();
+    rib.settle();
     assert_eq!(reasons(&rib, PREFIX), [Reason::ClusterListLength, Reason::Best]);
     // The originator's router id counts, not that of whoever has told: 9 would lose against 2.
     announce(&mut rib, direct, &path(&[]), "192.0.2.9", &[PREFIX]);
-    let route = rib.flush().fib;
+    let route = rib.settle().fib;
     let lost = Reason::ClusterListLength;
     assert_eq!(reasons(&rib, PREFIX), [lost, lost, Reason::Best]);
     assert!(route.is_empty(), "three tellers of one next hop are one way: {route:?}");
@@ -138,10 +138,10 @@ fn whoever_becomes_a_client_changes_what_others_are_told() {
     let from = rib.add_peer(peer("192.0.2.1", LOCAL_AS));
     let to = rib.add_peer(peer("192.0.2.2", LOCAL_AS));
     announce(&mut rib, from, &path(&[]), "192.0.2.1", &[PREFIX]);
-    rib.flush();
+    rib.settle();
     assert_eq!(told(&rib, to, PREFIX), Err(ExportReject::SplitHorizon));
     rib.set_reflector_client(from, true);
-    let changes = rib.flush();
+    let changes = rib.settle();
     assert_eq!((changes.best.len(), changes.fib.len()), (1, 0), "nothing for the kernel");
     assert!(told(&rib, to, PREFIX).is_ok());
     rib.set_reflector_client(from, true);
@@ -170,7 +170,7 @@ proptest! {
             let from = rib.add_peer(client("192.0.2.1"));
             let to = rib.add_peer(client("192.0.2.2"));
             announce(&mut rib, from, &attributes, "192.0.2.1", &[PREFIX]);
-            rib.flush();
+            rib.settle();
             let Some(best) = rib.best(prefix(PREFIX)) else {
                 prop_assert!(taken.contains(&cluster) || attributes.originator_id == Some(router_id));
                 continue;

@@ -12,7 +12,7 @@ fn routes(underlay: &[UnderlayRoute], paths: &[(&str, &str)]) -> Vec<String> {
     for (what, to) in paths {
         announce(&mut rib, a, &path(&[]), to, &[what]);
     }
-    fib(&rib.flush())
+    fib(&rib.settle())
 }
 
 #[test]
@@ -64,14 +64,17 @@ fn link_local_next_hops_need_a_link() {
         announce(&mut rib, id, &path(&[]), "fe80::5", &["2001:db8:1::/48"]);
         rib.announce(id, &path(&[]).into(), both, &[prefix("2001:db8:2::/48")]).unwrap();
     }
-    assert!(rib.flush().is_empty());
+    assert!(rib.settle().is_empty());
     assert_eq!(reasons(&rib, "2001:db8:1::/48"), [Reason::NextHopUnreachable; 2]);
 
     // The link comes up. A global next hop we have no route to gives way to the link-local one.
     let mut underlay = links();
     underlay.push(on_link("fe80::/64", 9));
     rib.set_underlay(underlay.into());
-    assert_eq!(fib(&rib.flush()), ["2001:db8:1::/48 -> fe80::5%9", "2001:db8:2::/48 -> fe80::5%9"]);
+    assert_eq!(
+        fib(&rib.settle()),
+        ["2001:db8:1::/48 -> fe80::5%9", "2001:db8:2::/48 -> fe80::5%9"]
+    );
 }
 
 #[test]
@@ -119,10 +122,10 @@ fn the_ground_goes_and_all_that_stood_on_it() {
     let a = rib.add_peer(peer("192.0.2.1", LOCAL_AS));
     announce(&mut rib, a, &path(&[]), "192.0.2.7", &["198.51.100.0/24"]);
     announce(&mut rib, a, &path(&[]), "198.51.100.1", &["10.0.0.0/8", "198.51.100.0/25"]);
-    rib.flush();
+    rib.settle();
     assert_eq!(rib.counts().routes, 3);
     rib.withdraw(a, &[prefix("198.51.100.0/24")]);
-    let changes = rib.flush();
+    let changes = rib.settle();
     assert_eq!(changes.fib.len(), 3, "{changes:?}");
     assert!(changes.fib.iter().all(|update| update.route.is_none()));
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::NextHopUnreachable]);
@@ -130,7 +133,7 @@ fn the_ground_goes_and_all_that_stood_on_it() {
     announce(&mut rib, a, &path(&[]), "192.0.2.8", &["198.51.100.0/24"]);
     let to = "192.0.2.8%1";
     assert_eq!(
-        fib(&rib.flush()),
+        fib(&rib.settle()),
         [
             format!("10.0.0.0/8 -> {to}"),
             format!("198.51.100.0/24 -> {to}"),
@@ -147,12 +150,12 @@ fn a_next_hop_behind_our_own_prefix_is_nobody() {
     rib.set_underlay(underlay.into());
     let a = rib.add_peer(peer("192.0.2.1", LOCAL_AS));
     announce(&mut rib, a, &path(&[]), "10.244.0.5", &["10.0.0.0/16"]);
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/16 -> 192.0.2.9%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/16 -> 192.0.2.9%1"]);
     let block = Origination { prefix: prefix("10.244.0.0/26"), source: OriginSource::Block };
     rib.set_originations(&[block]);
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/16 -> nothing"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/16 -> nothing"]);
     rib.set_originations(&[]);
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/16 -> 192.0.2.9%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/16 -> 192.0.2.9%1"]);
 }
 
 #[test]
@@ -172,14 +175,14 @@ fn the_nearer_next_hop_wins_and_links_come_and_go() {
     let b = rib.add_peer(peer("192.0.2.2", LOCAL_AS));
     announce(&mut rib, a, &path(&[]), "203.0.113.1", &["10.0.0.0/8"]);
     announce(&mut rib, b, &path(&[]), "198.51.100.1", &["10.0.0.0/8"]);
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.10%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.10%1"]);
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::IgpMetric, Reason::Best]);
     rib.set_underlay(underlay(&[far]));
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.11%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.11%1"]);
     rib.set_underlay(underlay(&[UnderlayRoute { metric: 20, ..near }, far]));
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.10%1 192.0.2.11%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.10%1 192.0.2.11%1"]);
     rib.set_underlay(underlay(&[]));
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> nothing"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> nothing"]);
     rib.set_underlay(underlay(&[]));
     assert!(rib.is_settled());
 }
@@ -189,9 +192,9 @@ fn our_own_addresses_may_change() {
     let mut rib = rib();
     let a = rib.add_peer(peer("192.0.2.1", LOCAL_AS));
     announce(&mut rib, a, &path(&[]), "192.0.2.254", &["10.0.0.0/8"]);
-    assert!(rib.flush().is_empty());
+    assert!(rib.settle().is_empty());
     rib.set_config(RibConfig { addresses: vec![address("192.0.2.253")], ..config() });
-    assert_eq!(fib(&rib.flush()), ["10.0.0.0/8 -> 192.0.2.254%1"]);
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.254%1"]);
     let dangling = hop("192.0.2.254", 1);
     assert_eq!(rib.route(prefix("10.0.0.0/8")).unwrap().next_hops[..], [dangling]);
 }
