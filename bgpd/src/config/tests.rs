@@ -1,4 +1,7 @@
-use viaduct_api::v1alpha1::{PolicyAction, PolicyRule, PrefixMatch as ApiPrefixMatch};
+use bgp_speaker::{Policy, Source};
+use viaduct_api::v1alpha1::{
+    self as api, PolicyAction, PolicyRule, PrefixMatch as ApiPrefixMatch, SourceMatch,
+};
 use viaduct_net::Prefix;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{
+use crate::lab::{
     bird::Bird,
     netns::{Netns, ip, isolated},
     node::{Node, PORT, config, prefix, v4, v6},

@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::netns::{Netns, output};
+use super::netns::{Netns, output};
 
 pub(crate) struct Bird {
     netns: Arc<Netns>,

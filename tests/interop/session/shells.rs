@@ -14,34 +14,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    netns::{ip, isolated},
+use crate::lab::{
     node::{Node, PORT, config, v4, v6},
+    setup::{pair, with_addresses},
 };
-
-/// Gives the numbers' addresses to loopback and runs the test on one thread, for the namespace is
-/// the thread's.
-fn with_addresses(numbers: &'static [u8], test: impl AsyncFnOnce() + Send + 'static) {
-    isolated(move || {
-        for number in numbers {
-            ip(&format!("addr add 192.0.2.{number}/32 dev lo"));
-            ip(&format!("addr add 2001:db8::{number}/128 dev lo nodad"));
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(test());
-    });
-}
-
-const OWN: [&[&str]; 2] = [&["10.1.0.0/24", "fd00:1::/64"], &["10.2.0.0/24", "fd00:2::/64"]];
-
-async fn pair(address: fn(u8) -> IpAddr) -> (Node, Node) {
-    let a = Node::start(config(1, 64512, &[(address(2), 64512)]), OWN[0]);
-    let b = Node::start(config(2, 64512, &[(address(1), 64512)]), OWN[1]);
-    a.wait("a knows b's", async |a| a.hops("10.2.0.0/24") == [v4(2)]).await;
-    a.wait("a knows b's", async |a| a.hops("fd00:2::/64") == [v6(2)]).await;
-    b.wait("b knows a's", async |b| b.hops("fd00:1::/64") == [v6(1)]).await;
-    (a, b)
-}
 
 #[test]
 fn one_session_of_either_family_carries_both() {
@@ -70,25 +46,6 @@ fn a_shutdown_is_told_before_it_is_done() {
         a.wait("withdrawn", async |a| a.hops("10.2.0.0/24").is_empty()).await;
         let error = a.peer(v4(2)).await.last_error.unwrap();
         assert!(error.contains("moving out"), "{error}");
-    });
-}
-
-#[test]
-fn a_restart_is_not_noticed_by_the_fib_of_the_peer() {
-    with_addresses(&[1, 2], async || {
-        let (a, mut b) = pair(v4).await;
-        for _ in 0..3 {
-            b.handle.shutdown(Stop::Restart).await;
-            drop(b);
-            a.wait("stale", async |a| a.peer(v4(2)).await.prefixes_stale == 2).await;
-            let mut again = config(2, 64512, &[(v4(1), 64512)]);
-            again.restarting = true;
-            b = Node::start(again, OWN[1]);
-            b.wait("in sync", async |b| b.synced()).await;
-            a.wait("fresh", async |a| a.peer(v4(2)).await.prefixes_stale == 0).await;
-            assert!(a.established(v4(2)).await);
-        }
-        assert!(a.fib.lock().unwrap().withdrawn.is_empty());
     });
 }
 

@@ -1,0 +1,106 @@
+//! How nodes speak BGP, and with whom.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Policy, yes};
+
+/// How every node speaks BGP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BGPConfigurationSpec {
+    /// The number of the cluster's autonomous system.
+    #[schemars(range(min = 1))]
+    pub asn: u32,
+    /// Whether every node peers with every other.
+    #[serde(default = "yes")]
+    pub node_to_node_mesh: bool,
+    #[serde(default = "bgp_port")]
+    #[schemars(range(min = 1))]
+    pub listen_port: u16,
+    /// Seconds without a message after which a session is lost; 0 or at least 3 (RFC 4271 §4.2).
+    #[serde(default = "hold_time_secs")]
+    pub hold_time_seconds: u16,
+    /// Seconds for which peers keep our routes while we restart (RFC 4724 §3), at most 4095.
+    #[serde(default = "restart_time_secs")]
+    #[schemars(range(max = 4095))]
+    pub graceful_restart_seconds: u16,
+    /// The cluster of whoever has reflector clients (RFC 4456 §7), written as an IPv4 address; the
+    /// router id of each where not given. Reflectors with one id take nothing from each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub cluster_id: Option<Ipv4Addr>,
+}
+
+impl Default for BGPConfigurationSpec {
+    fn default() -> Self {
+        Self {
+            asn: 64512,
+            node_to_node_mesh: true,
+            listen_port: bgp_port(),
+            hold_time_seconds: hold_time_secs(),
+            graceful_restart_seconds: restart_time_secs(),
+            cluster_id: None,
+        }
+    }
+}
+
+/// A BGP neighbour outside the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BGPPeerSpec {
+    /// The nodes that peer, by their labels; all nodes where empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_selector: BTreeMap<String, String>,
+    #[schemars(with = "String")]
+    pub address: IpAddr,
+    #[serde(default = "bgp_port")]
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    #[schemars(range(min = 1))]
+    pub asn: u32,
+    /// Wait for the neighbour to connect and never connect to it.
+    #[serde(default)]
+    pub passive: bool,
+    /// The neighbour is a client of ours as route reflector (RFC 4456); of our own AS only.
+    #[serde(default)]
+    pub reflector_client: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_time_seconds: Option<u16>,
+    /// What is taken from the neighbour. Without it an external neighbour's routes are refused
+    /// (RFC 8212) and an internal one's are all taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<Policy>,
+    /// What the neighbour is told; without it as for `import`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<Policy>,
+}
+
+const fn bgp_port() -> u16 {
+    179
+}
+
+const fn hold_time_secs() -> u16 {
+    9
+}
+
+const fn restart_time_secs() -> u16 {
+    30
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_filled_in_and_unknown_fields_refused() {
+        let spec: BGPConfigurationSpec = serde_json::from_str(r#"{"asn": 64512}"#).unwrap();
+        assert_eq!(spec, BGPConfigurationSpec::default());
+        assert!(serde_json::from_str::<BGPConfigurationSpec>(r#"{"asn": 1, "as": 2}"#).is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! Reads what is said of the speaker and of each peer, and notes what is wrong.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use bgp_speaker::{Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime};
+use bgp_wire::HoldTime;
+use viaduct_api::v1alpha1::{BGPConfigurationSpec, BGPPeerSpec};
+use viaduct_net::Asn;
+
+use super::{ConfigError, ConfigErrors, LocalNode, OtherNode};
+
+/// Even where peers keep nothing for us, the kernel does: sessions have so long to come up before
+/// what they have not told is purged.
+const MIN_DEFERRAL: Duration = Duration::from_secs(10);
+
+pub(super) struct Reader {
+    config: Config,
+    hold_time: HoldTime,
+    /// Whence each peer came, for the error that names the other of two.
+    names: BTreeMap<IpAddr, String>,
+    errors: Vec<ConfigError>,
+}
+
+impl Reader {
+    pub(super) fn new(spec: &BGPConfigurationSpec, node: &LocalNode) -> Self {
+        let mut errors = Vec::new();
+        let mut wrong = |field: &str, problem: String| {
+            errors.push(ConfigError { field: format!("BGPConfiguration: spec.{field}"), problem });
+        };
+        let asn = Asn::new(spec.asn);
+        if let Some(problem) = asn_problem(asn) {
+            wrong("asn", problem);
+        }
+        if spec.listen_port == 0 {
+            wrong("listenPort", "must not be 0".to_owned());
+        }
+        let hold_time = HoldTime::from_secs(spec.hold_time_seconds).unwrap_or_else(|| {
+            wrong("holdTimeSeconds", hold_time_problem(spec.hold_time_seconds));
+            HoldTime::INFINITE
+        });
+        let restart_time = spec.graceful_restart_seconds;
+        let restart_time = RestartTime::try_from(restart_time).unwrap_or_else(|error| {
+            wrong("gracefulRestartSeconds", error.to_string());
+            RestartTime::default()
+        });
+        if node.v4.is_none() && node.v6.is_none() {
+            errors.push(ConfigError {
+                field: format!("Node/{}: status.addresses", node.name),
+                problem: "has no address to speak BGP from".to_owned(),
+            });
+        }
+        let config = Config {
+            asn,
+            router_id: node.router_id,
+            cluster_id: spec.cluster_id.unwrap_or(node.router_id.into()),
+            addresses: LocalAddresses { v4: node.v4, v6: node.v6 },
+            listen_port: spec.listen_port,
+            restart_time,
+            deferral: restart_time.duration().max(MIN_DEFERRAL),
+            restarting: node.restarting,
+            incomplete: false,
+            peers: BTreeMap::new(),
+        };
+        Self { config, hold_time, names: BTreeMap::new(), errors }
+    }
+
+    pub(super) fn wrong(&mut self, field: String, problem: impl Into<String>) {
+        self.errors.push(ConfigError { field, problem: problem.into() });
+    }
+
+    pub(super) fn mesh_peer(&mut self, node: &LocalNode, other: &OtherNode) {
+        let place = format!("Node/{}", other.name);
+        // Two speakers of one AS with one identifier refuse each other (RFC 6286 §2.2), and which
+        // of them is wrong cannot be seen from the session.
+        if other.router_id == node.router_id {
+            let problem = format!("{} is also that of node {}", other.router_id, node.name);
+            self.wrong(format!("{place}: router id"), problem);
+        }
+        // A node without an address is one that has just been registered: it will come.
+        let Some(address) = other.address() else { return };
+        let asn = self.config.asn;
+        let mut peer = PeerConfig::new(asn, asn, self.hold_time);
+        peer.port = self.config.listen_port;
+        self.insert(place, address, peer);
+    }
+
+    pub(super) fn peer(&mut self, place: &str, spec: &BGPPeerSpec) {
+        let asn = Asn::new(spec.asn);
+        if let Some(problem) = asn_problem(asn) {
+            self.wrong(format!("{place}.asn"), problem);
+        }
+        if spec.port == 0 {
+            self.wrong(format!("{place}.port"), "must not be 0");
+        }
+        let secs = spec.hold_time_seconds.unwrap_or(self.hold_time.to_secs());
+        let hold_time = HoldTime::from_secs(secs).unwrap_or_else(|| {
+            self.wrong(format!("{place}.holdTimeSeconds"), hold_time_problem(secs));
+            self.hold_time
+        });
+        let mut peer = PeerConfig::new(self.config.asn, asn, hold_time);
+        peer.port = spec.port;
+        peer.passive = spec.passive;
+        peer.reflector_client = spec.reflector_client;
+        if spec.reflector_client && asn != self.config.asn {
+            let problem = format!("a client is of our own AS {}, not of {asn}", self.config.asn);
+            self.wrong(format!("{place}.reflectorClient"), problem);
+        }
+        if let Some(policy) = &spec.import {
+            peer.import = self.policy(&format!("{place}.import"), policy);
+        }
+        if let Some(policy) = &spec.export {
+            peer.export = self.policy(&format!("{place}.export"), policy);
+        }
+        self.insert(place.to_owned(), spec.address, peer);
+    }
+
+    fn insert(&mut self, place: String, address: IpAddr, peer: PeerConfig) {
+        let field = format!("{place}.address");
+        if address.is_unspecified() || address.is_multicast() {
+            return self.wrong(field, format!("{address} is no address of a neighbour"));
+        }
+        if self.config.addresses.contains(address) {
+            return self.wrong(field, format!("{address} is this speaker's own"));
+        }
+        if let Some(other) = self.names.get(&address) {
+            let problem = format!("{address} is already the peer of {other}");
+            return self.wrong(field, problem);
+        }
+        if self.config.peers.len() >= MAX_PEERS {
+            return self.wrong(field, format!("more than {MAX_PEERS} peers"));
+        }
+        self.names.insert(address, place);
+        self.config.peers.insert(address, peer);
+    }
+
+    pub(super) fn finish(self) -> Result<Config, ConfigErrors> {
+        if self.errors.is_empty() { Ok(self.config) } else { Err(ConfigErrors(self.errors)) }
+    }
+}
+
+fn asn_problem(asn: Asn) -> Option<String> {
+    if asn.is_zero() {
+        Some("0 names no AS".to_owned())
+    } else if asn == Asn::TRANS {
+        Some(format!("{asn} is AS_TRANS, which nobody may have (RFC 6793 §9)"))
+    } else {
+        None
+    }
+}
+
+fn hold_time_problem(secs: u16) -> String {
+    format!("{secs} s is not possible: 0 (off) or at least 3 (RFC 4271 §4.2)")
+}

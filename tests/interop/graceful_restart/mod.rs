@@ -1,0 +1,2 @@
+mod between_us;
+mod with_bird;

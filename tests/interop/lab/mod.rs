@@ -1,0 +1,6 @@
+//! Namespaces, speakers of ours, and the daemons of other makers.
+
+pub(crate) mod bird;
+pub(crate) mod netns;
+pub(crate) mod node;
+pub(crate) mod setup;

@@ -1,0 +1,10 @@
+//! The speaker on real TCP: against itself and against the daemons of other makers, a folder for
+//! each feature. Needs root for network namespaces, `ip` and the daemons; what is missing fails the
+//! test that needs it.
+
+#![expect(clippy::unwrap_used, reason = "all of this is tests")]
+
+mod graceful_restart;
+mod lab;
+mod reflection;
+mod session;

@@ -1,0 +1,2 @@
+mod shells;
+mod with_bird;
