@@ -2,8 +2,8 @@
 
 mod harness;
 
-mod chaos;
 mod collision;
+mod damage;
 mod exchange;
 mod graceful_restart;
 mod reconfigure;
