@@ -34,8 +34,9 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates without I/O, runtime or clock, and all that they import.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "bgp-wire",
+    "bgp-policy",
     "bgp-rib",
     "bgp-speaker",
     "vrouter-plan",

@@ -1,4 +1,8 @@
-use std::fmt;
+//! The three kinds of communities, and how they are written.
+
+mod text;
+
+pub use text::CommunityParseError;
 
 /// RFC 1997, written `65000:100`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,35 +23,33 @@ impl Community {
     pub const fn new(high: u16, low: u16) -> Self {
         Self((high as u32) << 16 | low as u32)
     }
-}
 
-impl fmt::Display for Community {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::GRACEFUL_SHUTDOWN => f.pad("graceful-shutdown"),
-            Self::BLACKHOLE => f.pad("blackhole"),
-            Self::NO_EXPORT => f.pad("no-export"),
-            Self::NO_ADVERTISE => f.pad("no-advertise"),
-            Self::NO_EXPORT_SUBCONFED => f.pad("no-export-subconfed"),
-            Self(number) => write!(f, "{}:{}", number >> 16, number & 0xffff),
-        }
+    pub const fn from_octets(octets: [u8; 4]) -> Self {
+        Self(u32::from_be_bytes(octets))
+    }
+
+    pub const fn to_octets(self) -> [u8; 4] {
+        self.0.to_be_bytes()
     }
 }
 
-/// RFC 4360, eight octets that we carry and do not read.
+/// RFC 4360, eight octets that we carry and do not act upon. Route targets and origins are written
+/// `rt:65000:1` and `soo:192.0.2.1:1`, all others `0x` and sixteen digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExtendedCommunity(pub u64);
 
 impl ExtendedCommunity {
+    pub const fn from_octets(octets: [u8; 8]) -> Self {
+        Self(u64::from_be_bytes(octets))
+    }
+
+    pub const fn to_octets(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
     /// Whether it stays within the AS (RFC 4360 §2, the T bit).
     pub const fn is_non_transitive(self) -> bool {
         self.0 >> 56 & 0x40 != 0
-    }
-}
-
-impl fmt::Display for ExtendedCommunity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "0x{:016x}", self.0)
     }
 }
 
@@ -59,8 +61,22 @@ pub struct LargeCommunity {
     pub local_data_2: u32,
 }
 
-impl fmt::Display for LargeCommunity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.global_administrator, self.local_data_1, self.local_data_2)
+impl LargeCommunity {
+    pub const fn new(global_administrator: u32, local_data_1: u32, local_data_2: u32) -> Self {
+        Self { global_administrator, local_data_1, local_data_2 }
+    }
+
+    pub fn from_octets(octets: [u8; 12]) -> Self {
+        let (numbers, _) = octets.as_chunks::<4>();
+        let number = |at: usize| numbers.get(at).map_or(0, |octets| u32::from_be_bytes(*octets));
+        Self::new(number(0), number(1), number(2))
+    }
+
+    pub fn to_octets(self) -> [u8; 12] {
+        let number = u128::from(self.global_administrator) << 64
+            | u128::from(self.local_data_1) << 32
+            | u128::from(self.local_data_2);
+        let [_, _, _, _, octets @ ..] = number.to_be_bytes();
+        octets
     }
 }

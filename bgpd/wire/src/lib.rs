@@ -25,10 +25,10 @@ mod update;
 pub use as_path::{AsPath, AsPathError, Segment, SegmentKind};
 pub use attributes::{
     Aggregator, AttributeError, AttributeFault, AttributeSet, AttributeType, Consequence, Edit,
-    Facts, Number, Origin, PartialBits, PathAttributes, UnknownAttribute,
+    Facts, Number, Origin, PartialBits, PathAttributes, Rewrite, UnknownAttribute,
 };
 pub use capability::{AfiSafi, Capability, GracefulRestart, GracefulRestartFamily};
-pub use community::{Community, ExtendedCommunity, LargeCommunity};
+pub use community::{Community, CommunityParseError, ExtendedCommunity, LargeCommunity};
 pub use framing::{
     EXTENDED_MESSAGE_LEN, Frame, FrameRef, HEADER_LEN, MAX_MESSAGE_LEN, MessageType, first_frame,
     split_frame,

@@ -190,7 +190,7 @@ impl Attributes {
                 path.partial.aggregator = partial;
             }
             Type::COMMUNITIES => {
-                path.communities = list(value, |octets| Community(u32::from_be_bytes(octets)))?;
+                path.communities = list(value, Community::from_octets)?;
                 path.partial.communities = partial;
             }
             Type::ORIGINATOR_ID => {
@@ -209,12 +209,11 @@ impl Attributes {
             }
             Type::MP_UNREACH_NLRI => self.mp_unreach = Some(mp_unreach(value, session)?),
             Type::EXTENDED_COMMUNITIES => {
-                path.extended_communities =
-                    list(value, |octets| ExtendedCommunity(u64::from_be_bytes(octets)))?;
+                path.extended_communities = list(value, ExtendedCommunity::from_octets)?;
                 path.partial.extended_communities = partial;
             }
             Type::LARGE_COMMUNITY => {
-                path.large_communities = list(value, large_community)?;
+                path.large_communities = list(value, LargeCommunity::from_octets)?;
                 path.partial.large_communities = partial;
             }
             // RFC 6793 §4.1: a peer that speaks four octets must send neither.
@@ -301,17 +300,6 @@ fn aggregator(value: &[u8], four_octet: bool) -> Read<Aggregator> {
             Ok(Aggregator { asn: Asn::new(asn), address: address.into() })
         }
         _ => Err((Fault::Length(value.len()), AttributeDiscard)),
-    }
-}
-
-fn large_community(octets: [u8; 12]) -> LargeCommunity {
-    let number = |at: usize| {
-        u32::from_be_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
-    };
-    LargeCommunity {
-        global_administrator: number(0),
-        local_data_1: number(4),
-        local_data_2: number(8),
     }
 }
 

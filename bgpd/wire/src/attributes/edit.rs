@@ -183,16 +183,21 @@ impl Walk<'_> {
         self.out.len()
     }
 
-    /// Fills in the length, in one octet where that is enough.
     fn end(&mut self, start: usize) {
-        let len = self.out.len() - start;
-        if let Ok(short) = u8::try_from(len) {
-            self.out.copy_within(start.., start - 1);
-            self.out.pop();
-            self.out[start - 2] = short;
-        } else {
-            self.out[start - 4] |= EXTENDED_LENGTH;
-            self.out[start - 2..start].copy_from_slice(&(len as u16).to_be_bytes());
-        }
+        end(self.out, start);
+    }
+}
+
+/// Fills in the length of the attribute whose value starts there behind a length of two octets, in one
+/// octet where that is enough.
+pub(super) fn end(out: &mut Vec<u8>, start: usize) {
+    let len = out.len() - start;
+    if let Ok(short) = u8::try_from(len) {
+        out.copy_within(start.., start - 1);
+        out.pop();
+        out[start - 2] = short;
+    } else {
+        out[start - 4] |= EXTENDED_LENGTH;
+        out[start - 2..start].copy_from_slice(&(len as u16).to_be_bytes());
     }
 }

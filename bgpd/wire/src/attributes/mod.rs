@@ -6,8 +6,10 @@ mod encode;
 mod error;
 mod octets;
 mod quick;
+mod rewrite;
 mod set;
 mod types;
+mod values;
 
 use std::net::Ipv4Addr;
 
@@ -20,6 +22,7 @@ pub use edit::{Edit, Number};
 pub(crate) use encode::{begin_attribute, end_attribute};
 pub use error::{AttributeError, AttributeFault, Consequence};
 pub(crate) use quick::Quick;
+pub use rewrite::Rewrite;
 pub use set::{AttributeSet, Facts};
 pub use types::AttributeType;
 

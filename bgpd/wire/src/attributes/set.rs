@@ -231,7 +231,8 @@ impl AttributeSet {
         ThinArc::strong_count(&self.0)
     }
 
-    fn value(&self, kind: Type) -> Option<&[u8]> {
+    /// What stands behind the attribute's length.
+    pub(super) fn value(&self, kind: Type) -> Option<&[u8]> {
         Items::new(self.octets()).find(|item| item.kind == kind).map(|item| item.value)
     }
 }
