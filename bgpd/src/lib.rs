@@ -12,6 +12,7 @@ mod metrics;
 mod network;
 mod status;
 mod task;
+mod tcp;
 
 use std::{collections::BTreeSet, sync::Arc};
 

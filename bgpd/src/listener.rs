@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 use viaduct_net::Family;
 
-use crate::task::Input;
+use crate::{task::Input, tcp};
 
 /// Connections that may wait for us to accept them.
 const BACKLOG: i32 = 128;
@@ -31,7 +31,29 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Listeners {
     inputs: mpsc::Sender<Input>,
     config: watch::Receiver<Arc<Config>>,
-    tasks: BTreeMap<SocketAddr, JoinHandle<()>>,
+    tasks: BTreeMap<SocketAddr, (JoinHandle<()>, Arc<Bound>)>,
+}
+
+/// A listener that may still have to come, and what the kernel knows of its peers.
+#[derive(Debug, Default)]
+struct Bound(Mutex<(Option<Arc<TcpListener>>, tcp::Keys)>);
+
+impl Bound {
+    /// The socket is there; it must know the peers before the first of them comes.
+    fn set(&self, listener: Arc<TcpListener>, family: Family, config: &Config) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(listener);
+        self.update(family, config);
+    }
+
+    fn update(&self, family: Family, config: &Config) {
+        let mut bound = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(listener), keys) = &mut *bound else { return };
+        let socket = SockRef::from(&**listener);
+        keys.update(&socket, family, config);
+        if let Err(error) = tcp::prepare_listener(&socket, family, config) {
+            warn!(%family, %error, "TTL of the listener");
+        }
+    }
 }
 
 impl Listeners {
@@ -39,14 +61,15 @@ impl Listeners {
         Self { inputs, config, tasks: BTreeMap::new() }
     }
 
-    /// Opens what the configuration names and is not there, and closes what it does not name.
+    /// Opens what the configuration names and is not there, and closes what it does not name. The
+    /// passwords of those that stay are the configuration's when this returns.
     pub(crate) fn update(&mut self, config: &Config) {
         let wanted: Vec<_> = Family::ALL
             .into_iter()
             .filter_map(|family| config.addresses.of(family))
             .map(|address| SocketAddr::new(address, config.listen_port))
             .collect();
-        self.tasks.retain(|address, task| {
+        self.tasks.retain(|address, (task, _)| {
             let stays = wanted.contains(address);
             if !stays {
                 task.abort();
@@ -54,15 +77,19 @@ impl Listeners {
             stays
         });
         for address in wanted {
-            let listen = || listen(address, self.inputs.clone(), self.config.clone());
-            self.tasks.entry(address).or_insert_with(|| tokio::spawn(listen()));
+            let (_, bound) = self.tasks.entry(address).or_insert_with(|| {
+                let bound = Arc::new(Bound::default());
+                let (inputs, config) = (self.inputs.clone(), self.config.clone());
+                (tokio::spawn(listen(address, bound.clone(), inputs, config)), bound)
+            });
+            bound.update(Family::of(address.ip()), config);
         }
     }
 }
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        for task in self.tasks.values() {
+        for (task, _) in self.tasks.values() {
             task.abort();
         }
     }
@@ -70,24 +97,26 @@ impl Drop for Listeners {
 
 async fn listen(
     address: SocketAddr,
+    bound: Arc<Bound>,
     inputs: mpsc::Sender<Input>,
     config: watch::Receiver<Arc<Config>>,
 ) {
     let listener = loop {
         match bind(address) {
-            Ok(listener) => break listener,
+            Ok(listener) => break Arc::new(listener),
             Err(error) => warn!(%address, %error, "cannot listen for BGP"),
         }
         sleep(RETRY).await;
     };
+    bound.set(listener.clone(), Family::of(address.ip()), &config.borrow());
     info!(%address, "listening for BGP");
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
                 // An IPv4 peer never comes in the clothes of IPv6: the listener is IPv6 only.
                 let peer = from.ip();
-                if !is_welcome(&config, peer) {
-                    refuse(&stream, peer);
+                if let Err(reason) = welcome(&config, peer, &stream) {
+                    refuse(&stream, peer, &reason);
                 } else if inputs.send(Input::Accepted { stream, peer }).await.is_err() {
                     return;
                 }
@@ -101,14 +130,22 @@ async fn listen(
     }
 }
 
-fn is_welcome(config: &watch::Receiver<Arc<Config>>, peer: IpAddr) -> bool {
-    config.borrow().peers.get(&peer).is_some_and(|peer| !peer.shutdown)
+/// Makes a connection what the peer's configuration asks for, or says why it has to go.
+fn welcome(
+    config: &watch::Receiver<Arc<Config>>,
+    peer: IpAddr,
+    stream: &TcpStream,
+) -> Result<(), String> {
+    let config = config.borrow();
+    let known = config.peers.get(&peer).filter(|peer| !peer.shutdown);
+    let transport = &known.ok_or("no configured peer")?.transport;
+    tcp::adopt(&SockRef::from(stream), peer, transport).map_err(|error| error.to_string())
 }
 
 /// Closes with a reset: no octet of ours, and no state left behind.
-fn refuse(stream: &TcpStream, peer: IpAddr) {
+fn refuse(stream: &TcpStream, peer: IpAddr, reason: &str) {
     let reset = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-    debug!(%peer, ?reset, "refused: no configured peer");
+    debug!(%peer, reason, ?reset, "refused");
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -6,7 +6,8 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use bgp_speaker::{Action, ConnId, Connected, Direction};
+use bgp_speaker::{Action, ConnId, Connected, Direction, Transport};
+use socket2::SockRef;
 use tokio::{
     net::{TcpSocket, TcpStream},
     sync::mpsc,
@@ -14,7 +15,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{connection::Connection, task::Input};
+use crate::{connection::Connection, task::Input, tcp};
 
 #[derive(Debug)]
 struct Attempt {
@@ -49,7 +50,9 @@ impl Network {
     /// cannot take any more: that is returned, and is gone.
     pub(crate) fn act(&mut self, action: Action) -> Option<ConnId> {
         match action {
-            Action::Connect { peer, port, local } => self.connect(peer, port, local),
+            Action::Connect { peer, port, local, transport } => {
+                self.connect(SocketAddr::new(peer, port), local, transport);
+            }
             Action::CancelConnect { peer } => self.cancel(peer),
             Action::Send { conn, bytes } => {
                 let connection = self.connections.get(&conn)?;
@@ -114,12 +117,13 @@ impl Network {
         self.next_number
     }
 
-    fn connect(&mut self, peer: IpAddr, port: u16, local: Option<IpAddr>) {
+    fn connect(&mut self, to: SocketAddr, local: Option<IpAddr>, transport: Transport) {
+        let peer = to.ip();
         self.cancel(peer);
         let number = self.number();
         let inputs = self.inputs.clone();
         let task = tokio::spawn(async move {
-            let input = match open(SocketAddr::new(peer, port), local).await {
+            let input = match open(to, local, &transport).await {
                 Ok(stream) => Input::Connected { peer, attempt: number, stream },
                 Err(error) => {
                     Input::ConnectFailed { peer, attempt: number, error: error.to_string() }
@@ -147,8 +151,13 @@ impl Drop for Network {
 }
 
 /// Peers know us by the address in our configuration, so that is where we come from.
-async fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+async fn open(
+    peer: SocketAddr,
+    local: Option<IpAddr>,
+    transport: &Transport,
+) -> io::Result<TcpStream> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    tcp::prepare(&SockRef::from(&socket), peer.ip(), transport)?;
     if let Some(local) = local {
         socket.bind(SocketAddr::new(local, 0))?;
     }

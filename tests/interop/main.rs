@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod graceful_restart;
+mod gtsm;
 mod lab;
+mod md5;
 mod reflection;
 mod session;

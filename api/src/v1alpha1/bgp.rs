@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, yes};
+use super::{Policy, SecretKeyRef, yes};
 
 /// How every node speaks BGP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -64,6 +64,24 @@ pub struct BGPPeerSpec {
     pub port: u16,
     #[schemars(range(min = 1))]
     pub asn: u32,
+    /// Take packets only from a neighbour so many hops away, and send with a TTL of 255 (GTSM, RFC
+    /// 5082); 1 is a neighbour on the link. Both sides need it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 254))]
+    pub ttl_security: Option<u8>,
+    /// The TTL with which packets leave; the kernel's default, which is enough for any distance,
+    /// where not given. Not beside `ttlSecurity`; external neighbours only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub ebgp_multihop: Option<u8>,
+    /// Where the password of the session stands: every TCP segment is signed with it (RFC 2385).
+    /// 1 to 80 octets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_secret_ref: Option<SecretKeyRef>,
+    /// The same from a file of the speaker's machine; a newline at its end is no part of the
+    /// password. Read again with the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
     /// Wait for the neighbour to connect and never connect to it.
     #[serde(default)]
     pub passive: bool,
@@ -79,6 +97,27 @@ pub struct BGPPeerSpec {
     /// What the neighbour is told; without it as for `import`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub export: Option<Policy>,
+}
+
+impl BGPPeerSpec {
+    /// A neighbour of all nodes, with nothing said but who it is.
+    pub const fn new(address: IpAddr, asn: u32) -> Self {
+        Self {
+            node_selector: BTreeMap::new(),
+            address,
+            port: bgp_port(),
+            asn,
+            ttl_security: None,
+            ebgp_multihop: None,
+            password_secret_ref: None,
+            password_file: None,
+            passive: false,
+            reflector_client: false,
+            hold_time_seconds: None,
+            import: None,
+            export: None,
+        }
+    }
 }
 
 const fn bgp_port() -> u16 {

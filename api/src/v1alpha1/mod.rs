@@ -3,6 +3,7 @@
 mod bgp;
 mod policy;
 mod pools;
+mod session;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ pub use self::{
     bgp::{BGPConfigurationSpec, BGPPeerSpec},
     policy::{Policy, PolicyAction, PolicyRule, PrefixMatch, SourceMatch},
     pools::{IPBlockSpec, IPPoolSpec, VIPPoolSpec},
+    session::{SECRET_NAMESPACE, SecretKeyRef},
 };
 
 pub const GROUP: &str = "viaduct.dev";

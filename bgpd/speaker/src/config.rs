@@ -11,6 +11,8 @@ use bgp_rib::Policy;
 use bgp_wire::{Families, HoldTime, PeerKind};
 use viaduct_net::{Asn, Family, RouterId};
 
+use crate::transport::Transport;
+
 /// Peers one speaker will hold. Far above a full mesh that is wise, and a bound for every table
 /// that grows with peers.
 pub const MAX_PEERS: usize = 4096;
@@ -97,6 +99,8 @@ pub struct Config {
 pub struct PeerConfig {
     pub asn: Asn,
     pub port: u16,
+    /// What TCP is asked for on both sides' connections.
+    pub transport: Transport,
     /// Wait for the peer to connect and never connect to it.
     pub passive: bool,
     pub hold_time: HoldTime,
@@ -132,6 +136,7 @@ impl PeerConfig {
         Self {
             asn,
             port: BGP_PORT,
+            transport: Transport::default(),
             passive: false,
             hold_time,
             families: Families::BOTH,
@@ -145,10 +150,13 @@ impl PeerConfig {
     }
 
     /// Whether a running session can go on under `other`. It ends only where it would be another
-    /// session: with another AS, or about other families. A new hold time is told in the next OPEN
-    /// and waits for it.
+    /// session: with another AS, about other families, or over TCP of another kind. A new hold time
+    /// is told in the next OPEN and waits for it.
     pub fn session_survives(&self, other: &Self) -> bool {
-        self.asn == other.asn && self.families == other.families && !other.shutdown
+        self.asn == other.asn
+            && self.families == other.families
+            && self.transport == other.transport
+            && !other.shutdown
     }
 }
 

@@ -191,8 +191,8 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.connecting = true;
         let local = self.config.addresses.of(viaduct_net::Family::of(address));
-        let port = peer.config.port;
-        self.actions.push_back(Action::Connect { peer: address, port, local });
+        let (port, transport) = (peer.config.port, peer.config.transport.clone());
+        self.actions.push_back(Action::Connect { peer: address, port, local, transport });
     }
 
     fn drop_main(&mut self, address: IpAddr, before: State) {

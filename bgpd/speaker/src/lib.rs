@@ -19,6 +19,7 @@ mod routing;
 mod speaker;
 mod status;
 mod timer;
+mod transport;
 
 pub use announce::{MAX_UNWRITTEN_BYTES, SEND_BUFFER_BYTES};
 pub use bgp_rib::{Action as PolicyAction, Policy, PrefixMatch, Rule, Source};
@@ -32,6 +33,7 @@ pub use speaker::{
 };
 pub use status::{PeerStatus, SessionCounts};
 pub use timer::Timer;
+pub use transport::{Password, PasswordError, Transport, Ttl};
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use crate::{
     rng::Rng,
     routing::Routing,
     timer::{Owner, Timer, Timers},
+    transport::Transport,
 };
 
 /// How long a peer may leave us waiting for its OPEN (RFC 4271 §8.2.2: "a large value", four
@@ -43,6 +44,7 @@ pub enum Action {
         peer: IpAddr,
         port: u16,
         local: Option<IpAddr>,
+        transport: Transport,
     },
     /// Give up the attempt that is under way. If it has succeeded meanwhile no harm is done.
     CancelConnect {
@@ -344,7 +346,12 @@ impl Speaker {
         };
         match timer {
             Timer::ConnectRetry => {
-                self.step(address, Event::ConnectRetryTimerExpires, Cause::none());
+                let peer = self.peers.get(&address);
+                // What was wrong before says more than this.
+                let silent = peer
+                    .is_some_and(|peer| peer.state == State::Connect && peer.last_error.is_none());
+                let cause = if silent { Cause::text("no answer to SYN") } else { Cause::none() };
+                self.step(address, Event::ConnectRetryTimerExpires, cause);
             }
             Timer::IdleHold => self.start_peer(address),
             Timer::Hold | Timer::Keepalive | Timer::SendHold => {

@@ -3,8 +3,10 @@
 //! Pure: resources and nodes in, a [`Config`] out, or every error there is, each with the field
 //! that holds it. A caller that has a configuration keeps it when the next one is wrong.
 
+mod passwords;
 mod policy;
 mod reader;
+mod transport;
 
 use std::{
     collections::BTreeMap,
@@ -16,8 +18,11 @@ use bgp_speaker::{Config, LocalAddresses};
 use viaduct_api::v1alpha1::{BGPConfigurationSpec, BGPPeerSpec};
 use viaduct_net::RouterId;
 
-pub use self::policy::MAX_POLICY_RULES;
 use self::reader::Reader;
+pub use self::{
+    passwords::{PasswordSource, Passwords, password_sources},
+    policy::MAX_POLICY_RULES,
+};
 
 /// This node, as far as its speaker is concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,14 +77,16 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 /// The configuration of a node of the cluster: iBGP with every other node where the mesh is on, and
-/// the peers whose selector the node's labels meet. `peers` by the name of the resource.
+/// the peers whose selector the node's labels meet. `peers` by the name of the resource; `passwords`
+/// of all their sources.
 pub fn cluster(
     configuration: &BGPConfigurationSpec,
     peers: &BTreeMap<String, BGPPeerSpec>,
     node: &LocalNode,
     others: &[OtherNode],
+    passwords: &Passwords,
 ) -> Result<Config, ConfigErrors> {
-    let mut reader = Reader::new(configuration, node);
+    let mut reader = Reader::new(configuration, node, passwords);
     if configuration.node_to_node_mesh {
         for other in others.iter().filter(|other| other.name != node.name) {
             reader.mesh_peer(node, other);
@@ -102,6 +109,7 @@ pub fn standalone(
     router_id: RouterId,
     addresses: LocalAddresses,
     peers: &[BGPPeerSpec],
+    passwords: &Passwords,
 ) -> Result<Config, ConfigErrors> {
     let node = LocalNode {
         name: String::new(),
@@ -111,7 +119,7 @@ pub fn standalone(
         router_id,
         restarting: false,
     };
-    let mut reader = Reader::new(configuration, &node);
+    let mut reader = Reader::new(configuration, &node, passwords);
     for (index, spec) in peers.iter().enumerate() {
         reader.peer(&format!("peers[{index}]"), spec);
     }

@@ -9,7 +9,7 @@ use super::reader::Reader;
 /// Rules of one policy; the schema of the API says the same.
 pub const MAX_POLICY_RULES: usize = 1000;
 
-impl Reader {
+impl Reader<'_> {
     pub(super) fn policy(&mut self, place: &str, policy: &api::Policy) -> Policy {
         if policy.rules.len() > MAX_POLICY_RULES {
             self.wrong(format!("{place}.rules"), format!("more than {MAX_POLICY_RULES} rules"));

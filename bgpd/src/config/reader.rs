@@ -7,13 +7,14 @@ use bgp_wire::HoldTime;
 use viaduct_api::v1alpha1::{BGPConfigurationSpec, BGPPeerSpec};
 use viaduct_net::Asn;
 
-use super::{ConfigError, ConfigErrors, LocalNode, OtherNode};
+use super::{ConfigError, ConfigErrors, LocalNode, OtherNode, Passwords};
 
 /// Even where peers keep nothing for us, the kernel does: sessions have so long to come up before
 /// what they have not told is purged.
 const MIN_DEFERRAL: Duration = Duration::from_secs(10);
 
-pub(super) struct Reader {
+pub(super) struct Reader<'a> {
+    pub(super) passwords: &'a Passwords,
     config: Config,
     hold_time: HoldTime,
     /// Whence each peer came, for the error that names the other of two.
@@ -21,8 +22,12 @@ pub(super) struct Reader {
     errors: Vec<ConfigError>,
 }
 
-impl Reader {
-    pub(super) fn new(spec: &BGPConfigurationSpec, node: &LocalNode) -> Self {
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        spec: &BGPConfigurationSpec,
+        node: &LocalNode,
+        passwords: &'a Passwords,
+    ) -> Self {
         let mut errors = Vec::new();
         let mut wrong = |field: &str, problem: String| {
             errors.push(ConfigError { field: format!("BGPConfiguration: spec.{field}"), problem });
@@ -61,7 +66,12 @@ impl Reader {
             incomplete: false,
             peers: BTreeMap::new(),
         };
-        Self { config, hold_time, names: BTreeMap::new(), errors }
+        Self { passwords, config, hold_time, names: BTreeMap::new(), errors }
+    }
+
+    /// Our own AS.
+    pub(super) fn asn(&self) -> Asn {
+        self.config.asn
     }
 
     pub(super) fn wrong(&mut self, field: String, problem: impl Into<String>) {
@@ -99,6 +109,7 @@ impl Reader {
         });
         let mut peer = PeerConfig::new(self.config.asn, asn, hold_time);
         peer.port = spec.port;
+        peer.transport = self.transport(place, spec);
         peer.passive = spec.passive;
         peer.reflector_client = spec.reflector_client;
         if spec.reflector_client && asn != self.config.asn {

@@ -1,3 +1,5 @@
+mod session;
+
 use bgp_speaker::{Policy, Source};
 use viaduct_api::v1alpha1::{
     self as api, PolicyAction, PolicyRule, PrefixMatch as ApiPrefixMatch, SourceMatch,
@@ -22,17 +24,7 @@ fn local() -> LocalNode {
 }
 
 fn border() -> BGPPeerSpec {
-    BGPPeerSpec {
-        node_selector: BTreeMap::new(),
-        address: "192.0.2.254".parse().unwrap(),
-        port: 179,
-        asn: 64999,
-        passive: false,
-        reflector_client: false,
-        hold_time_seconds: None,
-        import: None,
-        export: None,
-    }
+    BGPPeerSpec::new("192.0.2.254".parse().unwrap(), 64999)
 }
 
 fn peers(spec: BGPPeerSpec) -> BTreeMap<String, BGPPeerSpec> {
@@ -51,7 +43,7 @@ fn the_mesh_is_every_other_node_over_one_session() {
     (unborn.v4, unborn.v6) = (None, None);
     let others = [node("a", 1), node("b", 2), six_only, unborn];
     let spec = BGPConfigurationSpec { listen_port: 1179, ..Default::default() };
-    let config = cluster(&spec, &BTreeMap::new(), &local(), &others).unwrap();
+    let config = cluster(&spec, &BTreeMap::new(), &local(), &others, &Passwords::new()).unwrap();
     let addresses: Vec<String> = config.peers.keys().map(ToString::to_string).collect();
     assert_eq!(addresses, ["192.0.2.2", "2001:db8::3"]);
     for peer in config.peers.values() {
@@ -62,7 +54,12 @@ fn the_mesh_is_every_other_node_over_one_session() {
     assert_eq!(config.deferral.as_secs(), 30);
 
     let off = BGPConfigurationSpec { node_to_node_mesh: false, ..spec };
-    assert!(cluster(&off, &BTreeMap::new(), &local(), &others).unwrap().peers.is_empty());
+    assert!(
+        cluster(&off, &BTreeMap::new(), &local(), &others, &Passwords::new())
+            .unwrap()
+            .peers
+            .is_empty()
+    );
 }
 
 #[test]
@@ -70,11 +67,12 @@ fn a_peer_is_selected_by_the_labels_of_the_node() {
     let mut spec = border();
     spec.node_selector.insert("rack".to_owned(), "2".to_owned());
     let configuration = BGPConfigurationSpec::default();
-    let config = cluster(&configuration, &peers(spec.clone()), &local(), &[]).unwrap();
+    let config =
+        cluster(&configuration, &peers(spec.clone()), &local(), &[], &Passwords::new()).unwrap();
     assert!(config.peers.is_empty());
 
     spec.node_selector.insert("rack".to_owned(), "1".to_owned());
-    let config = cluster(&configuration, &peers(spec), &local(), &[]).unwrap();
+    let config = cluster(&configuration, &peers(spec), &local(), &[], &Passwords::new()).unwrap();
     let peer = &config.peers[&"192.0.2.254".parse::<IpAddr>().unwrap()];
     assert_eq!(peer.import, Policy::reject_all(), "RFC 8212");
     assert_eq!(peer.export, Policy::reject_all(), "RFC 8212");
@@ -105,7 +103,8 @@ fn policies_keep_their_order_and_their_bounds() {
         ],
     });
     let configuration = BGPConfigurationSpec::default();
-    let config = cluster(&configuration, &peers(spec.clone()), &local(), &[]).unwrap();
+    let config =
+        cluster(&configuration, &peers(spec.clone()), &local(), &[], &Passwords::new()).unwrap();
     let policy = &config.peers[&spec.address].export;
     assert!(!policy.accepts("10.1.1.0/24".parse().unwrap(), Source::Local, None));
     assert!(policy.accepts("10.1.1.0/26".parse().unwrap(), Source::Local, None));
@@ -148,7 +147,8 @@ fn every_error_is_found_and_names_its_field() {
     ]);
     let mut twin = node("c", 3);
     twin.router_id = local().router_id;
-    let found = fields(cluster(&configuration, &peers, &local(), &[node("b", 2), twin]));
+    let found =
+        fields(cluster(&configuration, &peers, &local(), &[node("b", 2), twin], &Passwords::new()));
     assert_eq!(
         found,
         [
@@ -178,9 +178,16 @@ fn a_speaker_alone_needs_an_address_and_takes_all_its_peers() {
     peer.address = "192.0.2.1".parse().unwrap();
     peer.node_selector.insert("rack".to_owned(), "9".to_owned());
     let addresses = LocalAddresses { v4: Some(Ipv4Addr::new(192, 0, 2, 254)), v6: None };
-    let config = standalone(&configuration, id, addresses, &[peer.clone()]).unwrap();
+    let config =
+        standalone(&configuration, id, addresses, &[peer.clone()], &Passwords::new()).unwrap();
     assert_eq!(config.peers.len(), 1);
-    let found = fields(standalone(&configuration, id, LocalAddresses::default(), &[peer]));
+    let found = fields(standalone(
+        &configuration,
+        id,
+        LocalAddresses::default(),
+        &[peer],
+        &Passwords::new(),
+    ));
     assert_eq!(found.len(), 1);
 }
 
@@ -189,11 +196,12 @@ fn a_reflector_is_whoever_has_clients() {
     let mut configuration = BGPConfigurationSpec::default();
     let mut peer = border();
     (peer.asn, peer.reflector_client) = (configuration.asn, true);
-    let config = cluster(&configuration, &peers(peer.clone()), &local(), &[]).unwrap();
+    let config =
+        cluster(&configuration, &peers(peer.clone()), &local(), &[], &Passwords::new()).unwrap();
     assert!(config.is_reflector() && config.peers[&peer.address].reflector_client);
     assert_eq!(config.cluster_id, Ipv4Addr::new(192, 0, 2, 1), "the router id");
     configuration.cluster_id = Some(Ipv4Addr::new(0, 0, 0, 7));
     peer.reflector_client = false;
-    let config = cluster(&configuration, &peers(peer), &local(), &[]).unwrap();
+    let config = cluster(&configuration, &peers(peer), &local(), &[], &Passwords::new()).unwrap();
     assert_eq!((config.is_reflector(), config.cluster_id.octets()[3]), (false, 7));
 }

@@ -31,6 +31,7 @@ pub(crate) fn configuration(view: &View) -> BGPConfigurationSpec {
 pub(crate) fn speaker(
     view: &View,
     identity: &Identity,
+    passwords: &config::Passwords,
 ) -> Result<bgp_speaker::Config, config::ConfigErrors> {
     let labels = view
         .nodes
@@ -49,7 +50,7 @@ pub(crate) fn speaker(
         view.nodes.iter().filter_map(|(name, node)| other(name, node)).collect();
     let peers: BTreeMap<String, BGPPeerSpec> =
         view.peers.iter().map(|(name, peer)| (name.clone(), peer.spec.clone())).collect();
-    config::cluster(&configuration(view), &peers, &local, &others)
+    config::cluster(&configuration(view), &peers, &local, &others, passwords)
 }
 
 /// A node without an internal address has not been registered whole and cannot be a peer yet.
@@ -127,7 +128,7 @@ mod tests {
         let unregistered = json!({"metadata": {"name": "node-3"}});
         let unregistered = Arc::new(serde_json::from_value(unregistered).unwrap());
         view.nodes.insert("node-3".to_owned(), unregistered);
-        let config = speaker(&view, &identity()).unwrap();
+        let config = speaker(&view, &identity(), &config::Passwords::new()).unwrap();
         let peers: Vec<String> = config.peers.keys().map(ToString::to_string).collect();
         assert_eq!(peers, ["192.0.2.2"]);
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Result;
+use bgpd::config::Passwords;
 use tokio::sync::watch;
 use tracing::error;
 use viaduct_net::{Origination, Prefix};
@@ -19,7 +20,7 @@ use super::{
     bgp::{self, Identity},
     cache::View,
     freshness::Gate,
-    services,
+    passwords, services,
 };
 
 /// The receiving ends, for the parts.
@@ -50,7 +51,7 @@ pub(crate) struct Senders {
 impl Inputs {
     /// Nothing is known yet: no peers, no routes, no services.
     pub(crate) fn channels(identity: &Identity) -> Result<(Self, Senders)> {
-        let nothing = bgp::speaker(&View::default(), identity)?;
+        let nothing = bgp::speaker(&View::default(), identity, &Passwords::new())?;
         let (speaker_sender, speaker) = watch::channel(Arc::new(nothing));
         let (originations_sender, originations) = watch::channel(BTreeSet::new());
         let (local_sender, local) = watch::channel(Arc::new(LocalState::default()));
@@ -147,7 +148,7 @@ impl Senders {
         };
         set(&self.local, Arc::new(local));
         set(&self.originations, bgp::originations(&blocks, vips));
-        match bgp::speaker(view, identity) {
+        match bgp::speaker(view, identity, &passwords::of(view)) {
             Ok(config) => {
                 set(&self.speaker, Arc::new(config));
             }

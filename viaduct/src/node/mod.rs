@@ -11,6 +11,7 @@ pub(crate) mod generation;
 mod guard;
 mod inputs;
 pub(crate) mod metrics;
+pub(crate) mod passwords;
 mod services;
 mod withdrawal;
 

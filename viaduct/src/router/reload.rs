@@ -13,6 +13,7 @@ use tracing::{error, info};
 use viaduct_net::RouterId;
 
 use super::documents;
+use crate::node::passwords;
 
 /// Where a configuration comes from: a file, and what the command line has said.
 #[derive(Debug)]
@@ -26,7 +27,9 @@ impl Source {
     pub(super) fn read(&self) -> Result<Config> {
         let documents = documents::read(&self.path)?;
         let peers = &documents.peers;
-        bgpd::config::standalone(&documents.configuration, self.router_id, self.addresses, peers)
+        let passwords = passwords::of_files(peers);
+        let (id, addresses) = (self.router_id, self.addresses);
+        bgpd::config::standalone(&documents.configuration, id, addresses, peers, &passwords)
             .with_context(|| self.path.display().to_string())
     }
 

@@ -178,17 +178,7 @@ fn alone(asn: u32) -> BGPConfigurationSpec {
 }
 
 fn peer(host: &Host, asn: u32, import: Option<Policy>, export: Option<Policy>) -> BGPPeerSpec {
-    BGPPeerSpec {
-        node_selector: BTreeMap::new(),
-        address: host.v4.into(),
-        port: 179,
-        asn,
-        passive: false,
-        reflector_client: false,
-        hold_time_seconds: None,
-        import,
-        export,
-    }
+    BGPPeerSpec { import, export, ..BGPPeerSpec::new(host.v4.into(), asn) }
 }
 
 fn nothing() -> Policy {
@@ -215,6 +205,8 @@ fn routable(plan: &ClusterPlan) -> Vec<PrefixMatch> {
 
 #[cfg(test)]
 mod tests {
+    use bgpd::config::Passwords;
+
     use super::*;
     use crate::up::plan::Shape;
 
@@ -290,8 +282,14 @@ mod tests {
                 v6: Some(speaker.host.v6),
             };
             let id = speaker.host.v4.try_into().unwrap();
-            let config =
-                bgpd::config::standalone(&read.configuration, id, addresses, &read.peers).unwrap();
+            let config = bgpd::config::standalone(
+                &read.configuration,
+                id,
+                addresses,
+                &read.peers,
+                &Passwords::new(),
+            )
+            .unwrap();
             assert_eq!(config.peers.len(), speaker.peers.len());
             assert_eq!(config.is_reflector(), speaker.part == Part::Reflector);
         }
@@ -304,8 +302,14 @@ mod tests {
         let addresses = bgp_speaker::LocalAddresses { v4: Some(router.host.v4), v6: None };
         let peers: Vec<_> = router.peers.values().cloned().collect();
         let id = router.host.v4.try_into().unwrap();
-        let config =
-            bgpd::config::standalone(&router.configuration, id, addresses, &peers).unwrap();
+        let config = bgpd::config::standalone(
+            &router.configuration,
+            id,
+            addresses,
+            &peers,
+            &Passwords::new(),
+        )
+        .unwrap();
         let external = bgp_speaker::Source::External;
         let block = "10.244.0.64/26".parse().unwrap();
         let accepts = |policy: &bgp_speaker::Policy, asn: u32| {

@@ -1,10 +1,10 @@
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, num::NonZeroU8, time::Duration};
 
 use bgp_wire::{Families, HoldTime};
 use viaduct_net::Family;
 
 use super::harness::{Network, prefix, v4, with_peers};
-use crate::{Config, Policy, PolicyAction, PrefixMatch, Rule, State};
+use crate::{Config, Password, Policy, PolicyAction, PrefixMatch, Rule, State, Transport, Ttl};
 
 fn pair() -> (Network, Config) {
     let mut network = Network::default();
@@ -116,4 +116,24 @@ fn a_peer_can_be_held_down_and_let_up_again() {
     config.peers.get_mut(&v4(2)).unwrap().shutdown = false;
     network.configure(1, config);
     network.wait_established(1, 2);
+}
+
+#[test]
+fn another_password_or_distance_is_another_session() {
+    let (mut network, mut config) = pair();
+    let md5 = Some(Password::try_from(&b"word"[..]).unwrap());
+    let transports = [
+        Transport { md5: md5.clone(), ..Transport::default() },
+        Transport { ttl: Ttl::Security { hops: NonZeroU8::MIN }, md5 },
+    ];
+    for (transport, flaps) in transports.into_iter().zip(1..) {
+        config.peers.get_mut(&v4(2)).unwrap().transport = transport;
+        network.configure(1, config.clone());
+        network.run(Duration::from_millis(10));
+        let error = network.status(2, v4(1)).last_error.unwrap();
+        assert_eq!(error, "received: hard reset: other configuration change (6/6)");
+        network.wait_established(1, 2);
+        network.run(Duration::from_millis(10));
+        assert_eq!((network.status(2, v4(1)).flaps, network.fib(1).len()), (flaps, 2));
+    }
 }

@@ -1,0 +1,65 @@
+//! What TCP is asked for with each peer: how far its packets travel (RFC 5082), and the password by
+//! which they are known to be its own (RFC 2385).
+//!
+//! A connection of ours is made ready before its first packet. Of one that a peer opens the kernel
+//! answers the first before we know of it, so the listener itself knows the passwords, and sends with
+//! the TTL that a peer may ask for; how far a packet may have come is asked of it where all peers ask
+//! for it, and else of the connection once it is there, before anything of it is read.
+
+mod keys;
+mod sys;
+
+use std::{io, net::IpAddr};
+
+use bgp_speaker::{Config, Transport};
+use socket2::SockRef;
+use viaduct_net::{Family, Prefix};
+
+pub(crate) use self::keys::Keys;
+
+/// Makes a socket ready to connect to a peer.
+pub(crate) fn prepare(socket: &SockRef<'_>, peer: IpAddr, transport: &Transport) -> io::Result<()> {
+    if let Some(password) = &transport.md5 {
+        sys::set_md5(socket, Prefix::host(peer), Some(password)).map_err(with("TCP_MD5SIG"))?;
+    }
+    set_ttl(socket, Family::of(peer), transport)
+}
+
+/// Makes a connection that a peer has opened what one of ours to it would be.
+pub(crate) fn adopt(socket: &SockRef<'_>, peer: IpAddr, transport: &Transport) -> io::Result<()> {
+    set_ttl(socket, Family::of(peer), transport)
+}
+
+/// Makes a listener answer its peers as they ask: with the TTL of RFC 5082 where any of them checks
+/// that, which is right for the others, too.
+pub(crate) fn prepare_listener(
+    socket: &SockRef<'_>,
+    family: Family,
+    config: &Config,
+) -> io::Result<()> {
+    let peers = config.peers.iter().filter(|(address, _)| Family::of(**address) == family);
+    let (mut sent, mut least) = (None, None);
+    for (_, peer) in peers {
+        let ttl = peer.transport.ttl;
+        least = Some(least.unwrap_or(u8::MAX).min(ttl.least_received()));
+        if ttl.least_received() > 0 {
+            sent = ttl.sent();
+        }
+    }
+    sys::set_ttl(socket, family, sent)?;
+    sys::set_least_ttl(socket, family, least.unwrap_or(0))
+}
+
+fn set_ttl(socket: &SockRef<'_>, family: Family, transport: &Transport) -> io::Result<()> {
+    sys::set_ttl(socket, family, transport.ttl.sent()).map_err(with("TTL"))?;
+    let least = transport.ttl.least_received();
+    sys::set_least_ttl(socket, family, least).map_err(with("minimum TTL"))
+}
+
+/// Says which option the kernel has refused.
+fn with(option: &'static str) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{option}: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! RFC 5082: packets are taken only from so many hops away.
+
+mod with_bird;

@@ -1,0 +1,3 @@
+//! RFC 2385: segments that are signed with a password.
+
+mod with_bird;

@@ -1,0 +1,49 @@
+//! The passwords of BGP sessions, from where the resources say they stand.
+
+use std::{fs::File, io::Read};
+
+use bgpd::config::{PasswordSource, Passwords, password_sources};
+use viaduct_api::v1alpha1::BGPPeerSpec;
+
+use super::cache::View;
+
+/// More than any password has.
+const MAX_FILE_LEN: u64 = 4096;
+
+/// For a speaker that has files and no Secrets.
+pub(crate) fn of_files(peers: &[BGPPeerSpec]) -> Passwords {
+    let sources = peers.iter().flat_map(password_sources);
+    sources
+        .map(|source| {
+            let octets = match &source {
+                PasswordSource::File(path) => read(path),
+                PasswordSource::Secret(_) => {
+                    Err("a speaker that is no node reads no Secrets: passwordFile".to_owned())
+                }
+            };
+            (source, octets)
+        })
+        .collect()
+}
+
+/// For a node.
+pub(crate) fn of(view: &View) -> Passwords {
+    let sources = view.peers.values().flat_map(|peer| password_sources(&peer.spec));
+    sources
+        .map(|source| {
+            let octets = match &source {
+                PasswordSource::File(path) => read(path),
+                PasswordSource::Secret(_) => Err("Secrets are not read yet".to_owned()),
+            };
+            (source, octets)
+        })
+        .collect()
+}
+
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    let mut octets = Vec::new();
+    match File::open(path).and_then(|file| file.take(MAX_FILE_LEN).read_to_end(&mut octets)) {
+        Ok(_) => Ok(octets),
+        Err(error) => Err(format!("{path}: {error}")),
+    }
+}
