@@ -34,10 +34,11 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates without I/O, runtime or clock, and all that they import.
-const PURE: [&str; 10] = [
+const PURE: [&str; 11] = [
     "bgp-wire",
     "bgp-policy",
     "bgp-rib",
+    "bgp-bfd",
     "bgp-speaker",
     "vrouter-plan",
     "vrouter-ipam",

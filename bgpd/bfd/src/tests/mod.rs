@@ -1,0 +1,6 @@
+mod codec;
+mod harness;
+mod pair;
+mod reception;
+mod table;
+mod timers;
