@@ -2,7 +2,7 @@
 //! of a cluster. The router has the kernel's routes and nothing else: it is the border of a cluster
 //! of `up`, and a router for whoever wants one. The reflector has not even those.
 
-pub(crate) mod documents;
+mod documents;
 mod reload;
 
 use std::{

@@ -276,7 +276,7 @@ mod tests {
         let plan = plan(Some(2), true);
         for speaker in outside_the_nodes(&plan) {
             let text = speaker.documents().unwrap();
-            let read = crate::router::documents::parse(&text).unwrap();
+            let read = bgpd::config::documents::parse(&text).unwrap();
             let addresses = bgp_speaker::LocalAddresses {
                 v4: Some(speaker.host.v4),
                 v6: Some(speaker.host.v6),

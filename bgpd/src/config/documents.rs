@@ -1,0 +1,112 @@
+//! The file of a speaker that is no node of a cluster: YAML documents, as `kubectl` would apply them.
+
+use serde::{Deserialize, de::DeserializeOwned};
+use viaduct_api::v1alpha1::{API_VERSION, BGPConfigurationSpec, BGPPeerSpec, CustomResource};
+
+/// What a file says.
+#[derive(Debug)]
+pub struct Documents {
+    pub configuration: BGPConfigurationSpec,
+    pub peers: Vec<BGPPeerSpec>,
+}
+
+/// What is wrong with a text, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentsError {
+    #[error("document {number}: {source}")]
+    Document { number: usize, source: serde_norway::Error },
+    /// `what` is the kind and name; the error begins with the path of the field.
+    #[error("{what}: {source}")]
+    Spec { what: String, source: serde_path_to_error::Error<serde_norway::Error> },
+    #[error("{what}: {problem}")]
+    Resource { what: String, problem: String },
+    #[error("no {} is in it", BGPConfigurationSpec::KIND)]
+    NoConfiguration,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    spec: serde_norway::Value,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: String,
+}
+
+/// Reads the text of such a file.
+pub fn parse(text: &str) -> Result<Documents, DocumentsError> {
+    let mut configuration = None;
+    let mut peers = Vec::new();
+    for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
+        let head = Option::<Head>::deserialize(document)
+            .map_err(|source| DocumentsError::Document { number: index + 1, source })?;
+        // Empty, as what stands before the first `---` often is.
+        let Some(Head { api_version, kind, metadata, spec: value }) = head else { continue };
+        let what = format!("{kind} {}", metadata.name);
+        let wrong = |problem| Err(DocumentsError::Resource { what: what.clone(), problem });
+        if api_version != API_VERSION {
+            return wrong(format!("apiVersion: expected {API_VERSION}, not {api_version}"));
+        }
+        if kind == BGPConfigurationSpec::KIND {
+            if configuration.replace(spec(&what, value)?).is_some() {
+                return wrong(format!("there is a {kind} already"));
+            }
+        } else if kind == BGPPeerSpec::KIND {
+            peers.push(spec(&what, value)?);
+        } else {
+            let (one, many) = (BGPConfigurationSpec::KIND, BGPPeerSpec::KIND);
+            return wrong(format!("a speaker reads {one} and {many} only"));
+        }
+    }
+    let configuration = configuration.ok_or(DocumentsError::NoConfiguration)?;
+    Ok(Documents { configuration, peers })
+}
+
+fn spec<T: DeserializeOwned>(what: &str, value: serde_norway::Value) -> Result<T, DocumentsError> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|source| DocumentsError::Spec { what: what.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIGURATION: &str = "apiVersion: viaduct.dev/v1alpha1\nkind: BGPConfiguration\n\
+                                 metadata: {name: default}\nspec: {asn: 64600}\n";
+
+    #[test]
+    fn reads_a_configuration_and_peers() {
+        let text = format!(
+            "{CONFIGURATION}---\napiVersion: viaduct.dev/v1alpha1\nkind: BGPPeer\n\
+             metadata: {{name: a}}\nspec: {{address: 192.0.2.1, asn: 64512}}\n"
+        );
+        let documents = parse(&text).unwrap();
+        assert_eq!(documents.configuration.asn, 64600);
+        assert_eq!(documents.peers[0].port, 179);
+    }
+
+    #[test]
+    fn an_error_names_the_document_and_the_field() {
+        let wrong = |text: &str| parse(text).err().unwrap().to_string();
+        for empty in ["", "# a comment\n", "---\n---\n"] {
+            assert!(wrong(empty).contains("no BGPConfiguration"), "{}", wrong(empty));
+        }
+        assert!(wrong(&CONFIGURATION.replace("asn: 64600", "asn: x")).contains("asn"));
+        let peer = |spec: &str| {
+            format!(
+                "apiVersion: viaduct.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: a}}\nspec: {spec}\n"
+            )
+        };
+        assert!(wrong(&peer("{address: here, asn: 1}")).contains("BGPPeer a: address: "));
+        let rules = "{address: 192.0.2.1, asn: 1, export: {rules: [{action: Acept}]}}";
+        assert!(wrong(&peer(rules)).contains("export.rules[0].action: unknown variant"));
+        assert!(wrong(&CONFIGURATION.replace("asn:", "as:")).contains("unknown field `as`"));
+        assert!(wrong(&format!("{CONFIGURATION}---\n{CONFIGURATION}")).contains("already"));
+        assert!(wrong(&CONFIGURATION.replace("BGPConfiguration", "Pod")).contains("reads"));
+    }
+}
