@@ -1,6 +1,7 @@
 //! Namespaces, speakers of ours, and the daemons of other makers.
 
 pub(crate) mod bird;
+pub(crate) mod frr;
 pub(crate) mod netns;
 pub(crate) mod node;
 pub(crate) mod setup;

@@ -6,6 +6,7 @@ use bgp_speaker::Config;
 
 use super::{
     bird::Bird,
+    frr::{Frr, FrrConfig},
     netns::{Netns, ip, isolated},
     node::{Node, PORT, config, v4, v6},
 };
@@ -13,6 +14,9 @@ use super::{
 /// What the node beside a BIRD announces, and what that announces.
 pub(crate) const OWN: [&str; 2] = ["10.1.0.0/24", "fd00:1::/64"];
 pub(crate) const BIRDS: [&str; 2] = ["198.51.100.0/24", "2001:db8:ff00::/40"];
+
+/// The same of any other maker's daemon.
+pub(crate) const OTHERS: [&str; 2] = BIRDS;
 
 /// What each node of a [`pair`] announces.
 pub(crate) const PAIR: [&[&str]; 2] =
@@ -76,6 +80,73 @@ pub(crate) fn with_bird_and(
             test(bird, node).await;
         });
     });
+}
+
+/// FRR as 192.0.2.2 in AS 65001 and a node, which has it as its peer, with a session, both in sync.
+/// `options` are more lines of the neighbour 192.0.2.1, which is what each of them begins with;
+/// `bfdd` is what that daemon reads.
+pub(crate) fn with_frr(
+    options: &'static str,
+    bfdd: &'static str,
+    ours: Config,
+    test: impl AsyncFnOnce(Frr, Node) + Send + 'static,
+) {
+    let bgpd = frr_config(ours.asn.to_u32(), options);
+    isolated(move || {
+        let netns = Arc::new(Netns::new());
+        netns.link(1, 2);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let frr = Frr::start(netns, FrrConfig { bgpd: &bgpd, bfdd });
+            let node = Node::start(ours, &OWN);
+            node.wait("frr's routes", async |node| {
+                node.hops(OTHERS[0]) == [v4(2)] && node.hops(OTHERS[1]) == [v6(2)]
+            })
+            .await;
+            node.wait("frr has ours", async |_| frr.has_ours()).await;
+            test(frr, node).await;
+        });
+    });
+}
+
+fn frr_config(peer_asn: u32, options: &str) -> String {
+    let mut neighbor = format!(
+        "remote-as {peer_asn}
+         port {PORT}
+         timers 3 9
+         timers connect 1
+         "
+    );
+    neighbor.push_str(options);
+    let lines = neighbor.lines().map(str::trim).filter(|line| !line.is_empty());
+    let neighbor: String = lines.map(|line| format!(" neighbor 192.0.2.1 {line}\n")).collect();
+    let [v4_route, v6_route] = OTHERS;
+    format!(
+        "router bgp 65001
+ bgp router-id 192.0.2.2
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+{neighbor} address-family ipv4 unicast
+  network {v4_route}
+ exit-address-family
+ address-family ipv6 unicast
+  network {v6_route}
+  neighbor 192.0.2.1 activate
+ exit-address-family
+"
+    )
+}
+
+impl Frr {
+    /// The routes of both families.
+    pub(crate) fn routes(&self) -> String {
+        self.ask("show bgp ipv4 unicast\nshow bgp ipv6 unicast")
+    }
+
+    pub(crate) fn has_ours(&self) -> bool {
+        let routes = self.routes();
+        OWN.iter().all(|own| routes.contains(own))
+    }
 }
 
 impl Bird {

@@ -1,2 +1,3 @@
 mod shells;
 mod with_bird;
+mod with_frr;
