@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Policy, SecretKeyRef, yes};
+use super::{BFDProfile, Policy, SecretKeyRef, yes};
 
 /// How every node speaks BGP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,10 @@ pub struct BGPConfigurationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub cluster_id: Option<Ipv4Addr>,
+    /// How the nodes of the mesh watch each other; not at all where not given. Other peers have a
+    /// profile of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BFDProfile>,
 }
 
 impl Default for BGPConfigurationSpec {
@@ -46,6 +50,7 @@ impl Default for BGPConfigurationSpec {
             hold_time_seconds: hold_time_secs(),
             graceful_restart_seconds: restart_time_secs(),
             cluster_id: None,
+            bfd: None,
         }
     }
 }
@@ -90,6 +95,9 @@ pub struct BGPPeerSpec {
     pub reflector_client: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_time_seconds: Option<u16>,
+    /// How the neighbour is watched; not at all where not given. It needs BFD, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BFDProfile>,
     /// What is taken from the neighbour. Without it an external neighbour's routes are refused
     /// (RFC 8212) and an internal one's are all taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -114,6 +122,7 @@ impl BGPPeerSpec {
             passive: false,
             reflector_client: false,
             hold_time_seconds: None,
+            bfd: None,
             import: None,
             export: None,
         }

@@ -1,5 +1,6 @@
 //! The custom resources of `viaduct.dev/v1alpha1`. All are cluster-scoped.
 
+mod bfd;
 mod bgp;
 mod policy;
 mod pools;
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    bfd::BFDProfile,
     bgp::{BGPConfigurationSpec, BGPPeerSpec},
     policy::{Policy, PolicyAction, PolicyRule, PrefixMatch, SourceMatch},
     pools::{IPBlockSpec, IPPoolSpec, VIPPoolSpec},

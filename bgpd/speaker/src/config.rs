@@ -11,7 +11,7 @@ use bgp_rib::Policy;
 use bgp_wire::{Families, HoldTime, PeerKind};
 use viaduct_net::{Asn, Family, RouterId};
 
-use crate::transport::Transport;
+use crate::{BfdConfig, transport::Transport};
 
 /// Peers one speaker will hold. Far above a full mesh that is wise, and a bound for every table
 /// that grows with peers.
@@ -104,6 +104,8 @@ pub struct PeerConfig {
     /// Wait for the peer to connect and never connect to it.
     pub passive: bool,
     pub hold_time: HoldTime,
+    /// How the peer is watched beside its session.
+    pub bfd: Option<BfdConfig>,
     pub families: Families,
     /// What is taken from the peer.
     pub import: Policy,
@@ -139,6 +141,7 @@ impl PeerConfig {
             transport: Transport::default(),
             passive: false,
             hold_time,
+            bfd: None,
             families: Families::BOTH,
             import: policy.clone(),
             export: policy,

@@ -63,6 +63,7 @@ impl Cause {
 
 impl Speaker {
     pub(crate) fn add_peer(&mut self, address: IpAddr, config: PeerConfig) {
+        self.bfd_changed |= config.bfd.is_some();
         self.peers.insert(address, Peer::new(config, self.now));
         self.start_peer(address);
     }
@@ -101,7 +102,8 @@ impl Speaker {
     pub(crate) fn remove_peer(&mut self, address: IpAddr, code: NotificationCode) {
         self.stop_peer(address, Some(Notification::new(code)));
         self.timers.stop_all(Owner::Peer(address));
-        self.peers.remove(&address);
+        let removed = self.peers.remove(&address);
+        self.bfd_changed |= removed.is_some_and(|peer| peer.config.bfd.is_some());
         self.ready.remove(&address);
         self.routing.remove_peer(address);
     }
@@ -116,6 +118,8 @@ impl Speaker {
         self.routing.set_reflector_client(address, wanted.reflector_client);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let old = std::mem::replace(&mut peer.config, wanted);
+        let watched = (peer.config.bfd, peer.config.shutdown);
+        self.bfd_changed |= (old.bfd, old.shutdown) != watched;
         let idles = self.peers.get(&address).is_some_and(|peer| peer.state == State::Idle);
         let holds = self.timers.is_running(Owner::Peer(address), Timer::IdleHold);
         if old.shutdown && idles && !holds {
@@ -412,6 +416,7 @@ impl Speaker {
 fn is_innocent(before: State, event: Event, notification: Option<&Notification>) -> bool {
     let collision =
         notification.is_some_and(|one| one.code == NotificationCode::ConnectionCollisionResolution);
-    let lost = matches!(event, Event::TcpConnectionFails | Event::HoldTimerExpires);
+    let lost =
+        matches!(event, Event::TcpConnectionFails | Event::HoldTimerExpires | Event::BfdDown);
     collision || before == State::Established && lost
 }

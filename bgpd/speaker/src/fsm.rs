@@ -52,6 +52,8 @@ pub(crate) enum Event {
     StartPassive,
     /// 2, 8: ManualStop, AutomaticStop.
     Stop,
+    /// 8: AutomaticStop by BFD (RFC 9384 §3), after which the machine starts again.
+    BfdDown,
     /// 9
     ConnectRetryTimerExpires,
     /// 10
@@ -123,6 +125,8 @@ pub(crate) const fn step(state: State, event: Event) -> (State, &'static [Effect
         (Idle, E::StartPassive) => (Active, &[]),
         // "The state machine remains in Idle": nothing is there to be stopped or to fail.
         (Idle, E::Stop) => (Idle, &[Rest]),
+        // BFD ends sessions, not attempts (RFC 5882 §4.1: connections may come up without it).
+        (Idle | Connecting | Active | OpenSent | OpenConfirm, E::BfdDown) => (state, &[]),
         // A connection that comes while we hold is refused (§8.2.2, Idle state).
         (Idle, E::TcpConnected) => (Idle, &[Drop]),
         (
@@ -204,9 +208,10 @@ pub(crate) const fn step(state: State, event: Event) -> (State, &'static [Effect
         ) => (Idle, &[SendFsmError, Drop, Hold]),
 
         (Established, E::Stop) => (Idle, &[SendNotification, SessionDown, Drop, Rest]),
-        (Established, E::HoldTimerExpires | E::MessageError | E::OpenCollisionDump) => {
-            (Idle, &[SendNotification, SessionDown, Drop, Hold])
-        }
+        (
+            Established,
+            E::BfdDown | E::HoldTimerExpires | E::MessageError | E::OpenCollisionDump,
+        ) => (Idle, &[SendNotification, SessionDown, Drop, Hold]),
         // The NOTIFICATION would stand behind what the peer does not read (RFC 9687 §3.3).
         (Established, E::TcpConnectionFails | E::NotifMsg | E::SendHoldTimerExpires) => {
             (Idle, &[SessionDown, Drop, Hold])
@@ -234,10 +239,11 @@ mod tests {
         State::OpenConfirm,
         State::Established,
     ];
-    const EVENTS: [Event; 15] = [
+    const EVENTS: [Event; 16] = [
         Event::Start,
         Event::StartPassive,
         Event::Stop,
+        Event::BfdDown,
         Event::ConnectRetryTimerExpires,
         Event::HoldTimerExpires,
         Event::KeepaliveTimerExpires,

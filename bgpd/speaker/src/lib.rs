@@ -6,6 +6,7 @@
 //! So a run is a function of its inputs, and can be repeated.
 
 mod announce;
+mod bfd;
 mod collision;
 mod config;
 mod drive;
@@ -22,6 +23,8 @@ mod timer;
 mod transport;
 
 pub use announce::{MAX_UNWRITTEN_BYTES, SEND_BUFFER_BYTES};
+pub use bfd::BfdConfig;
+pub use bgp_bfd::{DownReason, SessionKey};
 pub use bgp_rib::{Action as PolicyAction, Policy, PrefixMatch, Rule, Source};
 pub use collision::Direction;
 pub use config::{

@@ -212,7 +212,9 @@ fn outlives(event: Event, sent_or_received: Option<&Notification>, notification_
         | Event::TcpConnected
         | Event::BgpOpen
         | Event::ConnectRetryTimerExpires => notification_bit && !hard,
-        Event::HoldTimerExpires | Event::SendHoldTimerExpires | Event::Stop => false,
+        Event::HoldTimerExpires | Event::SendHoldTimerExpires | Event::BfdDown | Event::Stop => {
+            false
+        }
         Event::Start
         | Event::StartPassive
         | Event::KeepaliveTimerExpires

@@ -111,6 +111,8 @@ pub struct Speaker {
     /// Peers that may have updates to be sent.
     pub(crate) ready: BTreeSet<IpAddr>,
     pub(crate) stopped: bool,
+    /// What [`Speaker::poll_bfd`] has not told yet.
+    pub(crate) bfd_changed: bool,
     /// Of the latest input: for what is made while polling.
     pub(crate) now: Instant,
 }
@@ -129,6 +131,7 @@ impl Speaker {
             startup: Startup::new(config.restarting),
             ready: BTreeSet::new(),
             stopped: false,
+            bfd_changed: true,
             now,
             config: config.clone(),
         };

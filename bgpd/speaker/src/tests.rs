@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod bfd;
 mod collision;
 mod damage;
 mod exchange;

@@ -3,6 +3,7 @@
 //! Pure: resources and nodes in, a [`Config`] out, or every error there is, each with the field
 //! that holds it. A caller that has a configuration keeps it when the next one is wrong.
 
+mod bfd;
 pub mod documents;
 mod passwords;
 mod policy;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use bgp_speaker::{Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime};
+use bgp_speaker::{BfdConfig, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime};
 use bgp_wire::HoldTime;
 use viaduct_api::v1alpha1::{BGPConfigurationSpec, BGPPeerSpec};
 use viaduct_net::Asn;
@@ -17,6 +17,8 @@ pub(super) struct Reader<'a> {
     pub(super) passwords: &'a Passwords,
     config: Config,
     hold_time: HoldTime,
+    /// How the nodes of the mesh watch each other.
+    mesh_bfd: Option<BfdConfig>,
     /// Whence each peer came, for the error that names the other of two.
     names: BTreeMap<IpAddr, String>,
     errors: Vec<ConfigError>,
@@ -66,7 +68,10 @@ impl<'a> Reader<'a> {
             incomplete: false,
             peers: BTreeMap::new(),
         };
-        Self { passwords, config, hold_time, names: BTreeMap::new(), errors }
+        let names = BTreeMap::new();
+        let mut reader = Self { passwords, config, hold_time, mesh_bfd: None, names, errors };
+        reader.mesh_bfd = reader.bfd("BGPConfiguration: spec.bfd", spec.bfd.as_ref());
+        reader
     }
 
     /// Our own AS.
@@ -91,6 +96,7 @@ impl<'a> Reader<'a> {
         let asn = self.config.asn;
         let mut peer = PeerConfig::new(asn, asn, self.hold_time);
         peer.port = self.config.listen_port;
+        peer.bfd = self.mesh_bfd;
         self.insert(place, address, peer);
     }
 
@@ -111,6 +117,7 @@ impl<'a> Reader<'a> {
         peer.port = spec.port;
         peer.transport = self.transport(place, spec);
         peer.passive = spec.passive;
+        peer.bfd = self.bfd(&format!("{place}.bfd"), spec.bfd.as_ref());
         peer.reflector_client = spec.reflector_client;
         if spec.reflector_client && asn != self.config.asn {
             let problem = format!("a client is of our own AS {}, not of {asn}", self.config.asn);

@@ -1,3 +1,4 @@
+mod bfd;
 mod session;
 
 use bgp_speaker::{Policy, Source};
@@ -120,6 +121,7 @@ fn every_error_is_found_and_names_its_field() {
         hold_time_seconds: 2,
         graceful_restart_seconds: 5000,
         cluster_id: None,
+        bfd: None,
     };
     let prefix: Prefix = "10.0.0.0/8".parse().unwrap();
     let rule = |min_length, max_length| PolicyRule {

@@ -15,8 +15,8 @@ use viaduct_net::{
 };
 
 use crate::{
-    Action, Config, ConnId, Connected, Direction, FibEvent, LocalAddresses, PeerConfig, PeerStatus,
-    RestartTime, Speaker, State, Stop, rng::Rng,
+    Action, Config, ConnId, Connected, Direction, DownReason, FibEvent, LocalAddresses, PeerConfig,
+    PeerStatus, RestartTime, SessionKey, Speaker, State, Stop, rng::Rng,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -170,6 +170,19 @@ impl Network {
     pub(super) fn configure(&mut self, number: u8, config: Config) {
         let now = self.now();
         self.speaker(number).handle_config(Arc::new(config), now);
+        self.poll();
+    }
+
+    pub(super) fn bfd_down(
+        &mut self,
+        number: u8,
+        session: SessionKey,
+        reason: DownReason,
+        control_plane_independent: bool,
+    ) {
+        let now = self.now();
+        let speaker = self.speaker(number);
+        speaker.handle_bfd_down(session, reason, control_plane_independent, now);
         self.poll();
     }
 

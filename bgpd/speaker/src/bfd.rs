@@ -1,0 +1,80 @@
+//! What BFD and the speaker say to each other (RFC 5882).
+
+use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+
+use bgp_bfd::{DownReason, Path, Profile, SessionKey};
+use bgp_wire::{Notification, NotificationCode};
+use tracing::{debug, info};
+
+use crate::{
+    drive::Cause,
+    fsm::Event,
+    speaker::Speaker,
+    timer::{Owner, Timer},
+};
+
+/// The BFD session that watches a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BfdConfig {
+    pub path: Path,
+    pub profile: Profile,
+}
+
+impl Speaker {
+    /// The BFD sessions there shall be, whenever they have changed: those of all peers that are not
+    /// shut down, Established or not, so that a loss is seen from the first moment.
+    pub fn poll_bfd(&mut self) -> Option<BTreeMap<SessionKey, Profile>> {
+        if !std::mem::take(&mut self.bfd_changed) {
+            return None;
+        }
+        let watched = self.peers.iter().filter(|(_, peer)| !peer.config.shutdown);
+        let sessions = watched.filter_map(|(&peer, one)| {
+            let BfdConfig { path, profile } = one.config.bfd?;
+            Some((SessionKey { peer, path }, profile))
+        });
+        Some(sessions.collect())
+    }
+
+    /// The BFD session with a peer has left Up.
+    ///
+    /// An Established session ends, and its routes with it (RFC 5882 §4.3.1, RFC 9384): the peer has
+    /// not said that it is restarting, so it is the way to it that is lost. Where the BGP session went
+    /// first, the peer is restarting, and its BFD may only have died with the rest of it. Then its
+    /// routes stay, unless its BFD is independent of that (the C bit, `control_plane_independent`)
+    /// and so knows better (§4.3.2).
+    pub fn handle_bfd_down(
+        &mut self,
+        session: SessionKey,
+        reason: DownReason,
+        control_plane_independent: bool,
+        now: Instant,
+    ) {
+        self.now = now;
+        let address = session.peer;
+        let Some(peer) = self.peers.get(&address) else { return };
+        // Said before the configuration changed.
+        if peer.config.bfd.is_none_or(|bfd| bfd.path != session.path) {
+            return;
+        }
+        match reason {
+            DownReason::DetectionTimeExpired | DownReason::NeighborDown => {}
+            // "Not a failure": its operator has something else in mind (RFC 5882 §4.2).
+            DownReason::NeighborAdminDown => return debug!(peer = %address, "BFD held down"),
+        }
+        info!(peer = %address, reason = reason.name(), control_plane_independent, "BFD down");
+        if peer.is_established() {
+            self.end_by_bfd(address, reason);
+        } else if control_plane_independent && !peer.stale.is_empty() {
+            self.timers.stop(Owner::Peer(address), Timer::Restart);
+            self.drop_stale(address);
+        }
+    }
+
+    fn end_by_bfd(&mut self, address: IpAddr, reason: DownReason) {
+        let farewell = Notification::new(NotificationCode::BfdDown);
+        let farewell = self.final_words(address, farewell);
+        let text = format!("BFD down: {}", reason.name());
+        let cause = Cause { text: Some(text), ..Cause::send(farewell) };
+        self.step(address, Event::BfdDown, cause);
+    }
+}
