@@ -103,6 +103,9 @@ pub struct BgpPath {
     pub prefix: Prefix,
     /// The peer it came from; `None` for a prefix this node originates.
     pub peer: Option<IpAddr>,
+    /// The peer's number for it among several for the prefix (RFC 7911), else zero.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub path_id: u32,
     pub originated: Option<OriginSource>,
     pub next_hop: Option<IpAddr>,
     /// Where the next hop leads on link; empty when it is not reachable.
@@ -197,4 +200,9 @@ pub struct NodeEndpoint {
     /// `None` where it has no kubelet that says so.
     pub kubelet_port: Option<u16>,
     pub ready: bool,
+}
+
+/// For serde, which hands out references.
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -46,6 +46,7 @@ fn path(view: &PathView<'_>) -> BgpPath {
     BgpPath {
         prefix: view.prefix,
         peer: view.peer.map(|peer| peer.address),
+        path_id: view.path_id,
         originated: view.originated(),
         next_hop: view.next_hop.map(bgp_wire::BgpNextHop::address),
         resolved: view.resolved.to_vec(),

@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
+mod add_path;
+mod extended_next_hop;
 mod graceful_restart;
 mod gtsm;
 mod lab;

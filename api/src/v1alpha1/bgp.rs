@@ -55,6 +55,34 @@ impl Default for BGPConfigurationSpec {
     }
 }
 
+/// How many paths for a prefix pass between us and a neighbour; one each way where nothing is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AddPaths {
+    /// Take as many as the neighbour sends.
+    #[serde(default)]
+    pub receive: bool,
+    /// Send the best path and those next to it, so many in all.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 64))]
+    pub send: u16,
+}
+
+impl Default for AddPaths {
+    fn default() -> Self {
+        Self::OFF
+    }
+}
+
+impl AddPaths {
+    pub const MAX_SEND: u16 = 64;
+    pub const OFF: Self = Self { receive: false, send: 1 };
+
+    fn is_off(&self) -> bool {
+        !self.receive && self.send <= 1
+    }
+}
+
 /// A BGP neighbour outside the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -98,6 +126,13 @@ pub struct BGPPeerSpec {
     /// How the neighbour is watched; not at all where not given. It needs BFD, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BFDProfile>,
+    /// Several paths for a prefix, with a neighbour that does so too (RFC 7911).
+    #[serde(default, skip_serializing_if = "AddPaths::is_off")]
+    pub add_paths: AddPaths,
+    /// IPv4 routes may have IPv6 next hops, both ways, with a neighbour that says so too (RFC 8950): then
+    /// ours have one where this node has no IPv4 address, or the session runs over IPv6.
+    #[serde(default)]
+    pub extended_next_hop: bool,
     /// What is taken from the neighbour. Without it an external neighbour's routes are refused
     /// (RFC 8212) and an internal one's are all taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,10 +158,16 @@ impl BGPPeerSpec {
             reflector_client: false,
             hold_time_seconds: None,
             bfd: None,
+            add_paths: AddPaths::OFF,
+            extended_next_hop: false,
             import: None,
             export: None,
         }
     }
+}
+
+const fn one() -> u16 {
+    1
 }
 
 const fn bgp_port() -> u16 {

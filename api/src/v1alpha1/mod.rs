@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     bfd::BFDProfile,
-    bgp::{BGPConfigurationSpec, BGPPeerSpec},
+    bgp::{AddPaths, BGPConfigurationSpec, BGPPeerSpec},
     policy::{Policy, PolicyAction, PolicyRule, PrefixMatch, SourceMatch},
     pools::{IPBlockSpec, IPPoolSpec, VIPPoolSpec},
     session::{SECRET_NAMESPACE, SecretKeyRef},

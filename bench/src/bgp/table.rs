@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use anyhow::Result;
 use bgp_wire::{
-    AsPath, BgpNextHop, Capability, Community, Families, HoldTime, Open, PathAttributes, PeerKind,
-    Segment, SegmentKind, SessionParameters, encode_announcements, encode_end_of_rib,
+    AsPath, BgpNextHop, Capability, Community, Families, HoldTime, Nlri, Open, PathAttributes,
+    PeerKind, Segment, SegmentKind, SessionParameters, encode_announcements, encode_end_of_rib,
     encode_withdrawals,
 };
 use bytes::{Bytes, BytesMut};
-use viaduct_net::{Asn, Family, Prefix, RouterId};
+use viaduct_net::{Asn, Family, RouterId};
 
 use super::layout::{Layout, path_asn, peer_address, prefix};
 
@@ -45,7 +45,7 @@ pub(crate) fn announcements(layout: &Layout, sender: usize) -> Result<Bytes> {
         let first = set.start;
         let attributes =
             attributes(layout, sender, first, FIRST_SET + (first / layout.per_set) as u32);
-        announce(layout, sender, &attributes, &prefixes(set)?, &mut octets)?;
+        announce(layout, sender, &attributes, &nlris(set)?, &mut octets)?;
     }
     encode_end_of_rib(Family::V4, &mut octets);
     Ok(octets.freeze())
@@ -54,7 +54,7 @@ pub(crate) fn announcements(layout: &Layout, sender: usize) -> Result<Bytes> {
 /// Every second attribute set of a sender, withdrawn; and which prefixes these are.
 pub(crate) fn withdrawals(layout: &Layout, sender: usize) -> Result<(Bytes, Vec<usize>)> {
     let indices: Vec<usize> = sets(layout, sender).step_by(2).flatten().collect();
-    let prefixes = indices.iter().copied().map(prefix).collect::<Result<Vec<_>>>()?;
+    let prefixes = nlris(indices.iter().copied())?;
     let mut octets = BytesMut::new();
     encode_withdrawals(&session(layout), &prefixes, &mut octets);
     Ok((octets.freeze(), indices))
@@ -67,7 +67,7 @@ pub(crate) fn churn(layout: &Layout, number: usize) -> Result<(usize, Bytes)> {
     let index = sender * layout.each + turn % layout.each;
     let attributes = attributes(layout, sender, index, FIRST_CHURN + number as u32);
     let mut octets = BytesMut::new();
-    announce(layout, sender, &attributes, &[prefix(index)?], &mut octets)?;
+    announce(layout, sender, &attributes, &[prefix(index)?.into()], &mut octets)?;
     Ok((sender, octets.freeze()))
 }
 
@@ -90,17 +90,16 @@ fn sets(layout: &Layout, sender: usize) -> impl Iterator<Item = Range<usize>> {
     runs.map(move |start| start..(start + per_set).min(end)).chain(own)
 }
 
-fn prefixes(set: Range<usize>) -> Result<Vec<Prefix>> {
-    set.map(prefix).collect()
+fn nlris(indices: impl Iterator<Item = usize>) -> Result<Vec<Nlri>> {
+    indices.map(|index| Ok(prefix(index)?.into())).collect()
 }
 
 fn session(layout: &Layout) -> SessionParameters {
+    let peer_kind = if layout.reflection { PeerKind::Internal } else { PeerKind::External };
     SessionParameters {
-        peer_kind: if layout.reflection { PeerKind::Internal } else { PeerKind::External },
         four_octet_as: true,
-        receive_extended: false,
-        send_extended: false,
         families: Families { v4: true, v6: false },
+        ..SessionParameters::before_open(peer_kind)
     }
 }
 
@@ -126,7 +125,7 @@ fn announce(
     layout: &Layout,
     sender: usize,
     attributes: &PathAttributes,
-    prefixes: &[Prefix],
+    prefixes: &[Nlri],
     octets: &mut BytesMut,
 ) -> Result<()> {
     let next_hop = BgpNextHop::V4(peer_address(sender));

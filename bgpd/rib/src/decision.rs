@@ -29,6 +29,8 @@ pub(crate) struct Candidate {
     pub(crate) router_id: u32,
     pub(crate) cluster_list_len: u32,
     pub(crate) peer_address: IpAddr,
+    /// Among those of one peer.
+    pub(crate) path_id: u32,
 }
 
 /// Working memory and result of decisions, kept over many of them.
@@ -96,12 +98,14 @@ impl Decision {
         }
     }
 
-    /// Steps f and g, which are a total order: no two paths of a prefix come from one peer.
+    /// Steps f and g, and between paths of one peer their identifiers: a total order.
     fn break_ties(&mut self, candidates: &[Candidate]) {
         self.equal.clear();
         let alive = (0..candidates.len()).filter(|&i| self.reasons[i] == Reason::Undecided);
         self.equal.extend(alive);
-        let key = |path: &Candidate| (path.router_id, path.cluster_list_len, path.peer_address);
+        let key = |path: &Candidate| {
+            (path.router_id, path.cluster_list_len, path.peer_address, path.path_id)
+        };
         self.equal.sort_unstable_by_key(|&i| key(&candidates[i]));
         let Some((&best, others)) = self.equal.split_first() else {
             return;
@@ -113,8 +117,10 @@ impl Decision {
                 Reason::RouterId
             } else if candidates[i].cluster_list_len != best.cluster_list_len {
                 Reason::ClusterListLength
-            } else {
+            } else if candidates[i].peer_address != best.peer_address {
                 Reason::PeerAddress
+            } else {
+                Reason::PathId
             };
         }
     }
@@ -141,6 +147,7 @@ mod tests {
             router_id: 10,
             cluster_list_len: 1,
             peer_address: Ipv4Addr::new(192, 0, 2, i).into(),
+            path_id: 0,
         }
     }
 
@@ -179,6 +186,13 @@ mod tests {
             assert_eq!(decide(&[winner, loser]), [R::Best, *reason], "{reason:?}");
             assert_eq!(decide(&[loser, winner]), [*reason, R::Best], "{reason:?}");
         }
+    }
+
+    #[test]
+    fn the_last_word_has_the_path_identifier() {
+        let numbered = |path_id| Candidate { path_id, ..path(2) };
+        assert_eq!(decide(&[numbered(7), numbered(3)]), [Reason::PathId, Reason::Best]);
+        assert_eq!(decide(&[path(3), numbered(9)]), [Reason::PeerAddress, Reason::Best]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct LocalSpeaker {
     /// Our link-local address on the link of the session, where the peer is on link
     /// (RFC 2545 §3).
     pub link_local: Option<Ipv6Addr>,
+    /// IPv4 prefixes may have IPv6 next hops on the session (RFC 8950).
+    pub extended_next_hop: bool,
 }
 
 /// The peer to be told.
@@ -126,11 +128,14 @@ pub(crate) fn next_hop(
     family: Family,
     path: &BestPath,
 ) -> Option<BgpNextHop> {
+    let ours_v6 =
+        || local.address_v6.map(|global| BgpNextHop::V6 { global, link_local: local.link_local });
     let ours = || match family {
-        Family::V4 => local.address_v4.map(BgpNextHop::V4),
-        Family::V6 => {
-            local.address_v6.map(|global| BgpNextHop::V6 { global, link_local: local.link_local })
-        }
+        Family::V4 => match local.address_v4 {
+            Some(address) => Some(BgpNextHop::V4(address)),
+            None => ours_v6().filter(|_| local.extended_next_hop),
+        },
+        Family::V6 => ours_v6(),
     };
     let from_outside = matches!(path.source, PathSource::Peer { kind: PeerKind::External, .. });
     match path.next_hop {
@@ -140,6 +145,7 @@ pub(crate) fn next_hop(
         {
             match theirs {
                 BgpNextHop::V6 { global, .. } if global.is_unicast_link_local() => ours(),
+                BgpNextHop::V6 { .. } if family == Family::V4 && !local.extended_next_hop => ours(),
                 // A link-local address means nothing beyond the link it was said on.
                 BgpNextHop::V6 { global, .. } => Some(BgpNextHop::from(IpAddr::V6(global))),
                 BgpNextHop::V4(_) => Some(theirs),

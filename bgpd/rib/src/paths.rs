@@ -1,5 +1,7 @@
 //! Paths without a heap block each: a slab, and through it a list for each prefix.
 
+use std::collections::HashMap;
+
 use bgp_wire::AttributeSet;
 use viaduct_net::OriginSource;
 
@@ -22,6 +24,8 @@ pub(crate) struct Path {
     /// What the last decision has said.
     pub(crate) reason: Reason,
     pub(crate) stale: bool,
+    /// It has a path identifier that is not zero.
+    numbered: bool,
 }
 
 /// A full table has a million of these for each peer.
@@ -53,6 +57,7 @@ impl Path {
             import,
             reason: Reason::Undecided,
             stale: false,
+            numbered: false,
         }
     }
 
@@ -94,12 +99,16 @@ impl Path {
 pub(crate) struct Paths {
     slots: Vec<Option<Path>>,
     free: Vec<u32>,
+    /// The path identifiers of peers that send several paths for a prefix (RFC 7911): few do, so the
+    /// paths themselves have no place for it.
+    path_ids: HashMap<u32, u32>,
 }
 
 impl Paths {
     /// Puts a path in front of a list; `None` when every number is taken.
-    pub(crate) fn insert(&mut self, head: &mut u32, mut path: Path) -> Option<u32> {
+    pub(crate) fn insert(&mut self, head: &mut u32, mut path: Path, path_id: u32) -> Option<u32> {
         path.next = *head;
+        path.numbered = path_id != 0;
         let id = match self.free.pop() {
             Some(id) => {
                 self.slots[id as usize] = Some(path);
@@ -112,7 +121,15 @@ impl Paths {
             }
         };
         *head = id;
+        if path_id != 0 {
+            self.path_ids.insert(id, path_id);
+        }
         Some(id)
+    }
+
+    /// By which the peer knows the path among its others for the prefix.
+    pub(crate) fn path_id(&self, id: u32) -> u32 {
+        if self.at(id).numbered { self.path_ids.get(&id).copied().unwrap_or_default() } else { 0 }
     }
 
     /// Takes a path out of the list it stands in.
@@ -128,7 +145,11 @@ impl Paths {
             self.at_mut(before).next = next;
         }
         self.free.push(id);
-        self.slots[id as usize].take()
+        let path = self.slots[id as usize].take()?;
+        if path.numbered {
+            self.path_ids.remove(&id);
+        }
+        Some(path)
     }
 
     pub(crate) fn len(&self) -> usize {

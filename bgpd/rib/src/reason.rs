@@ -33,12 +33,27 @@ pub enum Reason {
     RouterId,
     ClusterListLength,
     PeerAddress,
+    PathId,
 }
 
 impl Reason {
     /// Whether the path's next hops are in the FIB.
     pub const fn is_selected(self) -> bool {
         matches!(self, Self::Best | Self::Multipath)
+    }
+
+    /// Whether the path could be the best one if there were no better: what peers are told that take
+    /// several paths.
+    pub const fn is_usable(self) -> bool {
+        !self.is_rejected() && !matches!(self, Self::Undecided | Self::NextHopUnreachable)
+    }
+
+    /// The later a path has lost, the lower.
+    pub(crate) const fn rank(self) -> u8 {
+        match self {
+            Self::Best | Self::Multipath | Self::MultipathLimit => 0,
+            lost => u8::MAX - lost as u8,
+        }
     }
 
     /// Whether import has refused the path.
@@ -79,6 +94,7 @@ impl fmt::Display for Reason {
             Self::RouterId => "lost: higher router id (RFC 4271 9.1.2.2 f)",
             Self::ClusterListLength => "lost: longer CLUSTER_LIST (RFC 4456 9)",
             Self::PeerAddress => "lost: higher peer address (RFC 4271 9.1.2.2 g)",
+            Self::PathId => "lost: higher path identifier of the same peer",
         })
     }
 }

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use bgp_rib::out::{ENTRY_BYTES, Profile};
 use bgp_wire::{
-    EXTENDED_MESSAGE_LEN, Notification, NotificationCode, RouteRefresh, RouteRefreshSubtype, Update,
+    EXTENDED_MESSAGE_LEN, Families, Notification, NotificationCode, RouteRefresh,
+    RouteRefreshSubtype, Update,
 };
 use tracing::{debug, warn};
 use viaduct_net::Family;
@@ -78,7 +79,8 @@ impl Speaker {
     /// Tells a peer everything, on a session that has just come up.
     pub(crate) fn advertise_all(&mut self, address: IpAddr) {
         self.settle();
-        let Some(profile) = self.peers.get(&address).and_then(|peer| profile(&self.config, peer))
+        let Some(profile) =
+            self.peers.get(&address).and_then(|peer| profile(&self.config, address, peer))
         else {
             return;
         };
@@ -90,7 +92,7 @@ impl Speaker {
     pub(crate) fn tell_by_config(&mut self) {
         self.settle();
         for (&address, peer) in self.peers.iter().filter(|(_, peer)| peer.is_established()) {
-            if let Some(profile) = profile(&self.config, peer) {
+            if let Some(profile) = profile(&self.config, address, peer) {
                 self.routing.change(address, profile);
                 self.ready.insert(address);
             }
@@ -127,15 +129,17 @@ impl Speaker {
 }
 
 /// Everything that what a peer is told depends on.
-fn profile(config: &Config, peer: &Peer) -> Option<Profile> {
+fn profile(config: &Config, address: IpAddr, peer: &Peer) -> Option<Profile> {
     let mut parameters = peer.agreed()?.parameters;
     // What we may receive makes no difference to what we send.
     parameters.receive_extended = false;
+    parameters.add_path_receive = Families::NONE;
     Some(Profile {
-        local: local_speaker(config),
+        local: local_speaker(config, address, &parameters),
         parameters,
         reflector_client: peer.config.reflector_client,
         next_hop_self: peer.config.next_hop_self,
         policy: peer.config.export.clone(),
+        additional_paths: peer.config.add_path_send.saturating_sub(1).into(),
     })
 }

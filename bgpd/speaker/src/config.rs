@@ -119,6 +119,13 @@ pub struct PeerConfig {
     /// We are its reflector: it is told what other internal peers tell us, and they what it tells
     /// (RFC 4456 §6). Internal peers only.
     pub reflector_client: bool,
+    /// Take several paths for a prefix from the peer, if it sends them (RFC 7911).
+    pub add_path_receive: bool,
+    /// Tell the peer so many paths of each prefix, the best one among them, if it takes several; fewer
+    /// than two turn it off.
+    pub add_path_send: u16,
+    /// IPv4 prefixes may have IPv6 next hops (RFC 8950).
+    pub extended_next_hop: bool,
     /// Hold the session down: no connection is made or taken.
     pub shutdown: bool,
 }
@@ -148,18 +155,28 @@ impl PeerConfig {
             max_prefixes: bgp_rib::Peer::DEFAULT_MAX_PREFIXES,
             next_hop_self: true,
             reflector_client: false,
+            add_path_receive: false,
+            add_path_send: 0,
+            extended_next_hop: false,
             shutdown: false,
         }
     }
 
     /// Whether a running session can go on under `other`. It ends only where it would be another
-    /// session: with another AS, about other families, or over TCP of another kind. A new hold time
-    /// is told in the next OPEN and waits for it.
+    /// session: with another AS, about other families, with prefixes that are written otherwise, or
+    /// over TCP of another kind. A new hold time is told in the next OPEN and waits for it.
     pub fn session_survives(&self, other: &Self) -> bool {
         self.asn == other.asn
             && self.families == other.families
+            && self.add_path_receive == other.add_path_receive
+            && self.sends_several() == other.sends_several()
+            && self.extended_next_hop == other.extended_next_hop
             && self.transport == other.transport
             && !other.shutdown
+    }
+
+    pub(crate) const fn sends_several(&self) -> bool {
+        self.add_path_send > 1
     }
 }
 

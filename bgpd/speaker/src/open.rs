@@ -1,8 +1,8 @@
 //! OPEN: what we say of ourselves, and what the peer's answer means for the session.
 
 use bgp_wire::{
-    AfiSafi, Capability, Families, GracefulRestart, GracefulRestartFamily, HoldTime, Notification,
-    NotificationCode, Open, PeerKind, SessionParameters,
+    AddPathFamily, AfiSafi, Capability, Families, GracefulRestart, GracefulRestartFamily, HoldTime,
+    Notification, NotificationCode, Open, PeerKind, SessionParameters,
 };
 use bytes::{BufMut, BytesMut};
 use viaduct_net::{Asn, Family, RouterId};
@@ -58,6 +58,18 @@ pub(crate) fn ours(config: &Config, peer: &PeerConfig, past: Past) -> Open {
     capabilities.push(Capability::EnhancedRouteRefresh);
     capabilities.push(Capability::ExtendedMessage);
     capabilities.push(Capability::FourOctetAs(config.asn));
+    if peer.extended_next_hop && peer.families.v4 {
+        let entry = (AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST.afi);
+        capabilities.push(Capability::ExtendedNextHop(vec![entry]));
+    }
+    if peer.add_path_receive || peer.sends_several() {
+        let families = peer.families.iter().map(|family| AddPathFamily {
+            family: family.into(),
+            receive: peer.add_path_receive,
+            send: peer.sends_several(),
+        });
+        capabilities.push(Capability::AddPath(families.collect()));
+    }
     // Without families it says that we keep the routes of others and ask nobody to keep ours
     // (RFC 4724 §3).
     let restart_secs = config.restart_time.secs();

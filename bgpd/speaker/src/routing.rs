@@ -9,7 +9,7 @@ use bgp_rib::{
     LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig,
     out::{AdjRibsOut, Hopeless, Outgoing, Profile},
 };
-use bgp_wire::Update;
+use bgp_wire::{SessionParameters, Update};
 use viaduct_net::{Family, IfIndex, Origination, Underlay};
 
 use crate::{
@@ -133,6 +133,7 @@ impl Routing {
     pub(crate) fn join(&mut self, address: IpAddr, profile: Profile) {
         if let Some(id) = self.id(address) {
             self.out.join(&self.rib, id, profile);
+            self.rib.set_additional_paths(self.out.additional_paths());
         }
     }
 
@@ -147,6 +148,7 @@ impl Routing {
     pub(crate) fn change(&mut self, address: IpAddr, profile: Profile) {
         if let Some(id) = self.id(address) {
             self.out.change(&self.rib, id, profile);
+            self.rib.set_additional_paths(self.out.additional_paths());
         }
     }
 
@@ -199,12 +201,21 @@ impl Routing {
     }
 }
 
-pub(crate) fn local_speaker(config: &Config) -> LocalSpeaker {
+/// Ourselves as the peer at an address is to see us.
+pub(crate) fn local_speaker(
+    config: &Config,
+    peer: IpAddr,
+    parameters: &SessionParameters,
+) -> LocalSpeaker {
+    let extended_next_hop = parameters.extended_next_hop;
+    // Whoever speaks over IPv6 and takes IPv6 next hops may have no IPv4 on the link.
+    let is_v6_only = extended_next_hop && peer.is_ipv6();
     LocalSpeaker {
         asn: config.asn,
         cluster_id: config.cluster_id,
-        address_v4: config.addresses.v4,
+        address_v4: config.addresses.v4.filter(|_| !is_v6_only),
         address_v6: config.addresses.v6,
+        extended_next_hop,
         link_local: None,
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use bgp_speaker::{BfdConfig, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime};
 use bgp_wire::HoldTime;
-use viaduct_api::v1alpha1::{BGPConfigurationSpec, BGPPeerSpec};
+use viaduct_api::v1alpha1::{AddPaths, BGPConfigurationSpec, BGPPeerSpec};
 use viaduct_net::Asn;
 
 use super::{ConfigError, ConfigErrors, LocalNode, OtherNode, Passwords};
@@ -122,6 +122,13 @@ impl<'a> Reader<'a> {
         if spec.reflector_client && asn != self.config.asn {
             let problem = format!("a client is of our own AS {}, not of {asn}", self.config.asn);
             self.wrong(format!("{place}.reflectorClient"), problem);
+        }
+        peer.extended_next_hop = spec.extended_next_hop;
+        peer.add_path_receive = spec.add_paths.receive;
+        peer.add_path_send = spec.add_paths.send;
+        if spec.add_paths.send > AddPaths::MAX_SEND {
+            let problem = format!("{} is more than {}", spec.add_paths.send, AddPaths::MAX_SEND);
+            self.wrong(format!("{place}.addPaths.send"), problem);
         }
         if let Some(policy) = &spec.import {
             peer.import = self.policy(&format!("{place}.import"), policy);

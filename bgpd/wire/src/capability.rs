@@ -62,6 +62,16 @@ impl GracefulRestart {
     }
 }
 
+/// What an ADD-PATH capability says of a family (RFC 7911 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddPathFamily {
+    pub family: AfiSafi,
+    /// The sender can receive several paths for a prefix.
+    pub receive: bool,
+    /// The sender would send them.
+    pub send: bool,
+}
+
 /// RFC 5492; unknown ones survive a round trip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capability {
@@ -76,6 +86,10 @@ pub enum Capability {
     FourOctetAs(Asn),
     /// RFC 7313 §3.1.
     EnhancedRouteRefresh,
+    /// RFC 7911 §4.
+    AddPath(Vec<AddPathFamily>),
+    /// RFC 8950 §4: families whose prefixes may have next hops of another one, by its AFI.
+    ExtendedNextHop(Vec<(AfiSafi, u16)>),
     Unknown {
         code: u8,
         value: Bytes,
@@ -85,9 +99,11 @@ pub enum Capability {
 impl Capability {
     const MULTIPROTOCOL: u8 = 1;
     const ROUTE_REFRESH: u8 = 2;
+    const EXTENDED_NEXT_HOP: u8 = 5;
     const EXTENDED_MESSAGE: u8 = 6;
     const GRACEFUL_RESTART: u8 = 64;
     const FOUR_OCTET_AS: u8 = 65;
+    const ADD_PATH: u8 = 69;
     const ENHANCED_ROUTE_REFRESH: u8 = 70;
 
     pub const fn code(&self) -> u8 {
@@ -98,6 +114,8 @@ impl Capability {
             Self::GracefulRestart(_) => Self::GRACEFUL_RESTART,
             Self::FourOctetAs(_) => Self::FOUR_OCTET_AS,
             Self::EnhancedRouteRefresh => Self::ENHANCED_ROUTE_REFRESH,
+            Self::AddPath(_) => Self::ADD_PATH,
+            Self::ExtendedNextHop(_) => Self::EXTENDED_NEXT_HOP,
             Self::Unknown { code, .. } => *code,
         }
     }
@@ -117,7 +135,15 @@ impl Capability {
             Self::RouteRefresh | Self::ExtendedMessage | Self::EnhancedRouteRefresh => {}
             Self::GracefulRestart(restart) => encode_graceful_restart(restart, out),
             Self::FourOctetAs(asn) => out.put_u32(asn.to_u32()),
-            Self::Unknown { value, .. } => out.put_slice(&value[..value.len().min(255)]),
+            Self::AddPath(families) => encode_add_path(families, out),
+            Self::ExtendedNextHop(families) => {
+                for (family, next_hop) in families.iter().take(MAX_VALUE_LEN / 6) {
+                    out.put_u16(family.afi);
+                    out.put_u16(family.safi.into());
+                    out.put_u16(*next_hop);
+                }
+            }
+            Self::Unknown { value, .. } => out.put_slice(&value[..value.len().min(MAX_VALUE_LEN)]),
         }
         out[length_at] = (out.len() - length_at - 1) as u8;
     }
@@ -152,17 +178,66 @@ impl Capability {
             Self::GRACEFUL_RESTART => Self::GracefulRestart(decode_graceful_restart(&mut inside)?),
             Self::FOUR_OCTET_AS => Self::FourOctetAs(Asn::new(inside.u32()?)),
             Self::ENHANCED_ROUTE_REFRESH => Self::EnhancedRouteRefresh,
+            Self::ADD_PATH => match decode_add_path(&mut inside)? {
+                Some(families) => Self::AddPath(families),
+                None => return Some(Self::Unknown { code, value: Bytes::copy_from_slice(value) }),
+            },
+            Self::EXTENDED_NEXT_HOP => {
+                Self::ExtendedNextHop(decode_extended_next_hop(&mut inside)?)
+            }
             _ => return Some(Self::Unknown { code, value: Bytes::copy_from_slice(value) }),
         };
         inside.is_empty().then_some(capability)
     }
 }
 
+/// Octets of a value.
+const MAX_VALUE_LEN: usize = 255;
+const RECEIVE: u8 = 1;
+const SEND: u8 = 2;
+
+fn encode_add_path(families: &[AddPathFamily], out: &mut BytesMut) {
+    for entry in families.iter().take(MAX_VALUE_LEN / 4) {
+        out.put_u16(entry.family.afi);
+        out.put_u8(entry.family.safi);
+        let receive = if entry.receive { RECEIVE } else { 0 };
+        let send = if entry.send { SEND } else { 0 };
+        out.put_u8(receive | send);
+    }
+}
+
+/// `Some(None)` where it says something that RFC 7911 §4 does not know: then it is to be taken for a
+/// capability that is not understood.
+fn decode_add_path(reader: &mut Reader<'_>) -> Option<Option<Vec<AddPathFamily>>> {
+    let mut families = Vec::new();
+    let mut understood = true;
+    while !reader.is_empty() {
+        let family = AfiSafi { afi: reader.u16()?, safi: reader.u8()? };
+        let way = reader.u8()?;
+        understood &= (RECEIVE..=RECEIVE | SEND).contains(&way);
+        let (receive, send) = (way & RECEIVE != 0, way & SEND != 0);
+        families.push(AddPathFamily { family, receive, send });
+    }
+    Some(understood.then_some(families))
+}
+
+fn decode_extended_next_hop(reader: &mut Reader<'_>) -> Option<Vec<(AfiSafi, u16)>> {
+    let mut families = Vec::new();
+    while !reader.is_empty() {
+        let (afi, safi, next_hop) = (reader.u16()?, reader.u16()?, reader.u16()?);
+        // Two octets for what has one everywhere else; what does not fit is no family we know.
+        if let Ok(safi) = u8::try_from(safi) {
+            families.push((AfiSafi { afi, safi }, next_hop));
+        }
+    }
+    Some(families)
+}
+
 const RESTART_STATE: u16 = 0x8000;
 const NOTIFICATION: u16 = 0x4000;
 const FORWARDING: u8 = 0x80;
 /// As many families as fit into the 255 octets of a value.
-const MAX_RESTART_FAMILIES: usize = (255 - 2) / 4;
+const MAX_RESTART_FAMILIES: usize = (MAX_VALUE_LEN - 2) / 4;
 
 fn encode_graceful_restart(restart: &GracefulRestart, out: &mut BytesMut) {
     let mut head = restart.restart_time_secs.min(GracefulRestart::MAX_RESTART_TIME_SECS);

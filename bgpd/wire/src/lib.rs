@@ -27,14 +27,14 @@ pub use attributes::{
     Aggregator, AttributeError, AttributeFault, AttributeSet, AttributeType, Consequence, Edit,
     Facts, Number, Origin, PartialBits, PathAttributes, Rewrite, UnknownAttribute,
 };
-pub use capability::{AfiSafi, Capability, GracefulRestart, GracefulRestartFamily};
+pub use capability::{AddPathFamily, AfiSafi, Capability, GracefulRestart, GracefulRestartFamily};
 pub use community::{Community, CommunityParseError, ExtendedCommunity, LargeCommunity};
 pub use framing::{
     EXTENDED_MESSAGE_LEN, Frame, FrameRef, HEADER_LEN, MAX_MESSAGE_LEN, MessageType, first_frame,
     split_frame,
 };
 pub use message::{Message, RouteRefresh, RouteRefreshSubtype};
-pub use nlri::NlriError;
+pub use nlri::{Nlri, NlriError};
 pub use notification::{Notification, NotificationCode};
 pub use open::{HoldTime, Open};
 pub use session::{Families, PeerKind, SessionParameters};

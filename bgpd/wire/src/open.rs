@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use viaduct_net::{Asn, Family, RouterId};
 
 use crate::{
-    Capability, Families, GracefulRestart, MessageType, Notification, NotificationCode,
+    AfiSafi, Capability, Families, GracefulRestart, MessageType, Notification, NotificationCode,
     framing::{begin_message, end_message},
     reader::Reader,
 };
@@ -75,7 +75,7 @@ impl Open {
         announced.filter_map(|afi_safi| afi_safi.family()).collect()
     }
 
-    fn multiprotocol(&self) -> impl Iterator<Item = crate::AfiSafi> {
+    fn multiprotocol(&self) -> impl Iterator<Item = AfiSafi> {
         self.capabilities.iter().filter_map(|capability| match capability {
             Capability::Multiprotocol(family) => Some(*family),
             _ => None,
@@ -104,6 +104,39 @@ impl Open {
 
     pub fn has_enhanced_route_refresh(&self) -> bool {
         self.capabilities.contains(&Capability::EnhancedRouteRefresh)
+    }
+
+    /// The families of which the sender takes and sends several paths for a prefix, in this order. Of
+    /// several entries for a family the first counts.
+    pub(crate) fn add_path(&self) -> (Families, Families) {
+        let entries = self.capabilities.iter().filter_map(|capability| match capability {
+            Capability::AddPath(families) => Some(families),
+            _ => None,
+        });
+        let (mut seen, mut receive, mut send) = (Families::NONE, Families::NONE, Families::NONE);
+        for entry in entries.flatten() {
+            let Some(family) = entry.family.family().filter(|family| !seen.contains(*family))
+            else {
+                continue;
+            };
+            seen.insert(family);
+            if entry.receive {
+                receive.insert(family);
+            }
+            if entry.send {
+                send.insert(family);
+            }
+        }
+        (receive, send)
+    }
+
+    /// Whether the sender takes IPv6 next hops for IPv4 prefixes (RFC 8950 §4).
+    pub fn has_extended_next_hop(&self) -> bool {
+        let wanted = (AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST.afi);
+        self.capabilities.iter().any(|capability| match capability {
+            Capability::ExtendedNextHop(families) => families.contains(&wanted),
+            _ => false,
+        })
     }
 
     /// Appends the whole message. Capabilities beyond 4000 octets are left out.

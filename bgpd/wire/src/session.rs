@@ -87,6 +87,13 @@ pub struct SessionParameters {
     pub send_extended: bool,
     /// What may be exchanged; prefixes of other families are ignored.
     pub families: Families,
+    /// Families whose prefixes come with path identifiers, several paths for one prefix
+    /// (RFC 7911 §4).
+    pub add_path_receive: Families,
+    /// Families whose prefixes are sent with path identifiers.
+    pub add_path_send: Families,
+    /// IPv4 prefixes may have IPv6 next hops (RFC 8950 §4: both sides said so).
+    pub extended_next_hop: bool,
 }
 
 impl SessionParameters {
@@ -98,6 +105,9 @@ impl SessionParameters {
             receive_extended: false,
             send_extended: false,
             families: Families::NONE,
+            add_path_receive: Families::NONE,
+            add_path_send: Families::NONE,
+            extended_next_hop: false,
         }
     }
 
@@ -105,12 +115,20 @@ impl SessionParameters {
     pub fn negotiate(sent: &Open, received: &Open) -> Self {
         let peer_kind =
             if sent.asn == received.asn { PeerKind::Internal } else { PeerKind::External };
+        let families = sent.families().intersection(received.families());
+        let (we_receive, we_send) = sent.add_path();
+        let (they_receive, they_send) = received.add_path();
         Self {
             peer_kind,
             four_octet_as: sent.has_four_octet_as() && received.has_four_octet_as(),
             receive_extended: sent.has_extended_message(),
             send_extended: received.has_extended_message(),
-            families: sent.families().intersection(received.families()),
+            families,
+            add_path_receive: families.intersection(we_receive).intersection(they_send),
+            add_path_send: families.intersection(we_send).intersection(they_receive),
+            extended_next_hop: families.v4
+                && sent.has_extended_next_hop()
+                && received.has_extended_next_hop(),
         }
     }
 

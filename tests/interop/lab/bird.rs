@@ -65,6 +65,11 @@ impl Bird {
         output(Command::new("birdc").arg("-s").arg(control).args(question.split_whitespace()))
     }
 
+    /// The routes of one prefix with their attributes; nothing where there are none.
+    pub(crate) fn route(&self, prefix: &str) -> String {
+        self.ask(&format!("show route where net = {prefix} all"))
+    }
+
     /// All routes with their attributes.
     pub(crate) fn routes(&self) -> String {
         self.ask("show route all")

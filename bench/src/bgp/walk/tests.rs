@@ -48,11 +48,11 @@ fn updates() -> impl Strategy<Value = Vec<(Vec<Prefix>, Option<Segments>)>> {
 
 fn session(extended: bool) -> SessionParameters {
     SessionParameters {
-        peer_kind: PeerKind::External,
         four_octet_as: true,
         receive_extended: extended,
         send_extended: extended,
         families: Families { v4: true, v6: false },
+        ..SessionParameters::before_open(PeerKind::External)
     }
 }
 
@@ -98,15 +98,16 @@ proptest! {
         let hop = BgpNextHop::V4(Ipv4Addr::new(192, 0, 2, 1));
         let (mut octets, mut expected) = (BytesMut::new(), Vec::new());
         for (prefixes, segments) in &updates {
+            let nlris: Vec<_> = prefixes.iter().copied().map(bgp_wire::Nlri::from).collect();
             match segments {
                 Some(segments) => {
                     let attributes = attributes(segments);
-                    encode_announcements(&session, &(&attributes).into(), hop, prefixes, &mut octets).unwrap();
+                    encode_announcements(&session, &(&attributes).into(), hop, &nlris, &mut octets).unwrap();
                     let path = expected_ends(segments);
                     expected.extend(prefixes.iter().map(|prefix| (*prefix, Some(path))));
                 }
                 None => {
-                    encode_withdrawals(&session, prefixes, &mut octets);
+                    encode_withdrawals(&session, &nlris, &mut octets);
                     expected.extend(prefixes.iter().map(|prefix| (*prefix, None)));
                 }
             }

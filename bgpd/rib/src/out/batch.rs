@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use bgp_wire::{
-    AttributeSet, BgpNextHop, EXTENDED_MESSAGE_LEN, PeerKind, encode_announcements,
+    AttributeSet, BgpNextHop, EXTENDED_MESSAGE_LEN, Nlri, PeerKind, encode_announcements,
     encode_withdrawals, first_frame, fits,
 };
 use bytes::BytesMut;
 use hashbrown::HashMap;
-use viaduct_net::{Prefix, RouterId};
+use viaduct_net::{Family, RouterId};
 
 use super::{
     ENTRY_BYTES, Profile,
@@ -29,6 +29,7 @@ pub(super) struct Telling {
 /// What makes two tellings go into one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
+    family: Family,
     attributes: usize,
     next_hop: BgpNextHop,
     audience: Audience,
@@ -37,12 +38,13 @@ struct Key {
 }
 
 impl Telling {
-    fn key(&self) -> Key {
+    fn key(&self, family: Family) -> Key {
         let (originated, router_id) = match self.source {
             PathSource::Local(_) => (true, None),
             PathSource::Peer { router_id, .. } => (false, Some(router_id)),
         };
         Key {
+            family,
             attributes: self.attributes.address(),
             next_hop: self.next_hop,
             audience: audience(self.source.peer()),
@@ -52,13 +54,13 @@ impl Telling {
     }
 
     /// Whether a message has room for it: what has not cannot be told (RFC 8654 §4).
-    pub(super) fn fits(&self, profile: &Profile, prefix: Prefix) -> bool {
+    pub(super) fn fits(&self, profile: &Profile, nlri: Nlri) -> bool {
         // Nothing that is changed on the way makes a set twice as long.
         if self.attributes.octets().len() <= profile.parameters.send_limit() / 4 {
             return true;
         }
         let attributes = self.edited(profile);
-        fits(&profile.parameters, &attributes, self.next_hop, prefix)
+        fits(&profile.parameters, &attributes, self.next_hop, nlri)
     }
 
     /// The attributes as they are told.
@@ -87,6 +89,7 @@ const RUN: usize = 4096;
 /// The prefixes with one telling, as a list through the batch.
 #[derive(Debug)]
 struct Bucket {
+    key: Key,
     telling: Telling,
     first: u32,
     last: u32,
@@ -96,8 +99,8 @@ struct Bucket {
 pub(super) struct Batch {
     buckets: Vec<Bucket>,
     index: HashMap<Key, u32>,
-    prefixes: Vec<(Prefix, u32)>,
-    withdrawn: BTreeMap<Audience, Vec<Prefix>>,
+    prefixes: Vec<(Nlri, u32)>,
+    withdrawn: BTreeMap<Audience, Vec<Nlri>>,
     withdrawn_count: usize,
 }
 
@@ -106,18 +109,19 @@ impl Batch {
         self.prefixes.len() + self.withdrawn_count
     }
 
-    pub(super) fn withdraw(&mut self, prefix: Prefix, audience: Audience) {
-        self.withdrawn.entry(audience).or_default().push(prefix);
+    pub(super) fn withdraw(&mut self, nlri: Nlri, audience: Audience) {
+        self.withdrawn.entry(audience).or_default().push(nlri);
         self.withdrawn_count += 1;
     }
 
-    pub(super) fn announce(&mut self, prefix: Prefix, telling: Telling) {
+    pub(super) fn announce(&mut self, nlri: Nlri, telling: Telling) {
         let at = self.prefixes.len() as u32;
-        self.prefixes.push((prefix, NIL));
-        let key = telling.key();
+        self.prefixes.push((nlri, NIL));
+        let family = nlri.prefix.family();
+        let key = telling.key(family);
         // What comes together often is told together.
         if let Some(last) = self.buckets.last_mut()
-            && last.telling.key() == key
+            && last.key == key
         {
             self.prefixes[last.last as usize].1 = at;
             last.last = at;
@@ -126,14 +130,14 @@ impl Batch {
         let new = self.buckets.len() as u32;
         let known = *self.index.entry(key).or_insert(new);
         if known == new {
-            return self.buckets.push(Bucket { telling, first: at, last: at });
+            return self.buckets.push(Bucket { key, telling, first: at, last: at });
         }
         let bucket = &mut self.buckets[known as usize];
         self.prefixes[bucket.last as usize].1 = at;
         bucket.last = at;
     }
 
-    /// Gives everything as entries, and is empty. No prefix stands in it twice for one peer, so the
+    /// Gives everything as entries, and is empty. No path stands in it twice for one peer, so the
     /// order of the entries is free: those of one audience are one entry, up to [`ENTRY_BYTES`].
     pub(super) fn write(&mut self, profile: &Profile, entry: &mut impl FnMut(Entry)) {
         let Self { buckets, index, prefixes, withdrawn, withdrawn_count } = self;
@@ -145,8 +149,8 @@ impl Batch {
             run.clear();
             let mut at = bucket.first;
             while at != NIL {
-                let (prefix, next) = prefixes[at as usize];
-                run.push(prefix);
+                let (nlri, next) = prefixes[at as usize];
+                run.push(nlri);
                 at = next;
             }
             let attributes = bucket.telling.edited(profile);

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bgp_wire::Nlri;
 use tracing::warn;
-use viaduct_net::Prefix;
+use viaduct_net::{Family, Prefix};
 
 use super::{
     Profile,
     batch::{Batch, Telling},
     log::{Audience, Log},
 };
-use crate::{BestChange, BestPath, ExportPeer, PeerId, export};
+use crate::{BestChange, BestPath, ExportPeer, PeerId, Rib, export};
 
 /// Changes encoded together at most: those with equal attributes share messages.
 const MAX_BATCH: usize = 8192;
@@ -42,11 +43,6 @@ impl Group {
         }
     }
 
-    /// Whether the group is told of a best path; its source is not, whatever this says.
-    pub(super) fn tells(&self, prefix: Prefix, path: &BestPath) -> bool {
-        self.telling(prefix, path).is_some()
-    }
-
     /// How the group is told of a best path, if it is.
     pub(super) fn telling(&self, prefix: Prefix, path: &BestPath) -> Option<Telling> {
         let profile = &self.profile;
@@ -64,23 +60,65 @@ impl Group {
         let next_hop = export::next_hop(&profile.local, &target, prefix.family(), path)?;
         let attributes = path.attributes.clone();
         let telling = Telling { attributes, source: path.source, next_hop };
-        if !telling.fits(profile, prefix) {
+        if !telling.fits(profile, profile.nlri(prefix, path)) {
             warn!(%prefix, octets = path.attributes.octets().len(), "too long to be told");
             return None;
         }
         Some(telling)
     }
 
-    /// Counts a best path among those told.
-    pub(super) fn count_told(&mut self, prefix: Prefix, path: &BestPath) {
-        if self.tells(prefix, path) {
-            self.count(path, 1);
-        }
+    /// The paths of a settled table that the group is told of; their sources are not, whatever this says.
+    pub(super) fn told_paths(&self, rib: &Rib) -> impl Iterator<Item = (Nlri, BestPath)> {
+        let told = rib.told_paths(self.additional());
+        let told = self.within(told);
+        let told = told.filter(|(prefix, path)| self.telling(*prefix, path).is_some());
+        told.map(|(prefix, path)| (self.profile.nlri(prefix, &path), path))
     }
 
-    fn count(&mut self, path: &BestPath, step: isize) {
+    /// Paths beside the best one that the group may be told of, in any family.
+    pub(super) fn additional(&self) -> usize {
+        let of = |family| self.profile.additional(family);
+        Family::ALL.into_iter().map(of).max().unwrap_or_default()
+    }
+
+    /// Of paths that are told to somebody those that may concern the group, however it judges them.
+    pub(super) fn within(
+        &self,
+        told: impl Iterator<Item = (Prefix, BestPath)>,
+    ) -> impl Iterator<Item = (Prefix, BestPath)> {
+        // The best path comes first; where a family is told without identifiers it stands alone.
+        let mut last = None;
+        told.filter(move |(prefix, _)| {
+            let is_best = last.replace(*prefix) != Some(*prefix);
+            is_best || self.profile.tells_several(prefix.family())
+        })
+    }
+
+    /// Whether the group is told of a path that a group may have been told of.
+    pub(super) fn knows(&self, rib: &Rib, nlri: Nlri) -> bool {
+        self.find(rib, nlri).is_some_and(|path| self.telling(nlri.prefix, &path).is_some())
+    }
+
+    /// The path by the name that the group knows it by; of a settled table.
+    pub(super) fn find(&self, rib: &Rib, nlri: Nlri) -> Option<BestPath> {
+        let family = nlri.prefix.family();
+        let best = rib.best(nlri.prefix)?;
+        if !self.profile.tells_several(family) || best.path_id == nlri.path_id {
+            return Some(best);
+        }
+        let others = rib.additional_paths(nlri.prefix, self.profile.additional(family));
+        others.into_iter().find(|path| path.path_id == nlri.path_id)
+    }
+
+    /// Counts everything that a group is told that has just come to be.
+    pub(super) fn count_all(&mut self, rib: &Rib) {
+        let told: Vec<_> = self.told_paths(rib).map(|(_, path)| path.source.peer()).collect();
+        told.into_iter().for_each(|source| self.count(source, 1));
+    }
+
+    fn count(&mut self, source: Option<PeerId>, step: isize) {
         self.told = self.told.saturating_add_signed(step);
-        if let Some(peer) = path.source.peer() {
+        if let Some(peer) = source {
             let by = self.told_by.entry(peer).or_default();
             *by = by.saturating_add_signed(step);
             if *by == 0 {
@@ -94,38 +132,79 @@ impl Group {
         self.told - self.told_by.get(&peer).copied().unwrap_or_default()
     }
 
-    /// A best path has changed.
+    /// The names by which the group may know what has changed.
+    pub(super) fn nlris_of(&self, change: &BestChange) -> impl Iterator<Item = Nlri> {
+        let BestChange { prefix, old, new, old_additional, new_additional } = change;
+        let several = self.profile.tells_several(prefix.family());
+        let one = (!several).then(|| Nlri::from(*prefix));
+        let others = [old_additional, new_additional].into_iter().flatten();
+        let all = old.iter().chain(new).chain(others).filter(move |_| several);
+        one.into_iter().chain(all.map(|path| self.profile.nlri(*prefix, path)))
+    }
+
+    /// Something has changed of what is told.
     pub(super) fn note(&mut self, change: &BestChange, is_member: impl Fn(PeerId) -> bool) {
         let prefix = change.prefix;
-        let telling = |path: &Option<BestPath>| self.telling(prefix, path.as_ref()?);
-        let (old, new) = (telling(&change.old), telling(&change.new));
-        if let (Some(_), Some(path)) = (&old, &change.old) {
-            self.count(path, -1);
+        if !self.profile.tells_several(prefix.family()) {
+            let (old, new) = (change.old.as_ref(), change.new.as_ref());
+            self.note_path(prefix.into(), old, new, &is_member);
+        } else {
+            let count = self.profile.additional(prefix.family());
+            let all = |best: &'_ Option<BestPath>, others: &[BestPath]| -> Vec<BestPath> {
+                best.iter().chain(others.iter().take(count)).cloned().collect()
+            };
+            let old = all(&change.old, &change.old_additional);
+            let new = all(&change.new, &change.new_additional);
+            let find = |paths: &[BestPath], id| paths.iter().position(|path| path.path_id == id);
+            for path in &new {
+                let before = find(&old, path.path_id).map(|at| &old[at]);
+                let nlri = Nlri { prefix, path_id: path.path_id };
+                self.note_path(nlri, before, Some(path), &is_member);
+            }
+            for path in old.iter().filter(|path| find(&new, path.path_id).is_none()) {
+                let nlri = Nlri { prefix, path_id: path.path_id };
+                self.note_path(nlri, Some(path), None, &is_member);
+            }
         }
-        if let (Some(_), Some(path)) = (&new, &change.new) {
-            self.count(path, 1);
+        if self.batch.len() >= MAX_BATCH {
+            self.write_batch();
         }
+    }
+
+    /// What the group knows by a name is another path, or says something else.
+    fn note_path(
+        &mut self,
+        nlri: Nlri,
+        old_path: Option<&BestPath>,
+        new_path: Option<&BestPath>,
+        is_member: &impl Fn(PeerId) -> bool,
+    ) {
+        let telling = |path: Option<&BestPath>| self.telling(nlri.prefix, path?);
+        let (old, new) = (telling(old_path), telling(new_path));
         let peer_of = |telling: &Telling| telling.source.peer();
+        if let Some(old) = &old {
+            self.count(peer_of(old), -1);
+        }
+        if let Some(new) = &new {
+            self.count(peer_of(new), 1);
+        }
         match (old, new) {
             (None, None) => {}
-            (Some(old), None) => self.batch.withdraw(prefix, audience(peer_of(&old))),
-            (None, Some(new)) => self.batch.announce(prefix, new),
+            (Some(old), None) => self.batch.withdraw(nlri, audience(peer_of(&old))),
+            (None, Some(new)) => self.batch.announce(nlri, new),
             (Some(old), Some(new)) => {
                 let (before, now) = (peer_of(&old), peer_of(&new));
-                let concerns = |peer: Option<PeerId>| peer.is_some_and(&is_member);
+                let concerns = |peer: Option<PeerId>| peer.is_some_and(is_member);
                 let moves = before != now && (concerns(before) || concerns(now));
                 if !moves && new.says_the_same_as(&old, self.profile.parameters.peer_kind) {
                     return;
                 }
                 // Whoever tells us the path from now on is not to go on with what we told it.
                 if let Some(now) = now.filter(|now| before != Some(*now) && is_member(*now)) {
-                    self.batch.withdraw(prefix, Audience::Only(now));
+                    self.batch.withdraw(nlri, Audience::Only(now));
                 }
-                self.batch.announce(prefix, new);
+                self.batch.announce(nlri, new);
             }
-        }
-        if self.batch.len() >= MAX_BATCH {
-            self.write_batch();
         }
     }
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bgp_wire::{
-    EXTENDED_MESSAGE_LEN, Families, Message, RouteRefresh, SessionParameters, encode_end_of_rib,
-    first_frame,
+    EXTENDED_MESSAGE_LEN, Families, Message, Nlri, RouteRefresh, SessionParameters,
+    encode_end_of_rib, first_frame,
 };
 use bytes::{Bytes, BytesMut};
-use viaduct_net::{Family, Prefix};
+use viaduct_net::Family;
 
 use super::{
     Hopeless, MAX_LAGGING, Outgoing, Profile,
@@ -42,8 +42,8 @@ pub(super) struct Member {
     /// Families to be told once more after that, and those of them with their beginning and end.
     refresh: Families,
     demarcated: Families,
-    /// It has left the log: the prefixes that have changed since, or may have.
-    lagging: Option<BTreeSet<Prefix>>,
+    /// It has left the log: what has changed since, or may have.
+    lagging: Option<BTreeSet<Nlri>>,
 }
 
 impl Member {
@@ -98,16 +98,16 @@ impl Member {
         self.dump.as_ref().map_or(all, |dump| dump.told.min(all))
     }
 
-    /// A prefix has changed.
-    pub(super) fn lag_behind(&mut self, prefix: Prefix) {
+    /// A path has changed.
+    pub(super) fn lag_behind(&mut self, nlri: Nlri) {
         if let Some(lagging) = &mut self.lagging
             && lagging.len() <= MAX_LAGGING
         {
-            lagging.insert(prefix);
+            lagging.insert(nlri);
         }
     }
 
-    /// Leaves the log; what stands there unread becomes a set of prefixes. If none of it is for this
+    /// Leaves the log; what stands there unread becomes a set of paths. If none of it is for this
     /// member it has merely been passed.
     pub(super) fn start_lagging(
         &mut self,
@@ -119,7 +119,7 @@ impl Member {
         let end = log.end();
         let entries = (self.cursor..end).filter_map(|number| log.at(number));
         for entry in entries.filter(|entry| entry.audience.includes(peer)) {
-            lagging.extend(prefixes_of(&entry.bytes, parameters));
+            lagging.extend(nlris_of(&entry.bytes, parameters));
         }
         if lagging.is_empty() {
             log.pass(std::mem::replace(&mut self.cursor, end), end);
@@ -217,13 +217,14 @@ impl Member {
         let mut owed = VecDeque::new();
         while room > 0 && !lagging.is_empty() {
             for _ in 0..STEP {
-                let Some(prefix) = lagging.pop_first() else { break };
-                let best = rib.best(prefix).filter(|path| path.source.peer() != Some(peer));
-                match best.and_then(|path| group.telling(prefix, &path)) {
-                    Some(telling) => batch.announce(prefix, telling),
+                let Some(nlri) = lagging.pop_first() else { break };
+                let path = group.find(rib, nlri);
+                let path = path.filter(|path| path.source.peer() != Some(peer));
+                match path.and_then(|path| group.telling(nlri.prefix, &path)) {
+                    Some(telling) => batch.announce(nlri, telling),
                     // Whether it was ever told is not known; saying so twice does no harm.
-                    None if families.contains(prefix.family()) => {
-                        batch.withdraw(prefix, Audience::All);
+                    None if families.contains(nlri.prefix.family()) => {
+                        batch.withdraw(nlri, Audience::All);
                     }
                     None => {}
                 }
@@ -243,14 +244,14 @@ impl Member {
         let Some(dump) = &mut self.dump else { return room };
         let mut batch = Batch::default();
         let families = dump.families;
-        let (paths, next) = rib.best_paths_from(dump.next, STEP);
-        for (prefix, path) in paths {
+        let (paths, next) = rib.told_paths_from(dump.next, STEP, group.additional());
+        for (prefix, path) in group.within(paths) {
             if path.source.peer() != Some(peer)
                 && families.contains(prefix.family())
                 && let Some(telling) = group.telling(prefix, &path)
             {
                 dump.told += 1;
-                batch.announce(prefix, telling);
+                batch.announce(group.profile.nlri(prefix, &path), telling);
             }
         }
         dump.next = next.unwrap_or_default();
@@ -289,13 +290,16 @@ fn demarcations(
     })
 }
 
-/// The prefixes that our own messages speak of.
-fn prefixes_of(mut messages: &[u8], parameters: &SessionParameters) -> Vec<Prefix> {
+/// What our own messages speak of.
+fn nlris_of(mut messages: &[u8], parameters: &SessionParameters) -> Vec<Nlri> {
+    // Read as the peer reads them.
+    let parameters =
+        SessionParameters { add_path_receive: parameters.add_path_send, ..*parameters };
     let mut prefixes = Vec::new();
     while let Ok(Some(frame)) = first_frame(messages, EXTENDED_MESSAGE_LEN) {
         messages = &messages[frame.whole_len()..];
         if let Ok(Message::Update(update)) =
-            Message::decode_body(frame.kind, frame.body, parameters)
+            Message::decode_body(frame.kind, frame.body, &parameters)
         {
             prefixes.extend(update.withdrawn);
             prefixes.extend(update.announced.into_iter().flat_map(|one| one.prefixes));

@@ -23,11 +23,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use bgp_wire::SessionParameters;
+use bgp_wire::{Nlri, SessionParameters};
 use bytes::Bytes;
-use viaduct_net::{Family, RouteUpdate};
+use viaduct_net::{Family, Prefix, RouteUpdate};
 
-use crate::{LocalSpeaker, PeerId, Policy, Rib};
+use crate::{BestPath, LocalSpeaker, PeerId, Policy, Rib};
 use batch::Batch;
 use group::Group;
 use log::Audience;
@@ -49,6 +49,27 @@ pub struct Profile {
     /// [`crate::ExportPeer::next_hop_self`]
     pub next_hop_self: bool,
     pub policy: Policy,
+    /// Paths told beside the best one of each prefix, in the families of
+    /// [`SessionParameters::add_path_send`].
+    pub additional_paths: usize,
+}
+
+impl Profile {
+    /// Paths told beside the best one.
+    fn additional(&self, family: Family) -> usize {
+        if self.tells_several(family) { self.additional_paths } else { 0 }
+    }
+
+    /// Whether paths are told with identifiers.
+    fn tells_several(&self, family: Family) -> bool {
+        self.parameters.add_path_send.contains(family)
+    }
+
+    /// How the group knows a path.
+    fn nlri(&self, prefix: Prefix, path: &BestPath) -> Nlri {
+        let path_id = if self.tells_several(prefix.family()) { path.path_id } else { 0 };
+        Nlri { prefix, path_id }
+    }
 }
 
 /// What a member is to be sent next.
@@ -124,14 +145,12 @@ impl AdjRibsOut {
         if !member.is_lagging() {
             member.take_log(peer, &mut group.log, usize::MAX);
         }
-        let told = |group: &Group, prefix, path: &crate::BestPath| {
-            path.source.peer() != Some(peer) && group.tells(prefix, path)
-        };
         let new = Group::new(profile.clone());
         let mut gone = Batch::default();
-        for (prefix, path) in rib.best_paths() {
-            if told(group, prefix, &path) && !told(&new, prefix, &path) {
-                gone.withdraw(prefix, Audience::All);
+        for (nlri, _) in group.told_paths(rib).filter(|(_, path)| path.source.peer() != Some(peer))
+        {
+            if !new.knows(rib, nlri) {
+                gone.withdraw(nlri, Audience::All);
             }
         }
         member.owe(&mut gone, &group.profile);
@@ -162,7 +181,7 @@ impl AdjRibsOut {
                 group.note(&change, is_member);
                 for peer in &group.lagging {
                     if let Some((_, member)) = members.get_mut(peer) {
-                        member.lag_behind(change.prefix);
+                        group.nlris_of(&change).for_each(|nlri| member.lag_behind(nlri));
                     }
                 }
                 shed(at, group, members, *max_log_bytes);
@@ -174,6 +193,13 @@ impl AdjRibsOut {
             shed(at, group, members, *max_log_bytes);
         }
         fib
+    }
+
+    /// For [`Rib::set_additional_paths`], after members have come, gone or changed.
+    pub fn additional_paths(&self) -> Option<usize> {
+        let groups = self.groups.iter().flatten();
+        let several = groups.filter(|group| !group.profile.parameters.add_path_send.is_empty());
+        several.map(Group::additional).max()
     }
 
     /// Whether [`Self::next`] would give anything.
@@ -221,7 +247,7 @@ impl AdjRibsOut {
         let known = self.groups.iter().position(has_profile);
         let at = known.unwrap_or_else(|| {
             let mut group = Group::new(profile);
-            rib.best_paths().for_each(|(prefix, path)| group.count_told(prefix, &path));
+            group.count_all(rib);
             let free = self.groups.iter().position(Option::is_none);
             let at = free.unwrap_or_else(|| {
                 self.groups.push(None);

@@ -51,9 +51,22 @@ fn policies() -> [Policy; 3] {
     ]
 }
 
-fn profile(peer: usize, policy: usize, v6: bool) -> Profile {
+/// Whether a peer is told of several paths, and of how many beside the best one.
+#[derive(Clone, Copy, Debug)]
+enum Several {
+    No,
+    InV4(usize),
+    InBoth(usize),
+}
+
+fn profile(peer: usize, policy: usize, v6: bool, several: Several) -> Profile {
     let (_, number, reflector_client) = PEERS[peer];
     let kind = if number == LOCAL_AS { PeerKind::Internal } else { PeerKind::External };
+    let (add_path_send, additional_paths) = match several {
+        Several::No => (Families::NONE, 0),
+        Several::InV4(count) => (Families { v4: true, v6: false }, count),
+        Several::InBoth(count) => (Families { v4: true, v6 }, count),
+    };
     Profile {
         local: LocalSpeaker {
             asn: Asn::new(LOCAL_AS),
@@ -61,15 +74,18 @@ fn profile(peer: usize, policy: usize, v6: bool) -> Profile {
             address_v4: Some([192, 0, 2, 254].into()),
             address_v6: Some("2001:db8::fe".parse().unwrap()),
             link_local: None,
+            extended_next_hop: false,
         },
         parameters: SessionParameters {
             four_octet_as: true,
             families: Families { v4: true, v6 },
+            add_path_send,
             ..SessionParameters::before_open(kind)
         },
         reflector_client,
         next_hop_self: false,
         policy: policies()[policy].clone(),
+        additional_paths,
     }
 }
 
@@ -80,7 +96,7 @@ enum Operation {
     PeerDown { peer: usize },
     Originate(BTreeSet<usize>),
     Flush,
-    Join { peer: usize, policy: usize, v6: bool },
+    Join { peer: usize, policy: usize, v6: bool, several: Several },
     Leave { peer: usize },
     Change { peer: usize, policy: usize },
     Refresh { peer: usize, v6: bool },
@@ -88,6 +104,11 @@ enum Operation {
 }
 
 const PREFIXES: usize = 40;
+
+fn several() -> impl Strategy<Value = Several> {
+    use Several::*;
+    select(&[No, No, InV4(0), InV4(2), InBoth(1), InBoth(100)][..])
+}
 
 fn operation() -> impl Strategy<Value = Operation> {
     let peer = || 0..PEERS.len();
@@ -100,8 +121,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => peer().prop_map(|peer| Operation::PeerDown { peer }),
         1 => prefixes().prop_map(Operation::Originate),
         8 => Just(Operation::Flush),
-        3 => (peer(), 0..3_usize, any::<bool>())
-            .prop_map(|(peer, policy, v6)| Operation::Join { peer, policy, v6 }),
+        3 => (peer(), 0..3_usize, any::<bool>(), several())
+            .prop_map(|(peer, policy, v6, several)| Operation::Join { peer, policy, v6, several }),
         1 => peer().prop_map(|peer| Operation::Leave { peer }),
         2 => (peer(), 0..3_usize).prop_map(|(peer, policy)| Operation::Change { peer, policy }),
         1 => (peer(), any::<bool>()).prop_map(|(peer, v6)| Operation::Refresh { peer, v6 }),
@@ -122,7 +143,7 @@ fn attributes(peer: usize, kind: usize) -> PathAttributes {
     }
 }
 
-type Known = BTreeMap<Prefix, (PathAttributes, BgpNextHop)>;
+type Known = BTreeMap<Nlri, (PathAttributes, BgpNextHop)>;
 
 /// The other end of a session.
 #[derive(Debug, Default)]
@@ -131,18 +152,22 @@ struct Reader {
     ends: Vec<Family>,
     /// Families it has asked for once more, and those that are being told.
     wanted: BTreeSet<Family>,
-    refreshed: BTreeMap<Family, BTreeSet<Prefix>>,
+    refreshed: BTreeMap<Family, BTreeSet<Nlri>>,
 }
 
 impl Reader {
     fn read(&mut self, outgoing: &Outgoing, profile: &Profile) {
         let mut messages = 0;
+        let parameters = SessionParameters {
+            add_path_receive: profile.parameters.add_path_send,
+            ..profile.parameters
+        };
         for bytes in &outgoing.bytes {
             assert!(bytes.len() < ENTRY_BYTES + EXTENDED_MESSAGE_LEN, "{}", bytes.len());
             let mut buffer = BytesMut::from(&bytes[..]);
             while let Some(frame) = split_frame(&mut buffer, EXTENDED_MESSAGE_LEN).unwrap() {
                 messages += 1;
-                let update = match Message::decode(&frame, &profile.parameters).unwrap() {
+                let update = match Message::decode(&frame, &parameters).unwrap() {
                     Message::Update(update) => update,
                     Message::RouteRefresh(refresh) => {
                         self.demarcate(refresh, profile);
@@ -156,11 +181,11 @@ impl Reader {
                     self.known.remove(prefix);
                 });
                 for announced in &update.announced {
-                    for &prefix in &announced.prefixes {
+                    for &nlri in &announced.prefixes {
                         let told = (update.attributes.open(), announced.next_hop);
-                        self.known.insert(prefix, told);
-                        if let Some(told) = self.refreshed.get_mut(&prefix.family()) {
-                            told.insert(prefix);
+                        self.known.insert(nlri, told);
+                        if let Some(told) = self.refreshed.get_mut(&nlri.prefix.family()) {
+                            told.insert(nlri);
                         }
                     }
                 }
@@ -181,7 +206,7 @@ impl Reader {
             RouteRefreshSubtype::End => {
                 self.wanted.remove(&family);
                 let told = self.refreshed.remove(&family).unwrap();
-                self.known.retain(|prefix, _| prefix.family() != family || told.contains(prefix));
+                self.known.retain(|nlri, _| nlri.prefix.family() != family || told.contains(nlri));
             }
             other => panic!("{other:?}"),
         }
@@ -212,7 +237,7 @@ impl World {
             address: address.parse().unwrap(),
             asn: Asn::new(*number),
             router_id: RouterId::from_u32(i as u32 + 1).unwrap(),
-            kind: profile(i, 0, true).parameters.peer_kind,
+            kind: profile(i, 0, true, Several::No).parameters.peer_kind,
             interface: Some(IfIndex(1)),
             reflector_client: *reflector_client,
             import: Policy::accept_all(),
@@ -236,12 +261,12 @@ impl World {
                     };
                     let of_family = |prefix: &Prefix| (prefix.family() == Family::V6) == v6;
                     let all = prefixes.iter().map(|number| prefix(*number));
-                    let all: Vec<_> = all.filter(of_family).collect();
+                    let all: Vec<_> = all.filter(of_family).map(Nlri::from).collect();
                     rib.announce(ids[*peer], &set, next_hop.into(), &all).unwrap();
                 }
             }
             Operation::Withdraw { peer, prefixes } => {
-                let all: Vec<_> = prefixes.iter().map(|number| prefix(*number)).collect();
+                let all: Vec<_> = prefixes.iter().map(|number| prefix(*number).into()).collect();
                 rib.withdraw(ids[*peer], &all);
             }
             Operation::PeerDown { peer } => rib.peer_down(ids[*peer]),
@@ -251,10 +276,11 @@ impl World {
                 rib.set_originations(&all.collect::<Vec<_>>());
             }
             Operation::Flush => drop(out.flush(rib)),
-            Operation::Join { peer, policy, v6 } => {
+            Operation::Join { peer, policy, v6, several } => {
                 drop(out.flush(rib));
-                let profile = profile(*peer, *policy, *v6);
+                let profile = profile(*peer, *policy, *v6, *several);
                 out.join(rib, ids[*peer], profile.clone());
+                rib.set_additional_paths(out.additional_paths());
                 sessions.insert(*peer, (profile, Reader::default()));
             }
             Operation::Leave { peer } => {
@@ -265,8 +291,12 @@ impl World {
                 // As a speaker does, which settles the table before it changes what peers are told.
                 drop(out.flush(rib));
                 if let Some((old, _)) = sessions.get_mut(peer) {
-                    *old = profile(*peer, *policy, old.parameters.families.v6);
+                    old.policy = policies()[*policy].clone();
+                    if *policy == 2 {
+                        old.additional_paths += 1;
+                    }
                     out.change(rib, ids[*peer], old.clone());
+                    rib.set_additional_paths(out.additional_paths());
                 }
             }
             Operation::Refresh { peer, v6 } => {
@@ -307,10 +337,21 @@ impl World {
             next_hop_self: profile.next_hop_self,
             policy: &profile.policy,
         };
-        let told = self.rib.best_paths().filter_map(|(prefix, path)| {
-            let exported = export::export(&profile.local, &target, prefix, &path).ok()?;
-            let carried = profile.parameters.families.contains(prefix.family());
-            carried.then(|| (prefix, (exported.attributes.open(), exported.next_hop)))
+        let prefixes = (0..PREFIXES).map(prefix);
+        let told = prefixes.flat_map(|prefix| {
+            let several = profile.parameters.add_path_send.contains(prefix.family());
+            let count = if several { profile.additional_paths } else { 0 };
+            let additional = self.rib.additional_paths(prefix, count);
+            let paths = self.rib.best(prefix).into_iter().chain(additional);
+            paths.map(move |path| {
+                let path_id = if several { path.path_id } else { 0 };
+                (Nlri { prefix, path_id }, path)
+            })
+        });
+        let told = told.filter_map(|(nlri, path)| {
+            let exported = export::export(&profile.local, &target, nlri.prefix, &path).ok()?;
+            let carried = profile.parameters.families.contains(nlri.prefix.family());
+            carried.then(|| (nlri, (exported.attributes.open(), exported.next_hop)))
         });
         told.collect()
     }
@@ -363,7 +404,7 @@ proptest! {
 fn what_peers_share_is_made_once() {
     let mut world = World::new(MAX_LOG_BYTES);
     for peer in [0, 1, 4, 5] {
-        world.apply(&Operation::Join { peer, policy: 0, v6: true });
+        world.apply(&Operation::Join { peer, policy: 0, v6: true, several: Several::No });
     }
     assert_eq!(world.out.groups(), 2);
     let prefixes: BTreeSet<_> = (0..PREFIXES).collect();
@@ -388,10 +429,10 @@ fn long(octets: usize) -> PathAttributes {
 #[test]
 fn long_attributes_come_in_pieces_and_those_too_long_not_at_all() {
     let mut world = World::new(MAX_LOG_BYTES);
-    world.apply(&Operation::Join { peer: 1, policy: 0, v6: true });
+    world.apply(&Operation::Join { peer: 1, policy: 0, v6: true, several: Several::No });
     let announce = |world: &mut World, octets: usize| {
         let all: Vec<_> = (0..400_u16)
-            .map(|n| Prefix::new([10, 0, (n >> 8) as u8, n as u8].into(), 32).unwrap())
+            .map(|n| Prefix::new([10, 0, (n >> 8) as u8, n as u8].into(), 32).unwrap().into())
             .collect();
         let next_hop: IpAddr = PEERS[0].0.parse().unwrap();
         world.rib.announce(world.ids[0], &long(octets).into(), next_hop.into(), &all).unwrap();
@@ -411,7 +452,7 @@ fn long_attributes_come_in_pieces_and_those_too_long_not_at_all() {
 fn who_does_not_read_costs_little_and_nobody_else() {
     let mut world = World::new(4096);
     for peer in [3, 4, 5] {
-        world.apply(&Operation::Join { peer, policy: 0, v6: true });
+        world.apply(&Operation::Join { peer, policy: 0, v6: true, several: Several::No });
     }
     world.read_all();
     for round in 0..200 {

@@ -14,6 +14,14 @@ use crate::{
     paths::{NIL, Path},
 };
 
+impl Told {
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        self.source == other.source
+            && self.next_hop == other.next_hop
+            && self.attributes.ptr_eq(&other.attributes)
+    }
+}
+
 impl Rib {
     /// Decides all that has changed since the last flush. Each prefix whose best path has is given once,
     /// in any order; returned is what changes in the FIB, by prefix. Prefixes of our own are not in it:
@@ -131,6 +139,7 @@ impl Rib {
             router_id: self.config.router_id.to_u32(),
             cluster_list_len: facts.cluster_list_len(),
             peer_address: std::net::Ipv4Addr::UNSPECIFIED.into(),
+            path_id: self.paths.path_id(id),
         };
         let Some(peer) = path.peer() else {
             return Some(numbers);
@@ -255,35 +264,43 @@ impl Rib {
     }
 
     fn note_best(&mut self, dirty: Dirty, best: Option<u32>, told: &mut impl FnMut(BestChange)) {
-        let Dirty { destination: id, told: old } = dirty;
+        let Dirty { destination: id, told: old, additional: old_additional } = dirty;
         self.destinations.at_mut(id).best = best.unwrap_or(NIL);
         let new = best.map(|best| self.told(best));
+        let new_additional = self.additional(id, self.additional_paths.unwrap_or_default());
+        let released = old.as_ref().and_then(|old| old.next_hop);
+        let released_additional: Vec<_> =
+            old_additional.iter().filter_map(|old| old.next_hop).collect();
         let same = match (&old, &new) {
             (None, None) => true,
-            (Some(old), Some(new)) => {
-                old.source == new.source
-                    && old.next_hop == new.next_hop
-                    && old.attributes.ptr_eq(&new.attributes)
-            }
+            (Some(old), Some(new)) => old.says_the_same_as(new),
             _ => false,
         };
-        let released = old.as_ref().and_then(|old| old.next_hop);
-        if !same {
+        let same_additional = old_additional.len() == new_additional.len()
+            && old_additional
+                .iter()
+                .zip(&new_additional)
+                .all(|(old, new)| old.path == new.path && old.says_the_same_as(new));
+        let moved = old.as_ref().map(|old| old.path) != new.as_ref().map(|new| new.path);
+        if !same || !same_additional || moved && self.additional_paths.is_some() {
+            let words = |told: Box<[Told]>| told.into_iter().map(|told| self.best_path(told));
             told(BestChange {
                 prefix: self.destinations.prefix(id),
                 old: old.map(|old| self.best_path(old)),
                 new: new.map(|new| self.best_path(new)),
+                old_additional: words(old_additional).collect(),
+                new_additional: words(new_additional).collect(),
             });
         }
-        if let Some(next_hop) = released {
+        for next_hop in released.into_iter().chain(released_additional) {
             self.next_hops.release(next_hop);
         }
     }
 
     pub(super) fn best_path(&self, told: Told) -> BestPath {
-        let Told { attributes, source, next_hop } = told;
+        let Told { path, attributes, source, next_hop } = told;
         let next_hop = next_hop.map(|id| self.next_hops.at(id).key.next_hop());
-        BestPath { source, attributes, next_hop }
+        BestPath { path_id: path + 1, source, attributes, next_hop }
     }
 
     pub(super) fn source_of(&self, path: &Path) -> PathSource {

@@ -78,9 +78,12 @@ impl PathSource {
     }
 }
 
-/// The best path of a prefix, in words that outlive it.
+/// A path that peers are told of, in words that outlive it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BestPath {
+    /// Ours for the path, where peers are told of several for a prefix (RFC 7911 §3): never zero, and the
+    /// same for as long as the path is in the table.
+    pub path_id: u32,
     pub source: PathSource,
     /// One allocation for all paths with equal attributes.
     pub attributes: AttributeSet,
@@ -88,12 +91,16 @@ pub struct BestPath {
     pub next_hop: Option<BgpNextHop>,
 }
 
-/// The best path of a prefix is another, or says something else.
+/// The best path of a prefix is another, or says something else; or one of those does that are told
+/// beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BestChange {
     pub prefix: Prefix,
     pub old: Option<BestPath>,
     pub new: Option<BestPath>,
+    /// What [`Rib::set_additional_paths`] asks for, before and after; the better ones first.
+    pub old_additional: Vec<BestPath>,
+    pub new_additional: Vec<BestPath>,
 }
 
 /// What was announced could not all be taken.
@@ -117,6 +124,7 @@ pub(crate) enum Origin {
 /// What peers were last told of a prefix.
 #[derive(Clone, Debug)]
 struct Told {
+    path: u32,
     attributes: AttributeSet,
     source: PathSource,
     next_hop: Option<NextHopId>,
@@ -129,6 +137,8 @@ struct Dirty {
     /// The best path as it was told, from before the first change since. Its next hop holds a
     /// reference.
     told: Option<Told>,
+    /// And those told beside it; their next hops hold references too.
+    additional: Box<[Told]>,
 }
 
 /// The routing information base. See the crate's documentation.
@@ -145,6 +155,8 @@ pub struct Rib {
     attributes: AttributeInterner,
     /// To be decided by the next flush.
     dirty: Vec<Dirty>,
+    /// How many paths of a prefix are told beside the best one; `None` where paths have no names.
+    additional_paths: Option<usize>,
     /// Whether anybody forwards by the routes.
     has_fib: bool,
     /// How many prefixes have a route in the FIB.
@@ -167,6 +179,7 @@ impl Rib {
             originations: BTreeMap::new(),
             attributes: AttributeInterner::default(),
             dirty: Vec::new(),
+            additional_paths: None,
             has_fib: true,
             routed: 0,
             decision: Decision::default(),
@@ -178,6 +191,16 @@ impl Rib {
     /// are any.
     pub const fn without_fib(&mut self) {
         self.has_fib = false;
+    }
+
+    /// Changes are to say which paths are told beside the best one, up to so many: for peers that take
+    /// several (RFC 7911). `None`: nobody is told by which name a path goes. To be said of a table that
+    /// is settled, or was never flushed.
+    pub fn set_additional_paths(&mut self, count: Option<usize>) {
+        if self.additional_paths != count {
+            debug_assert!(self.is_settled() || !self.has_best(), "flush first");
+            self.additional_paths = count;
+        }
     }
 
     pub const fn config(&self) -> &RibConfig {
@@ -201,16 +224,32 @@ impl Rib {
         }
         let best = destination.best;
         let told = (best != NIL).then(|| self.told(best));
-        if let Some(next_hop) = told.as_ref().and_then(|told| told.next_hop) {
+        let additional = self.additional(id, self.additional_paths.unwrap_or_default());
+        for next_hop in told.iter().chain(&additional).filter_map(|told| told.next_hop) {
             self.next_hops.retain(next_hop);
         }
-        self.dirty.push(Dirty { destination: id, told });
+        self.dirty.push(Dirty { destination: id, told, additional });
+    }
+
+    /// The paths told beside the best one: of those that could stand in for it the ones that have lost
+    /// last. None where no path is the best.
+    fn additional(&self, id: u32, count: usize) -> Box<[Told]> {
+        let Destination { head, best, .. } = *self.destination(id);
+        if count == 0 || best == NIL || self.paths.next(head) == NIL {
+            return Box::default();
+        }
+        let usable =
+            self.paths.list(head).filter(|(id, path)| *id != best && path.reason.is_usable());
+        let mut others: Vec<_> = usable.map(|(id, path)| (path.reason.rank(), id)).collect();
+        others.sort_unstable();
+        others.into_iter().take(count).map(|(_, path)| self.told(path)).collect()
     }
 
     /// What is to be told of a path that is the best.
-    fn told(&self, path: u32) -> Told {
-        let path = self.paths.at(path);
+    fn told(&self, id: u32) -> Told {
+        let path = self.paths.at(id);
         Told {
+            path: id,
             attributes: path.attributes().clone(),
             source: self.source_of(path),
             next_hop: path.next_hop(),

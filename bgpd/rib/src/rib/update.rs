@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use bgp_wire::{AttributeSet, BgpNextHop, Update};
+use bgp_wire::{AttributeSet, BgpNextHop, Nlri, Update};
 use viaduct_net::{Family, Origination, Prefix, Underlay};
 
 use super::{AnnounceError, Origin, Rib, RibConfig};
@@ -102,7 +102,7 @@ impl Rib {
         peer: PeerId,
         attributes: &AttributeSet,
         next_hop: BgpNextHop,
-        prefixes: &[Prefix],
+        prefixes: &[Nlri],
     ) -> Result<(), AnnounceError> {
         let Some(entry) = self.peers.entry(peer) else { return Ok(()) };
         if prefixes.is_empty() {
@@ -115,7 +115,7 @@ impl Rib {
         let next_hop = self.next_hops.acquire(key, &self.underlay, &self.config.addresses);
         let result = prefixes
             .iter()
-            .try_for_each(|&prefix| self.announce_one(peer, judged, &attributes, next_hop, prefix));
+            .try_for_each(|&nlri| self.announce_one(peer, judged, &attributes, next_hop, nlri));
         self.next_hops.release(next_hop);
         result
     }
@@ -126,8 +126,9 @@ impl Rib {
         judged: Option<Reason>,
         attributes: &AttributeSet,
         next_hop: NextHopId,
-        prefix: Prefix,
+        nlri: Nlri,
     ) -> Result<(), AnnounceError> {
+        let Nlri { prefix, path_id } = nlri;
         let Some(entry) = self.peers.entry(peer) else { return Ok(()) };
         let import = judged
             .or_else(|| import::judge_prefix(&entry.peer, prefix, attributes))
@@ -137,7 +138,7 @@ impl Rib {
         let origin = Origin::Peer(peer);
         let known = self.destinations.find(prefix);
         if let Some(destination) = known
-            && let Some(old) = self.find_in(destination, origin)
+            && let Some(old) = self.find_in(destination, origin, path_id)
         {
             self.replace(destination, old, peer, attributes, next_hop, import);
             return Ok(());
@@ -150,7 +151,7 @@ impl Rib {
             None => self.insert_destination(prefix)?,
         };
         let path = Path::new(attributes.clone(), origin, Some(next_hop), import);
-        self.insert_path(destination, path)?;
+        self.insert_path(destination, path, path_id)?;
         self.next_hops.retain(next_hop);
         if let Some(entry) = self.peers.entry_mut(peer) {
             entry.counts.received += 1;
@@ -195,10 +196,10 @@ impl Rib {
         }
     }
 
-    /// Drops a peer's paths for these prefixes; those it never told are passed over.
-    pub fn withdraw(&mut self, peer: PeerId, prefixes: &[Prefix]) {
-        for &prefix in prefixes {
-            self.remove_path_of(prefix, Origin::Peer(peer));
+    /// Drops these paths of a peer; those it never told are passed over (RFC 7911 §5).
+    pub fn withdraw(&mut self, peer: PeerId, prefixes: &[Nlri]) {
+        for &nlri in prefixes {
+            self.remove_path_of(nlri, Origin::Peer(peer));
         }
     }
 
@@ -256,7 +257,7 @@ impl Rib {
         let old = std::mem::take(&mut self.originations);
         for (&prefix, &source) in &old {
             if wanted.get(&prefix) != Some(&source) {
-                self.remove_path_of(prefix, Origin::Local(source));
+                self.remove_path_of(prefix.into(), Origin::Local(source));
             }
         }
         for (&prefix, &source) in &wanted {
@@ -267,7 +268,7 @@ impl Rib {
             {
                 let origin = Origin::Local(source);
                 let path = Path::new(attributes.clone(), origin, None, Reason::Undecided);
-                let _full = self.insert_path(destination, path);
+                let _full = self.insert_path(destination, path, 0);
             }
         }
         self.originations = wanted;
@@ -347,18 +348,25 @@ impl Rib {
                 true => self.destination(destination).head,
                 false => NIL,
             };
-            let found = self.paths.list(head).find(|(_, path)| path.is_of(peer));
-            if let Some((path, _)) = found {
-                left -= 1;
-                call(self, destination, path);
+            let mut path = head;
+            while path != NIL {
+                let next = self.paths.next(path);
+                if self.paths.at(path).is_of(peer) {
+                    left -= 1;
+                    call(self, destination, path);
+                }
+                path = next;
             }
             destination += 1;
         }
     }
 
-    fn find_in(&self, destination: u32, origin: Origin) -> Option<u32> {
+    fn find_in(&self, destination: u32, origin: Origin, path_id: u32) -> Option<u32> {
         let mut paths = self.paths.list(self.destination(destination).head);
-        paths.find(|(_, path)| path.origin() == origin).map(|(id, _)| id)
+        let is_it = |&(id, path): &(u32, &Path)| {
+            path.origin() == origin && self.paths.path_id(id) == path_id
+        };
+        paths.find(is_it).map(|(id, _)| id)
     }
 
     fn destination_of(&mut self, prefix: Prefix) -> Result<u32, AnnounceError> {
@@ -374,15 +382,20 @@ impl Rib {
     }
 
     /// Puts a path into the table.
-    fn insert_path(&mut self, destination: u32, path: Path) -> Result<u32, AnnounceError> {
+    fn insert_path(
+        &mut self,
+        destination: u32,
+        path: Path,
+        path_id: u32,
+    ) -> Result<u32, AnnounceError> {
         self.mark_dirty(destination);
         let head = &mut self.destinations.at_mut(destination).head;
-        self.paths.insert(head, path).ok_or(AnnounceError::TableFull)
+        self.paths.insert(head, path, path_id).ok_or(AnnounceError::TableFull)
     }
 
-    fn remove_path_of(&mut self, prefix: Prefix, origin: Origin) {
-        if let Some(destination) = self.destinations.find(prefix)
-            && let Some(path) = self.find_in(destination, origin)
+    fn remove_path_of(&mut self, nlri: Nlri, origin: Origin) {
+        if let Some(destination) = self.destinations.find(nlri.prefix)
+            && let Some(path) = self.find_in(destination, origin, nlri.path_id)
         {
             self.remove_path(destination, path);
         }

@@ -1,21 +1,20 @@
 //! The table as an operator sees it. Everything in the order of the prefixes, and under a prefix
 //! in the order of the peers' addresses, our own first.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Range};
 
 use bgp_wire::{AttributeSet, BgpNextHop};
 use viaduct_net::{NextHop, OriginSource, Prefix, Route};
 
 use super::{BestPath, PathSource, Rib};
-use crate::{
-    Peer, PeerCounts, PeerId, Reason,
-    paths::{NIL, Path},
-};
+use crate::{Peer, PeerCounts, PeerId, Reason, paths::NIL};
 
 /// One path with all that is known of it.
 #[derive(Clone, Debug)]
 pub struct PathView<'a> {
     pub prefix: Prefix,
+    /// By which the peer knows the path among several for the prefix (RFC 7911 §3), else zero.
+    pub path_id: u32,
     pub source: PathSource,
     /// `None` for what is originated here.
     pub peer: Option<&'a Peer>,
@@ -91,12 +90,13 @@ impl Rib {
 
     /// What came from one peer (RFC 4271 §3.2, Adj-RIB-In), the rejected too.
     pub fn adj_rib_in(&self, peer: PeerId) -> impl Iterator<Item = PathView<'_>> {
-        let of_peer = move |id: u32| {
-            let mut paths = self.paths.list(self.destination(id).head);
-            paths.find(|(_, path)| path.is_of(peer)).map(|(_, path)| self.view(id, path))
+        let of_peer = |destination: u32| {
+            let paths = self.paths.list(self.destination(destination).head);
+            let paths = paths.filter(|(_, path)| path.is_of(peer));
+            paths.map(move |(id, _)| self.view(destination, id))
         };
-        let mut paths: Vec<_> = self.destinations.ids().filter_map(of_peer).collect();
-        paths.sort_by_key(|path| path.prefix);
+        let mut paths: Vec<_> = self.destinations.ids().flat_map(of_peer).collect();
+        paths.sort_by_key(|path| (path.prefix, path.path_id));
         paths.into_iter()
     }
 
@@ -110,30 +110,56 @@ impl Rib {
         (best != NIL).then(|| self.best_path(self.told(best)))
     }
 
+    /// The paths told beside the best one to whoever takes `count` of them, the better ones first; to be
+    /// asked of a settled table.
+    pub fn additional_paths(&self, prefix: Prefix, count: usize) -> Vec<BestPath> {
+        let destination = self.destinations.find(prefix);
+        destination.map(|id| self.additional_at(id, count)).unwrap_or_default()
+    }
+
+    fn additional_at(&self, destination: u32, count: usize) -> Vec<BestPath> {
+        let told = self.additional(destination, count).into_iter();
+        told.map(|told| self.best_path(told)).collect()
+    }
+
     /// Whether there is any.
     pub fn has_best(&self) -> bool {
         self.destinations.ids().any(|id| self.destination(id).best != NIL)
     }
 
-    /// All best paths as of the last flush (Loc-RIB), in no order.
-    pub fn best_paths(&self) -> impl Iterator<Item = (Prefix, BestPath)> {
-        let ids = self.destinations.ids();
-        ids.filter_map(|id| Some((self.destinations.prefix(id), self.best_at(id)?)))
+    /// All paths that are told as of the last flush, in no order: the best ones (Loc-RIB), and up to
+    /// `additional` beside each.
+    pub fn told_paths(&self, additional: usize) -> impl Iterator<Item = (Prefix, BestPath)> {
+        self.told_in(0..self.destinations.end(), additional)
     }
 
-    /// The best paths among the next `count` places of the table, and where to go on: a walk over all
-    /// of it in steps, between which the table may change. What is changed behind the walker it
-    /// hears of otherwise.
-    pub fn best_paths_from(
+    /// Those of the next `count` places of the table, and where to go on: a walk over all of it in steps,
+    /// between which the table may change. What is changed behind the walker it hears of otherwise.
+    pub fn told_paths_from(
         &self,
         from: u32,
         count: usize,
+        additional: usize,
     ) -> (impl Iterator<Item = (Prefix, BestPath)>, Option<u32>) {
         let end = self.destinations.end();
         let to = from.saturating_add(count as u32).min(end);
-        let live = (from..to).filter(|id| self.destinations.is_live(*id));
-        let paths = live.filter_map(|id| Some((self.destinations.prefix(id), self.best_at(id)?)));
-        (paths, (to < end).then_some(to))
+        (self.told_in(from..to, additional), (to < end).then_some(to))
+    }
+
+    fn told_in(
+        &self,
+        places: Range<u32>,
+        additional: usize,
+    ) -> impl Iterator<Item = (Prefix, BestPath)> {
+        let live = places.filter(|id| self.destinations.is_live(*id));
+        let told = live.filter_map(move |id| {
+            let others =
+                if additional > 0 { self.additional_at(id, additional) } else { Vec::new() };
+            Some((self.destinations.prefix(id), self.best_at(id)?, others))
+        });
+        told.flat_map(|(prefix, best, others)| {
+            std::iter::once(best).chain(others).map(move |path| (prefix, path))
+        })
     }
 
     /// What the FIB was told of a prefix.
@@ -167,16 +193,18 @@ impl Rib {
 
     fn paths_of_destination(&self, destination: u32) -> Vec<PathView<'_>> {
         let paths = self.paths.list(self.destination(destination).head);
-        let mut views: Vec<_> = paths.map(|(_, path)| self.view(destination, path)).collect();
-        views.sort_by_key(|view| view.peer.map(|peer| peer.address));
+        let mut views: Vec<_> = paths.map(|(id, _)| self.view(destination, id)).collect();
+        views.sort_by_key(|view| (view.peer.map(|peer| peer.address), view.path_id));
         views
     }
 
-    fn view<'a>(&'a self, destination: u32, path: &'a Path) -> PathView<'a> {
+    fn view(&self, destination: u32, id: u32) -> PathView<'_> {
+        let path = self.paths.at(id);
         let next_hop = path.next_hop().map(|id| self.next_hops.at(id));
         let resolved = next_hop.and_then(|entry| entry.resolved.as_ref());
         PathView {
             prefix: self.destinations.prefix(destination),
+            path_id: self.paths.path_id(id),
             source: self.source_of(path),
             peer: path.peer().and_then(|id| self.peer(id)),
             attributes: path.attributes(),

@@ -1,6 +1,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use viaduct_net::{Asn, Family, Prefix, RouterId};
+use viaduct_net::{Asn, Family, RouterId};
 
 use super::{
     Aggregator, AttributeError, AttributeFault as Fault, AttributeType as Type,
@@ -9,7 +9,7 @@ use super::{
     types::{EXTENDED_LENGTH, OPTIONAL, PARTIAL, TRANSITIVE},
 };
 use crate::{
-    AfiSafi, AsPath, AsPathError, BgpNextHop, Community, ExtendedCommunity, LargeCommunity,
+    AfiSafi, AsPath, AsPathError, BgpNextHop, Community, ExtendedCommunity, LargeCommunity, Nlri,
     Notification, PeerKind, SessionParameters, nlri, reader::Reader,
 };
 
@@ -18,14 +18,14 @@ use crate::{
 pub(crate) struct MpReach {
     /// `None` for an address that can be no next hop.
     pub(crate) next_hop: Option<BgpNextHop>,
-    pub(crate) prefixes: Vec<Prefix>,
+    pub(crate) prefixes: Vec<Nlri>,
 }
 
 /// What MP_UNREACH_NLRI says (RFC 4760 §4), for a family that was agreed on.
 #[derive(Debug)]
 pub(crate) struct MpUnreach {
     pub(crate) family: Family,
-    pub(crate) prefixes: Vec<Prefix>,
+    pub(crate) prefixes: Vec<Nlri>,
 }
 
 /// The attributes of one UPDATE, read as far as they can be.
@@ -333,22 +333,28 @@ pub(super) fn mp_reach(value: &[u8], session: &SessionParameters) -> Read<MpReac
     let next_hop_len = reader.u8().ok_or(short)?;
     let octets = reader.take(next_hop_len.into()).ok_or(short)?;
     let _reserved = reader.u8().ok_or(short)?;
-    let next_hop = mp_next_hop(family, octets)?;
-    let prefixes =
-        nlri::decode(reader.rest(), family).map_err(|error| (Fault::from(error), SessionReset))?;
+    let next_hop = mp_next_hop(family, octets, session)?;
+    let ids = session.add_path_receive.contains(family);
+    let prefixes = nlri::decode(reader.rest(), family, ids)
+        .map_err(|error| (Fault::from(error), SessionReset))?;
     Ok(MpReach { next_hop, prefixes })
 }
 
 /// `None` for an address that can be no next hop; a length that is none of the family's leaves
 /// everything behind it in doubt (RFC 7606 §7.11).
-fn mp_next_hop(family: Family, octets: &[u8]) -> Read<Option<BgpNextHop>> {
+fn mp_next_hop(
+    family: Family,
+    octets: &[u8],
+    session: &SessionParameters,
+) -> Read<Option<BgpNextHop>> {
     let wrong = (Fault::NextHopLength(octets.len() as u8), SessionReset);
     match family {
-        Family::V4 => {
+        // RFC 8950 §4: the length tells which family the next hop of an IPv4 prefix is of.
+        Family::V4 if octets.len() == 4 || !session.extended_next_hop => {
             let octets: [u8; 4] = octets.try_into().or(Err(wrong))?;
             Ok(next_hop_v4(&octets).ok().map(BgpNextHop::V4))
         }
-        Family::V6 => {
+        Family::V4 | Family::V6 => {
             let (addresses, rest) = octets.as_chunks::<16>();
             let (first, second) = match (addresses, rest) {
                 ([first], []) => (Ipv6Addr::from(*first), None),
@@ -363,7 +369,8 @@ fn mp_next_hop(family: Family, octets: &[u8]) -> Read<Option<BgpNextHop>> {
 pub(super) fn mp_unreach(value: &[u8], session: &SessionParameters) -> Read<MpUnreach> {
     let mut reader = Reader::new(value);
     let family = agreed(mp_family(&mut reader, value.len())?, session)?;
-    let prefixes =
-        nlri::decode(reader.rest(), family).map_err(|error| (Fault::from(error), SessionReset))?;
+    let ids = session.add_path_receive.contains(family);
+    let prefixes = nlri::decode(reader.rest(), family, ids)
+        .map_err(|error| (Fault::from(error), SessionReset))?;
     Ok(MpUnreach { family, prefixes })
 }

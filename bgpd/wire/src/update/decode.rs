@@ -1,8 +1,9 @@
-use viaduct_net::{Family, Prefix};
+use viaduct_net::Family;
 
 use super::{Announcement, BgpNextHop, Update};
 use crate::{
-    AttributeError, AttributeSet, Consequence, Notification, NotificationCode, SessionParameters,
+    AttributeError, AttributeSet, Consequence, Nlri, Notification, NotificationCode,
+    SessionParameters,
     attributes::{Attributes, MpUnreach, Quick},
     nlri,
     reader::Reader,
@@ -17,8 +18,9 @@ impl Update {
         let withdrawn_field = counted_field(&mut reader).ok_or_else(lengths)?;
         let attribute_field = counted_field(&mut reader).ok_or_else(lengths)?;
         let network = |_| Notification::new(NotificationCode::InvalidNetworkField);
-        let mut withdrawn = nlri::decode(withdrawn_field, Family::V4).map_err(network)?;
-        let mut classic = nlri::decode(reader.rest(), Family::V4).map_err(network)?;
+        let ids = session.add_path_receive.contains(Family::V4);
+        let mut withdrawn = nlri::decode(withdrawn_field, Family::V4, ids).map_err(network)?;
+        let mut classic = nlri::decode(reader.rest(), Family::V4, ids).map_err(network)?;
         let nothing_classic = withdrawn.is_empty() && classic.is_empty();
         let has_classic_nlri = !classic.is_empty();
         if !session.families.contains(Family::V4) {
@@ -70,8 +72,8 @@ impl Update {
 impl Update {
     fn from_quick(
         quick: Quick,
-        mut withdrawn: Vec<Prefix>,
-        classic: Vec<Prefix>,
+        mut withdrawn: Vec<Nlri>,
+        classic: Vec<Nlri>,
         nothing_classic: bool,
     ) -> Self {
         let end_of_rib = end_of_rib(nothing_classic, quick.mp_unreach.as_ref(), quick.count);

@@ -5,13 +5,14 @@ mod encode;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use viaduct_net::{Family, Prefix};
+use viaduct_net::Family;
 
-use crate::{AttributeError, AttributeSet};
+use crate::{AttributeError, AttributeSet, Nlri};
 
 pub use encode::{EncodeError, encode_announcements, encode_end_of_rib, encode_withdrawals, fits};
 
-/// Where a route leads, as its sender says it: of the family of the prefixes.
+/// Where a route leads, as its sender says it: of the family of the prefixes, or an IPv6 one for IPv4
+/// prefixes where that was agreed on (RFC 8950).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BgpNextHop {
     V4(Ipv4Addr),
@@ -23,6 +24,7 @@ pub enum BgpNextHop {
 }
 
 impl BgpNextHop {
+    /// Of the address.
     pub const fn family(self) -> Family {
         match self {
             Self::V4(_) => Family::V4,
@@ -67,7 +69,7 @@ impl From<IpAddr> for BgpNextHop {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
     pub next_hop: BgpNextHop,
-    pub prefixes: Vec<Prefix>,
+    pub prefixes: Vec<Nlri>,
 }
 
 /// An UPDATE after RFC 7606 has been applied: what is to be withdrawn stands in `withdrawn`,
@@ -75,7 +77,7 @@ pub struct Announcement {
 /// both counts as announced, RFC 4271 §4.3).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
-    pub withdrawn: Vec<Prefix>,
+    pub withdrawn: Vec<Nlri>,
     /// Of all that is announced here.
     pub attributes: AttributeSet,
     /// At most two: the classic NLRI and those of MP_REACH_NLRI.

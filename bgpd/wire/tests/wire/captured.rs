@@ -2,8 +2,8 @@
 
 use bgp_wire::{
     AfiSafi, AsPath, BgpNextHop, Capability, Community, ExtendedCommunity, HoldTime,
-    LargeCommunity, Message, Open, Origin, PathAttributes, PeerKind, SessionParameters, Update,
-    encode_announcements,
+    LargeCommunity, Message, Nlri, Open, Origin, PathAttributes, PeerKind, SessionParameters,
+    Update, encode_announcements,
 };
 use bytes::BytesMut;
 use viaduct_net::{Asn, Family};
@@ -75,7 +75,7 @@ fn with_everything(asns: &[u32], local_pref: Option<u32>) -> PathAttributes {
     }
 }
 
-fn texts(prefixes: &[viaduct_net::Prefix]) -> Vec<String> {
+fn texts(prefixes: &[Nlri]) -> Vec<String> {
     prefixes.iter().map(ToString::to_string).collect()
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bgp_wire::{
-    AfiSafi, Aggregator, AsPath, AttributeSet, BgpNextHop, Capability, Community,
-    ExtendedCommunity, GracefulRestart, GracefulRestartFamily, HoldTime, LargeCommunity, Message,
-    NotificationCode, Open, Origin, PathAttributes, PeerKind, RouteRefresh, RouteRefreshSubtype,
-    Segment, SegmentKind, SessionParameters, encode_announcements, encode_end_of_rib,
-    encode_withdrawals,
+    AddPathFamily, AfiSafi, Aggregator, AsPath, AttributeSet, BgpNextHop, Capability, Community,
+    ExtendedCommunity, Families, GracefulRestart, GracefulRestartFamily, HoldTime, LargeCommunity,
+    Message, Nlri, NotificationCode, Open, Origin, PathAttributes, PeerKind, RouteRefresh,
+    RouteRefreshSubtype, Segment, SegmentKind, SessionParameters, encode_announcements,
+    encode_end_of_rib, encode_withdrawals,
 };
 use bytes::{Bytes, BytesMut};
 use viaduct_net::{Asn, Family, Prefix};
@@ -195,8 +195,8 @@ fn attributes() -> PathAttributes {
     }
 }
 
-fn prefixes(all: &[&str]) -> Vec<Prefix> {
-    all.iter().map(|text| text.parse().unwrap()).collect()
+fn prefixes(all: &[&str]) -> Vec<Nlri> {
+    all.iter().map(|text| Nlri::from(text.parse::<Prefix>().unwrap())).collect()
 }
 
 #[test]
@@ -260,6 +260,82 @@ fn an_update_for_ipv6() {
     assert_eq!(updates[0].attributes, attributes);
     assert_eq!(updates[0].announced[0].next_hop, next_hop);
     assert_eq!(updates[0].announced[0].prefixes, all);
+}
+
+#[test]
+fn several_paths_and_a_next_hop_of_the_other_family() {
+    let session = SessionParameters {
+        add_path_receive: Families { v4: true, v6: false },
+        add_path_send: Families { v4: true, v6: false },
+        extended_next_hop: true,
+        ..session(PeerKind::External)
+    };
+    let next_hop = BgpNextHop::from("2001:db8::1".parse::<std::net::IpAddr>().unwrap());
+    let attributes = PathAttributes {
+        as_path: AsPath::sequence([Asn::new(65001)]),
+        ..PathAttributes::default()
+    };
+    let prefix: Prefix = "10.0.0.0/8".parse().unwrap();
+    let paths = [Nlri { prefix, path_id: 1 }, Nlri { prefix, path_id: 0x0102_0304 }];
+    let mut out = BytesMut::new();
+    let set = AttributeSet::from(&attributes);
+    assert_eq!(encode_announcements(&session, &set, next_hop, &paths, &mut out), Ok(1));
+    encode_withdrawals(&session, &paths[1..], &mut out);
+    // RFC 8950 3: AFI 1 with sixteen octets of next hop; RFC 7911 3: identifiers before prefixes.
+    let golden = hex("
+        ffffffffffffffffffffffffffffffff 0048 02 0000 0031
+        80 0e 21 0001 01 10 20010db8000000000000000000000001 00
+              00000001 08 0a 01020304 08 0a
+        40 01 01 00
+        40 02 06 02 01 0000fde9
+        ffffffffffffffffffffffffffffffff 001d 02 0006 01020304 08 0a 0000
+    ");
+    assert_eq!(out[..], golden);
+    let updates = decode_updates(&golden, &session);
+    assert_eq!(updates[0].attributes, attributes);
+    assert_eq!(updates[0].announced[0].next_hop, next_hop);
+    assert_eq!(updates[0].announced[0].prefixes, paths);
+    assert_eq!(updates[1].withdrawn, paths[1..]);
+    // Without agreement the length of the next hop is none of IPv4's (RFC 7606 7.11).
+    let plain = SessionParameters { extended_next_hop: false, ..session };
+    assert!(decode_all(&golden, &plain).is_err());
+}
+
+#[test]
+fn capabilities_are_agreed_on_in_both_directions() {
+    let v4 = AfiSafi::IPV4_UNICAST;
+    let open = |receive, send, extended| {
+        let add_path = AddPathFamily { family: v4, receive, send };
+        let mut capabilities = vec![Capability::Multiprotocol(v4)];
+        if receive || send {
+            capabilities.push(Capability::AddPath(vec![add_path]));
+        }
+        if extended {
+            capabilities.push(Capability::ExtendedNextHop(vec![(v4, 2)]));
+        }
+        Open {
+            asn: Asn::new(65001),
+            hold_time: HoldTime::INFINITE,
+            router_id: "192.0.2.1".parse().unwrap(),
+            capabilities,
+        }
+    };
+    let one = Families { v4: true, v6: false };
+    for (ours, theirs, receive, send, extended) in [
+        (open(true, true, true), open(true, true, true), one, one, true),
+        (open(true, false, true), open(true, true, false), one, Families::NONE, false),
+        (open(false, true, false), open(true, true, true), Families::NONE, one, false),
+        (open(true, true, true), open(false, false, true), Families::NONE, Families::NONE, true),
+    ] {
+        let mut out = BytesMut::new();
+        theirs.encode(&mut out);
+        let Message::Open(theirs) = decode_all(&out, &before_open()).unwrap().remove(0) else {
+            panic!("no OPEN")
+        };
+        let agreed = SessionParameters::negotiate(&ours, &theirs);
+        assert_eq!((agreed.add_path_receive, agreed.add_path_send), (receive, send));
+        assert_eq!(agreed.extended_next_hop, extended);
+    }
 }
 
 #[test]

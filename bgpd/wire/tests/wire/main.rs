@@ -32,6 +32,7 @@ fn session(peer_kind: PeerKind) -> SessionParameters {
         receive_extended: false,
         send_extended: false,
         families: Families::BOTH,
+        ..SessionParameters::before_open(peer_kind)
     }
 }
 

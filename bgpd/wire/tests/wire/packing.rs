@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp_wire::{
-    AttributeSet, AttributeType, BgpNextHop, EncodeError, PathAttributes, PeerKind,
+    AttributeSet, AttributeType, BgpNextHop, EncodeError, Nlri, PathAttributes, PeerKind,
     SessionParameters, UnknownAttribute, encode_announcements, encode_withdrawals,
 };
 use bytes::BytesMut;
@@ -11,14 +11,14 @@ use viaduct_net::Prefix;
 
 use crate::{decode_updates, session};
 
-fn many(count: u32, v6: bool) -> Vec<Prefix> {
-    let one = |i: u32| -> Prefix {
+fn many(count: u32, v6: bool) -> Vec<Nlri> {
+    let one = |i: u32| -> Nlri {
         let (address, len): (IpAddr, _) = if v6 {
             (Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(i) << 64).into(), 64)
         } else {
             (Ipv4Addr::from(0x0a00_0000 | i << 4).into(), 28)
         };
-        Prefix::new(address, len).unwrap()
+        Nlri { prefix: Prefix::new(address, len).unwrap(), path_id: 0 }
     };
     (0..count).map(one).collect()
 }

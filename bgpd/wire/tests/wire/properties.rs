@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp_wire::{
-    AfiSafi, Aggregator, AsPath, AttributeSet, AttributeType, BgpNextHop, Capability, Community,
-    EXTENDED_MESSAGE_LEN, Edit, ExtendedCommunity, Families, GracefulRestart,
-    GracefulRestartFamily, HoldTime, LargeCommunity, Message, Notification, NotificationCode,
-    Number, Open, Origin, PartialBits, PathAttributes, PeerKind, Segment, SegmentKind,
-    SessionParameters, UnknownAttribute, encode_announcements, encode_withdrawals, split_frame,
+    AddPathFamily, AfiSafi, Aggregator, AsPath, AttributeSet, AttributeType, BgpNextHop,
+    Capability, Community, EXTENDED_MESSAGE_LEN, Edit, ExtendedCommunity, Families,
+    GracefulRestart, GracefulRestartFamily, HoldTime, LargeCommunity, Message, Nlri, Notification,
+    NotificationCode, Number, Open, Origin, PartialBits, PathAttributes, PeerKind, Segment,
+    SegmentKind, SessionParameters, UnknownAttribute, encode_announcements, encode_withdrawals,
+    split_frame,
 };
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, option, prelude::*};
@@ -115,20 +116,37 @@ fn next_hop(v6: bool) -> BoxedStrategy<BgpNextHop> {
 }
 
 fn session() -> impl Strategy<Value = SessionParameters> {
-    any::<(bool, bool, bool)>().prop_map(|(internal, four_octet_as, extended)| SessionParameters {
-        peer_kind: if internal { PeerKind::Internal } else { PeerKind::External },
-        four_octet_as,
-        receive_extended: extended,
-        send_extended: extended,
-        families: Families::BOTH,
+    any::<(bool, bool, bool, bool, bool)>().prop_map(
+        |(internal, four_octet_as, extended, several, extended_next_hop)| {
+            let add_path = if several { Families::BOTH } else { Families::NONE };
+            SessionParameters {
+                peer_kind: if internal { PeerKind::Internal } else { PeerKind::External },
+                four_octet_as,
+                receive_extended: extended,
+                send_extended: extended,
+                families: Families::BOTH,
+                add_path_receive: add_path,
+                add_path_send: add_path,
+                extended_next_hop,
+            }
+        },
+    )
+}
+
+fn nlri(v6: bool, with_path_id: bool) -> impl Strategy<Value = Nlri> {
+    (prefix(v6), any::<u32>()).prop_map(move |(prefix, path_id)| Nlri {
+        prefix,
+        path_id: if with_path_id { path_id } else { 0 },
     })
 }
 
 fn announcement()
--> impl Strategy<Value = (SessionParameters, PathAttributes, BgpNextHop, Vec<Prefix>)> {
-    (session(), any::<bool>()).prop_flat_map(|(session, v6)| {
+-> impl Strategy<Value = (SessionParameters, PathAttributes, BgpNextHop, Vec<Nlri>)> {
+    (session(), any::<(bool, bool)>()).prop_flat_map(|(session, (v6, other))| {
         let internal = session.peer_kind == PeerKind::Internal;
-        (Just(session), attributes(internal), next_hop(v6), vec(prefix(v6), 1..500))
+        let v6_hop = v6 || other && session.extended_next_hop;
+        let prefixes = vec(nlri(v6, session.add_path_send.v4), 1..500);
+        (Just(session), attributes(internal), next_hop(v6_hop), prefixes)
     })
 }
 
@@ -144,12 +162,19 @@ fn capability() -> impl Strategy<Value = Capability> {
             families,
         },
     );
+    let add_path = (family(), 1..=3_u8).prop_map(|(family, way)| AddPathFamily {
+        family,
+        receive: way & 1 != 0,
+        send: way & 2 != 0,
+    });
     prop_oneof![
         family().prop_map(Capability::Multiprotocol),
         Just(Capability::RouteRefresh),
         Just(Capability::ExtendedMessage),
         Just(Capability::EnhancedRouteRefresh),
         restart.prop_map(Capability::GracefulRestart),
+        vec(add_path, 0..5).prop_map(Capability::AddPath),
+        vec((family(), any::<u16>()), 0..5).prop_map(Capability::ExtendedNextHop),
         (71..=255_u8, vec(any::<u8>(), 0..40))
             .prop_map(|(code, value)| Capability::Unknown { code, value: Bytes::from(value) }),
     ]
@@ -325,19 +350,25 @@ proptest! {
             receive_extended: false,
             send_extended: false,
             families: Families::BOTH,
+            ..SessionParameters::before_open(PeerKind::External)
         };
         let attributes =
             PathAttributes { as_path: AsPath::new(segments), ..PathAttributes::default() };
         let next_hop = BgpNextHop::V4(Ipv4Addr::new(192, 0, 2, 1));
         let mut out = BytesMut::new();
-        let prefixes = [Prefix::host(IpAddr::from([10, 0, 0, 1]))];
+        let prefixes = [Prefix::host(IpAddr::from([10, 0, 0, 1])).into()];
         encode_announcements(&session, &(&attributes).into(), next_hop, &prefixes, &mut out).unwrap();
         let updates = decode_updates(&out, &session);
         prop_assert_eq!(&updates[0].attributes.open().as_path, &attributes.as_path);
     }
 
     #[test]
-    fn withdrawals_survive(session in session(), v4 in vec(prefix(false), 0..2000), v6 in vec(prefix(true), 0..600)) {
+    fn withdrawals_survive(
+        (session, v4, v6) in session().prop_flat_map(|session| {
+            let ids = session.add_path_send.v4;
+            (Just(session), vec(nlri(false, ids), 0..2000), vec(nlri(true, ids), 0..600))
+        })
+    ) {
         let all = [v4, v6].concat();
         let mut out = BytesMut::new();
         let count = encode_withdrawals(&session, &all, &mut out);

@@ -255,11 +255,11 @@ fn a_family_that_was_not_agreed_on_is_passed_over() {
     let update = decode_update(&body, &v6_only).unwrap();
     assert!(update.withdrawn.is_empty());
     assert_eq!(update.announced.len(), 1);
-    assert_eq!(update.announced[0].prefixes[0].family(), Family::V6);
+    assert_eq!(update.announced[0].prefixes[0].prefix.family(), Family::V6);
     let mut v4_only = session(PeerKind::External);
     v4_only.families.remove(Family::V6);
     let update = decode_update(&body, &v4_only).unwrap();
-    assert_eq!(update.announced[0].prefixes[0].family(), Family::V4);
+    assert_eq!(update.announced[0].prefixes[0].prefix.family(), Family::V4);
 }
 
 #[test]

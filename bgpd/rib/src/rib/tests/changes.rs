@@ -40,7 +40,7 @@ fn a_better_path_takes_over_and_gives_back() {
     };
     assert_eq!((from(&change.old), from(&change.new)), (a, b));
 
-    rib.withdraw(b, &[prefix("10.0.0.0/8")]);
+    rib.withdraw(b, &[nlri("10.0.0.0/8")]);
     assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.1%1"]);
     rib.peer_down(a);
     let changes = rib.settle();
@@ -58,7 +58,7 @@ fn changes_between_flushes_are_told_once() {
     let a = rib.add_peer(peer("192.0.2.1", 65001));
     for _ in 0..3 {
         announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.0.0.0/8", "10.1.0.0/16"]);
-        rib.withdraw(a, &[prefix("10.0.0.0/8")]);
+        rib.withdraw(a, &[nlri("10.0.0.0/8")]);
     }
     assert_eq!(fib(&rib.settle()), ["10.1.0.0/16 -> 192.0.2.1%1"]);
     announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.0.0.0/8"]);
@@ -205,8 +205,8 @@ fn reflected_paths_that_come_round_are_rejected() {
 fn a_peer_may_not_tell_more_than_its_limit() {
     let mut rib = rib();
     let a = rib.add_peer(Peer { max_prefixes: 2, ..peer("192.0.2.1", 65001) });
-    let all: Vec<_> = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"].map(prefix).into();
-    let update = |prefixes: &[Prefix]| Update {
+    let all: Vec<_> = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"].map(nlri).into();
+    let update = |prefixes: &[Nlri]| Update {
         attributes: path(&[65001]).into(),
         announced: vec![bgp_wire::Announcement {
             next_hop: next_hop("192.0.2.1"),

@@ -9,7 +9,7 @@ mod restart;
 
 use std::net::IpAddr;
 
-use bgp_wire::{AsPath, BgpNextHop, PathAttributes, PeerKind};
+use bgp_wire::{AsPath, BgpNextHop, Nlri, PathAttributes, PeerKind};
 use viaduct_net::{Asn, IfIndex, NextHop, Prefix, RouteUpdate, RouterId, UnderlayRoute};
 
 use super::{Rib, RibConfig};
@@ -45,6 +45,10 @@ fn asn(number: u32) -> Asn {
 
 fn prefix(text: &str) -> Prefix {
     text.parse().unwrap()
+}
+
+fn nlri(text: &str) -> Nlri {
+    prefix(text).into()
 }
 
 fn address(text: &str) -> IpAddr {
@@ -114,7 +118,7 @@ fn rib() -> Rib {
 }
 
 fn announce(rib: &mut Rib, from: PeerId, attributes: &PathAttributes, to: &str, what: &[&str]) {
-    let prefixes: Vec<_> = what.iter().map(|text| prefix(text)).collect();
+    let prefixes: Vec<_> = what.iter().map(|text| nlri(text)).collect();
     rib.announce(from, &attributes.into(), next_hop(to), &prefixes).unwrap();
 }
 

@@ -54,12 +54,14 @@ enum Operation {
     Announce {
         peer: usize,
         prefix: usize,
+        path_id: u32,
         next_hop: usize,
         attributes: Box<PathAttributes>,
     },
     Withdraw {
         peer: usize,
         prefix: usize,
+        path_id: u32,
     },
     PeerDown {
         peer: usize,
@@ -122,13 +124,15 @@ fn operation() -> impl Strategy<Value = Operation> {
     let peer = || 0..PEERS.len();
     let prefix = || 0..PREFIXES.len();
     let family = || select(&Family::ALL[..]);
+    let path_id = || select(&[0, 0, 0, 1, 7][..]);
     prop_oneof![
-        20 => (peer(), prefix(), 0..20_usize, attributes()).prop_map(
-            |(peer, prefix, next_hop, attributes)| Operation::Announce {
-                peer, prefix, next_hop, attributes: Box::new(attributes)
+        20 => (peer(), prefix(), path_id(), 0..20_usize, attributes()).prop_map(
+            |(peer, prefix, path_id, next_hop, attributes)| Operation::Announce {
+                peer, prefix, path_id, next_hop, attributes: Box::new(attributes)
             }
         ),
-        5 => (peer(), prefix()).prop_map(|(peer, prefix)| Operation::Withdraw { peer, prefix }),
+        5 => (peer(), prefix(), path_id())
+            .prop_map(|(peer, prefix, path_id)| Operation::Withdraw { peer, prefix, path_id }),
         1 => peer().prop_map(|peer| Operation::PeerDown { peer }),
         1 => peer().prop_map(|peer| Operation::Replace { peer }),
         1 => (peer(), family()).prop_map(|(peer, family)| Operation::MarkStale { peer, family }),
@@ -152,13 +156,17 @@ struct ModelPath {
 
 #[derive(Debug, Default)]
 struct Model {
-    paths: BTreeMap<(Prefix, usize), ModelPath>,
+    /// By prefix, peer and the peer's path identifier.
+    paths: BTreeMap<(Prefix, usize, u32), ModelPath>,
     import_all: [bool; PEERS.len()],
     own: BTreeSet<Prefix>,
     underlay: Vec<UnderlayRoute>,
 }
 
 type Ways = (BTreeSet<NextHop>, u32);
+
+/// Peer, path, metric and path identifier.
+type One<'a> = (usize, &'a ModelPath, u32, u32);
 
 fn only_tens() -> Policy {
     Policy::new([Rule {
@@ -233,7 +241,7 @@ impl Model {
     }
 
     fn prefixes(&self) -> BTreeSet<Prefix> {
-        self.paths.keys().map(|(prefix, _)| *prefix).chain(self.own.iter().copied()).collect()
+        self.paths.keys().map(|(prefix, ..)| *prefix).chain(self.own.iter().copied()).collect()
     }
 
     /// The paths that are equal to the best, best first: each is held against every other.
@@ -242,13 +250,7 @@ impl Model {
         of: Prefix,
         ways: impl Fn(IpAddr) -> Option<Ways>,
     ) -> Vec<(usize, &ModelPath)> {
-        let mut left: Vec<_> = self
-            .paths
-            .iter()
-            .filter(|((prefix, from), path)| *prefix == of && self.accepted(of, *from, path))
-            .filter_map(|((_, from), path)| Some((*from, path, ways(path.next_hop)?.1)))
-            .collect();
-        type One<'a> = (usize, &'a ModelPath, u32);
+        let mut left = self.usable(of, ways);
         let steps: [fn(&One<'_>, &One<'_>) -> Ordering; 6] = [
             |a, b| {
                 let pref = |one: &One<'_>| one.1.attributes.local_pref.unwrap_or(100);
@@ -271,11 +273,20 @@ impl Model {
             let before = left.clone();
             left.retain(|one| before.iter().all(|other| step(one, other) != Ordering::Greater));
         }
-        left.sort_by_key(|(from, ..)| {
+        left.sort_by_key(|(from, _, _, path_id)| {
             let from = peer(PEERS[*from].0, PEERS[*from].1);
-            (from.router_id, from.address)
+            (from.router_id, from.address, *path_id)
         });
-        left.into_iter().map(|(from, path, _)| (from, path)).collect()
+        left.into_iter().map(|(from, path, ..)| (from, path)).collect()
+    }
+
+    /// The accepted paths of a prefix that lead somewhere, with the metric and the path identifier.
+    fn usable(&self, of: Prefix, ways: impl Fn(IpAddr) -> Option<Ways>) -> Vec<One<'_>> {
+        self.paths
+            .iter()
+            .filter(|((prefix, from, _), path)| *prefix == of && self.accepted(of, *from, path))
+            .filter_map(|((_, from, id), path)| Some((*from, path, ways(path.next_hop)?.1, *id)))
+            .collect()
     }
 
     fn route(&self, of: Prefix) -> Option<Route> {
@@ -312,12 +323,13 @@ struct Pair {
     model: Model,
     ids: Vec<PeerId>,
     fib: BTreeMap<Prefix, Route>,
-    told: BTreeMap<Prefix, crate::BestPath>,
+    told: BTreeMap<Prefix, (crate::BestPath, Vec<crate::BestPath>)>,
 }
 
 impl Pair {
     fn new() -> Self {
         let mut rib = Rib::new(config());
+        rib.set_additional_paths(Some(100));
         let ids = PEERS.iter().map(|(address, number)| rib.add_peer(peer(address, *number)));
         let ids = ids.collect();
         let model = Model { import_all: [true; PEERS.len()], ..Model::default() };
@@ -327,33 +339,35 @@ impl Pair {
     fn apply(&mut self, operation: &Operation) {
         let Self { rib, model, ids, .. } = self;
         match operation {
-            Operation::Announce { peer, prefix: of, next_hop: to, attributes } => {
+            Operation::Announce { peer, prefix: of, path_id, next_hop: to, attributes } => {
                 let of = prefix(PREFIXES[*of]);
                 let hops = if of.family() == Family::V4 { NEXT_HOPS_V4 } else { NEXT_HOPS_V6 };
                 let next_hop = address(hops[to % hops.len()]);
-                rib.announce(ids[*peer], &(&**attributes).into(), next_hop.into(), &[of]).unwrap();
+                let nlri = Nlri { prefix: of, path_id: *path_id };
+                let set = (&**attributes).into();
+                rib.announce(ids[*peer], &set, next_hop.into(), &[nlri]).unwrap();
                 let attributes = PathAttributes::clone(attributes);
                 let path = ModelPath { attributes, next_hop, stale: false };
-                model.paths.insert((of, *peer), path);
+                model.paths.insert((of, *peer, *path_id), path);
             }
-            Operation::Withdraw { peer, prefix: of } => {
+            Operation::Withdraw { peer, prefix: of, path_id } => {
                 let of = prefix(PREFIXES[*of]);
-                rib.withdraw(ids[*peer], &[of]);
-                model.paths.remove(&(of, *peer));
+                rib.withdraw(ids[*peer], &[Nlri { prefix: of, path_id: *path_id }]);
+                model.paths.remove(&(of, *peer, *path_id));
             }
             Operation::PeerDown { peer } => {
                 rib.peer_down(ids[*peer]);
-                model.paths.retain(|(_, from), _| from != peer);
+                model.paths.retain(|(_, from, _), _| from != peer);
             }
             Operation::Replace { peer: i } => {
                 rib.remove_peer(ids[*i]);
                 ids[*i] = rib.add_peer(peer(PEERS[*i].0, PEERS[*i].1));
-                model.paths.retain(|(_, from), _| from != i);
+                model.paths.retain(|(_, from, _), _| from != i);
                 model.import_all[*i] = true;
             }
             Operation::MarkStale { peer, family } => {
                 rib.mark_stale(ids[*peer], *family);
-                model.paths.retain(|(of, from), path| {
+                model.paths.retain(|(of, from, _), path| {
                     let concerned = from == peer && of.family() == *family;
                     let again = concerned && path.stale;
                     path.stale |= concerned;
@@ -362,13 +376,13 @@ impl Pair {
             }
             Operation::SweepStale { peer, family } => {
                 rib.sweep_stale(ids[*peer], *family);
-                model.paths.retain(|(of, from), path| {
+                model.paths.retain(|(of, from, _), path| {
                     !(from == peer && of.family() == *family && path.stale)
                 });
             }
             Operation::WithdrawFamily { peer, family } => {
                 rib.withdraw_family(ids[*peer], *family);
-                model.paths.retain(|(of, from), _| from != peer || of.family() != *family);
+                model.paths.retain(|(of, from, _), _| from != peer || of.family() != *family);
             }
             Operation::Import { peer, all } => {
                 let policy = if *all { Policy::accept_all() } else { only_tens() };
@@ -401,12 +415,16 @@ impl Pair {
             assert_ne!(old, update.route, "told what was known of {}", update.prefix);
         }
         for change in changes.best {
-            let old = match change.new.clone() {
-                Some(path) => self.told.insert(change.prefix, path),
-                None => self.told.remove(&change.prefix),
+            let prefix = change.prefix;
+            assert!(change.new.is_some() || change.new_additional.is_empty(), "{prefix}");
+            let new = change.new.map(|best| (best, change.new_additional));
+            let old = match new.clone() {
+                Some(told) => self.told.insert(prefix, told),
+                None => self.told.remove(&prefix),
             };
-            assert_eq!(old, change.old, "what was told of {} is another", change.prefix);
-            assert_ne!(old, change.new, "told what was known of {}", change.prefix);
+            let before = change.old.map(|best| (best, change.old_additional));
+            assert_eq!(old, before, "what was told of {prefix} is another");
+            assert_ne!(old, new, "told what was known of {prefix}");
         }
         self.check();
     }
@@ -417,13 +435,27 @@ impl Pair {
             let of = prefix(text);
             assert_eq!(self.fib.get(&of), model.route(of).as_ref(), "route of {of}");
             assert_eq!(rib.route(of), self.fib.get(&of), "route of {of}");
-            let best = self.told.get(&of).map(|path| match path.source {
+            let teller = |path: &crate::BestPath| match path.source {
                 crate::PathSource::Local(_) => None,
                 crate::PathSource::Peer { peer, .. } => {
                     Some(self.ids.iter().position(|id| *id == peer).unwrap())
                 }
-            });
-            assert_eq!(best, model.best(of), "best of {of}");
+            };
+            let told = self.told.get(&of);
+            assert_eq!(told.map(|(best, _)| teller(best)), model.best(of), "best of {of}");
+            if let Some((best, additional)) = told {
+                let usable = model.usable(of, |hop| model.resolve(hop));
+                let own = model.own.contains(&of).then_some(None);
+                let mut usable: Vec<_> =
+                    usable.iter().map(|(from, ..)| Some(*from)).chain(own).collect();
+                let all = || std::iter::once(best).chain(additional);
+                let mut known: Vec<_> = all().map(teller).collect();
+                usable.sort_unstable();
+                known.sort_unstable();
+                assert_eq!(known, usable, "told of {of}");
+                let ids: BTreeSet<_> = all().map(|path| path.path_id).collect();
+                assert!(ids.len() == known.len() && !ids.contains(&0), "{ids:?}");
+            }
             let views = rib.paths_of(of);
             let best = views.iter().filter(|view| view.reason == Reason::Best).count();
             assert_eq!(best, usize::from(model.best(of).is_some()), "{of}");
@@ -442,7 +474,7 @@ impl Pair {
         assert_eq!(rib.counts().routes, self.fib.len());
         assert_eq!(rib.counts().prefixes, model.prefixes().len());
         for (i, &id) in self.ids.iter().enumerate() {
-            let of_peer = model.paths.iter().filter(|((_, from), _)| *from == i);
+            let of_peer = model.paths.iter().filter(|((_, from, _), _)| *from == i);
             let counts = rib.peer_counts(id);
             assert_eq!(counts.received as usize, of_peer.clone().count());
             assert_eq!(
@@ -450,7 +482,7 @@ impl Pair {
                 of_peer.clone().filter(|(_, path)| path.stale).count()
             );
             let accepted =
-                of_peer.filter(|((of, from), path)| model.accepted(*of, *from, path)).count();
+                of_peer.filter(|((of, from, _), path)| model.accepted(*of, *from, path)).count();
             assert_eq!(counts.accepted as usize, accepted);
             assert_eq!(rib.adj_rib_in(id).count(), counts.received as usize);
         }

@@ -62,7 +62,7 @@ fn link_local_next_hops_need_a_link() {
     };
     for id in [no_link, dead_link] {
         announce(&mut rib, id, &path(&[]), "fe80::5", &["2001:db8:1::/48"]);
-        rib.announce(id, &path(&[]).into(), both, &[prefix("2001:db8:2::/48")]).unwrap();
+        rib.announce(id, &path(&[]).into(), both, &[nlri("2001:db8:2::/48")]).unwrap();
     }
     assert!(rib.settle().is_empty());
     assert_eq!(reasons(&rib, "2001:db8:1::/48"), [Reason::NextHopUnreachable; 2]);
@@ -124,7 +124,7 @@ fn the_ground_goes_and_all_that_stood_on_it() {
     announce(&mut rib, a, &path(&[]), "198.51.100.1", &["10.0.0.0/8", "198.51.100.0/25"]);
     rib.settle();
     assert_eq!(rib.counts().routes, 3);
-    rib.withdraw(a, &[prefix("198.51.100.0/24")]);
+    rib.withdraw(a, &[nlri("198.51.100.0/24")]);
     let changes = rib.settle();
     assert_eq!(changes.fib.len(), 3, "{changes:?}");
     assert!(changes.fib.iter().all(|update| update.route.is_none()));

@@ -1,0 +1,3 @@
+//! Several paths for a prefix (RFC 7911), both ways.
+
+mod with_bird;

@@ -1,0 +1,3 @@
+//! IPv4 routes with IPv6 next hops (RFC 8950).
+
+mod with_bird;
