@@ -120,11 +120,19 @@ impl Speaker {
         let old = std::mem::replace(&mut peer.config, wanted);
         let watched = (peer.config.bfd, peer.config.shutdown);
         self.bfd_changed |= (old.bfd, old.shutdown) != watched;
-        let idles = self.peers.get(&address).is_some_and(|peer| peer.state == State::Idle);
+        let (state, passive) = (peer.state, peer.config.passive);
         let holds = self.timers.is_running(Owner::Peer(address), Timer::IdleHold);
-        if old.shutdown && idles && !holds {
+        if old.passive != passive && matches!(state, State::Connect | State::Active) {
+            self.step(address, Event::Stop, Cause::none());
+            self.start_peer(address);
+        } else if old.shutdown && state == State::Idle && !holds {
             self.start_peer(address);
         }
+    }
+
+    /// Whether it is the peer that connects, and never we.
+    pub(crate) fn waits_for(&self, address: IpAddr) -> bool {
+        self.peers.get(&address).is_some_and(|peer| peer.config.passive)
     }
 
     /// One event of the main connection's machine.

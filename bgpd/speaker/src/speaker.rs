@@ -348,6 +348,8 @@ impl Speaker {
             return self.defer_no_longer();
         };
         match timer {
+            // A connection of the peer's own has come to nothing: we wait for the next.
+            Timer::ConnectRetry if self.waits_for(address) => {}
             Timer::ConnectRetry => {
                 let peer = self.peers.get(&address);
                 // What was wrong before says more than this.
