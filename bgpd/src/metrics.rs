@@ -11,7 +11,7 @@ struct Metric {
     value: fn(&PeerStatus) -> u64,
 }
 
-const PEER_METRICS: [Metric; 8] = [
+const PEER_METRICS: [Metric; 9] = [
     Metric {
         name: "viaduct_bgp_peer_established",
         kind: "gauge",
@@ -59,6 +59,12 @@ const PEER_METRICS: [Metric; 8] = [
         kind: "counter",
         help: "Sessions that were Established and are no more.",
         value: |peer| peer.flaps,
+    },
+    Metric {
+        name: "viaduct_bgp_peer_prefix_limit_warnings_total",
+        kind: "counter",
+        help: "How often the peer has come near a limit of prefixes, or over it.",
+        value: |peer| peer.limit_warnings,
     },
 ];
 

@@ -9,6 +9,8 @@ mod extended_next_hop;
 mod graceful_restart;
 mod gtsm;
 mod lab;
+mod limits;
 mod md5;
 mod reflection;
 mod session;
+mod shutdown;

@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BFDProfile, Policy, SecretKeyRef, yes};
+use super::{BFDProfile, MaxPrefixes, Policy, SecretKeyRef, Shutdown, yes};
 
 /// How every node speaks BGP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -121,6 +121,7 @@ pub struct BGPPeerSpec {
     /// The neighbour is a client of ours as route reflector (RFC 4456); of our own AS only.
     #[serde(default)]
     pub reflector_client: bool,
+    /// In place of the configuration's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_time_seconds: Option<u16>,
     /// How the neighbour is watched; not at all where not given. It needs BFD, too.
@@ -133,6 +134,31 @@ pub struct BGPPeerSpec {
     /// ours have one where this node has no IPv4 address, or the session runs over IPv6.
     #[serde(default)]
     pub extended_next_hop: bool,
+    /// Seconds between keepalives; a third of the agreed hold time where that is less or nothing is
+    /// given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub keepalive_seconds: Option<u16>,
+    /// Seconds until we try again to connect; 5 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub connect_retry_seconds: Option<u16>,
+    /// Seconds for which a session rests after an error; doubled with every further error up to a
+    /// minute; 1 where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub idle_hold_seconds: Option<u16>,
+    /// Seconds for which a neighbour may read nothing of what we send (RFC 9687), longer than the
+    /// hold time; 480, or twice the hold time where that is more, where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub send_hold_seconds: Option<u16>,
+    /// How many prefixes the neighbour may tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prefixes: Option<MaxPrefixes>,
+    /// Hold the session down; `{}` without a word to the other side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shutdown: Option<Shutdown>,
     /// What is taken from the neighbour. Without it an external neighbour's routes are refused
     /// (RFC 8212) and an internal one's are all taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +186,12 @@ impl BGPPeerSpec {
             bfd: None,
             add_paths: AddPaths::OFF,
             extended_next_hop: false,
+            keepalive_seconds: None,
+            connect_retry_seconds: None,
+            idle_hold_seconds: None,
+            send_hold_seconds: None,
+            max_prefixes: None,
+            shutdown: None,
             import: None,
             export: None,
         }

@@ -14,7 +14,7 @@ pub use self::{
     bgp::{AddPaths, BGPConfigurationSpec, BGPPeerSpec},
     policy::{Policy, PolicyAction, PolicyRule, PrefixMatch, SourceMatch},
     pools::{IPBlockSpec, IPPoolSpec, VIPPoolSpec},
-    session::{SECRET_NAMESPACE, SecretKeyRef},
+    session::{MaxPrefixes, MaxPrefixesAction, SECRET_NAMESPACE, SecretKeyRef, Shutdown},
 };
 
 pub const GROUP: &str = "viaduct.dev";

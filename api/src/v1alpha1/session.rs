@@ -21,3 +21,47 @@ pub const SECRET_NAMESPACE: &str = "kube-system";
 fn password_key() -> String {
     "password".to_owned()
 }
+
+/// How many prefixes a neighbour may tell, those that import refuses included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MaxPrefixes {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v4: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v6: Option<u32>,
+    /// From this share of a limit on there is a warning.
+    #[serde(default = "warning_percent")]
+    #[schemars(range(min = 1, max = 100))]
+    pub warning_percent: u8,
+    #[serde(default)]
+    pub action: MaxPrefixesAction,
+    /// Seconds after which a session that was closed may come back; without it it stays down until
+    /// the resource changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub restart_seconds: Option<u32>,
+}
+
+/// What a prefix more than the limit means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MaxPrefixesAction {
+    /// It is taken, with a warning.
+    Warn,
+    /// The session ends (RFC 4486 §4).
+    #[default]
+    Close,
+}
+
+const fn warning_percent() -> u8 {
+    75
+}
+
+/// The end of a session by its operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shutdown {
+    /// For the operator of the other side (RFC 9003), at most 255 octets of UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}

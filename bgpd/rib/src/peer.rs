@@ -1,9 +1,9 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use bgp_wire::PeerKind;
-use viaduct_net::{Asn, IfIndex, RouterId};
+use viaduct_net::{Asn, Family, IfIndex, RouterId};
 
-use crate::Policy;
+use crate::{AnnounceError, Policy};
 
 /// A peer's place in the table. Valid from [`crate::Rib::add_peer`] to
 /// [`crate::Rib::remove_peer`], over any number of sessions.
@@ -30,21 +30,54 @@ pub struct Peer {
     pub enforce_first_as: bool,
     /// Paths of both families, accepted or not. One more is [`crate::AnnounceError::PrefixLimit`].
     pub max_prefixes: u32,
+    /// The same for each family.
+    pub max_v4: Option<u32>,
+    pub max_v6: Option<u32>,
 }
 
 impl Peer {
     /// Enough for a full table of both families twice over, and a bound for a peer gone mad.
     pub const DEFAULT_MAX_PREFIXES: u32 = 4_000_000;
+
+    /// The limit that is reached with so many paths, if any is.
+    pub(crate) fn limit_reached(
+        &self,
+        counts: PeerCounts,
+        family: Family,
+    ) -> Option<AnnounceError> {
+        let of_family = match family {
+            Family::V4 => self.max_v4,
+            Family::V6 => self.max_v6,
+        };
+        let reached = of_family.filter(|limit| counts.of(family) >= *limit);
+        if let Some(limit) = reached {
+            return Some(AnnounceError::FamilyLimit { family, limit });
+        }
+        let limit = self.max_prefixes;
+        (counts.received >= limit).then_some(AnnounceError::PrefixLimit { limit })
+    }
 }
 
 /// How many paths there are from a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerCounts {
     pub received: u32,
+    /// Those of them that are IPv4.
+    pub received_v4: u32,
     /// Those of them that import has let pass.
     pub accepted: u32,
     /// Kept from a session that is gone (RFC 4724 §4.2).
     pub stale: u32,
+}
+
+impl PeerCounts {
+    /// How many of a family were received.
+    pub const fn of(&self, family: Family) -> u32 {
+        match family {
+            Family::V4 => self.received_v4,
+            Family::V6 => self.received - self.received_v4,
+        }
+    }
 }
 
 #[derive(Debug)]

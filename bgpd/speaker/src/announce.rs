@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use bgp_rib::out::{ENTRY_BYTES, Profile};
+use bgp_rib::{
+    AnnounceError,
+    out::{ENTRY_BYTES, Profile},
+};
 use bgp_wire::{
     EXTENDED_MESSAGE_LEN, Families, Notification, NotificationCode, RouteRefresh,
     RouteRefreshSubtype, Update,
@@ -34,7 +37,12 @@ impl Speaker {
         for fault in &update.malformed {
             warn!(peer = %address, %fault, consequence = ?fault.consequence, "malformed update");
         }
-        if let Err(error) = self.routing.update(address, update) {
+        let taken = self.routing.update(address, update);
+        self.warn_of_limits(address);
+        if let Err(AnnounceError::FamilyLimit { family, limit }) = taken {
+            return self.part_over_limit(address, family, limit);
+        }
+        if let Err(error) = taken {
             warn!(peer = %address, %error, "too much");
             let notification = Notification::new(NotificationCode::MaximumPrefixesReached);
             let farewell = self.final_words(address, notification);

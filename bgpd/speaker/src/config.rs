@@ -11,7 +11,7 @@ use bgp_rib::Policy;
 use bgp_wire::{Families, HoldTime, PeerKind};
 use viaduct_net::{Asn, Family, RouterId};
 
-use crate::{BfdConfig, transport::Transport};
+use crate::{BfdConfig, limits::PrefixLimits, times::PeerTimes, transport::Transport};
 
 /// Peers one speaker will hold. Far above a full mesh that is wise, and a bound for every table
 /// that grows with peers.
@@ -106,13 +106,16 @@ pub struct PeerConfig {
     pub hold_time: HoldTime,
     /// How the peer is watched beside its session.
     pub bfd: Option<BfdConfig>,
+    pub times: PeerTimes,
     pub families: Families,
     /// What is taken from the peer.
     pub import: Policy,
     /// What the peer is told.
     pub export: Policy,
-    /// Prefixes of both families that the peer may tell; one more ends the session (RFC 4486 §4).
+    /// Prefixes of both families that the peer may tell; one more ends the session (RFC 4486 §4), and
+    /// it comes back as after any error.
     pub max_prefixes: u32,
+    pub prefix_limits: PrefixLimits,
     /// Whether routes from outside are passed on to an internal peer with ourselves as next hop. To
     /// an external peer all are.
     pub next_hop_self: bool,
@@ -128,6 +131,8 @@ pub struct PeerConfig {
     pub extended_next_hop: bool,
     /// Hold the session down: no connection is made or taken.
     pub shutdown: bool,
+    /// What the operator of the other side is told with it, at most 255 octets (RFC 9003 §2).
+    pub shutdown_message: Option<String>,
 }
 
 impl Config {
@@ -149,16 +154,19 @@ impl PeerConfig {
             passive: false,
             hold_time,
             bfd: None,
+            times: PeerTimes::default(),
             families: Families::BOTH,
             import: policy.clone(),
             export: policy,
             max_prefixes: bgp_rib::Peer::DEFAULT_MAX_PREFIXES,
+            prefix_limits: PrefixLimits::default(),
             next_hop_self: true,
             reflector_client: false,
             add_path_receive: false,
             add_path_send: 0,
             extended_next_hop: false,
             shutdown: false,
+            shutdown_message: None,
         }
     }
 

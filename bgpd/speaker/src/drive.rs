@@ -12,17 +12,14 @@ use crate::{
     fsm::{self, Effect, Event, State},
     open::{self, Past},
     peer::{Peer, Slot},
-    speaker::{CONNECT_RETRY_TIME, OPEN_HOLD_TIME, Speaker, send_hold_time},
+    speaker::{OPEN_HOLD_TIME, Speaker},
     timer::{Owner, Timer},
 };
 
 /// IdleHoldTime after a loss without error: next to nothing, so that a restart is found at once.
-/// Where the session was too short to be a good one it is IDLE_HOLD_TIME, but does not grow: a peer
+/// Where the session was too short to be a good one it is the first IdleHoldTime, but does not grow: a peer
 /// that dies again and again is still wanted back within its restart time.
 const RECONNECT_TIME: Duration = Duration::from_millis(100);
-/// IdleHoldTime doubles from the first of these to the second with every error.
-const IDLE_HOLD_TIME: Duration = Duration::from_secs(1);
-const MAX_IDLE_HOLD_TIME: Duration = Duration::from_secs(60);
 /// A session that has lasted so long was a good one.
 const STEADY_TIME: Duration = Duration::from_secs(5);
 
@@ -64,7 +61,12 @@ impl Cause {
 impl Speaker {
     pub(crate) fn add_peer(&mut self, address: IpAddr, config: PeerConfig) {
         self.bfd_changed |= config.bfd.is_some();
-        self.peers.insert(address, Peer::new(config, self.now));
+        let mut peer = Peer::new(config, self.now);
+        if peer.config.shutdown {
+            let words = peer.config.shutdown_message.as_deref().unwrap_or_default();
+            peer.last_error = Some(format!("shut down by configuration: {words:?}"));
+        }
+        self.peers.insert(address, peer);
         self.start_peer(address);
     }
 
@@ -99,8 +101,8 @@ impl Speaker {
         if outlive { farewell.into_hard_reset() } else { farewell }
     }
 
-    pub(crate) fn remove_peer(&mut self, address: IpAddr, code: NotificationCode) {
-        self.stop_peer(address, Some(Notification::new(code)));
+    pub(crate) fn remove_peer(&mut self, address: IpAddr, farewell: Notification) {
+        self.stop_peer(address, Some(farewell));
         self.timers.stop_all(Owner::Peer(address));
         let removed = self.peers.remove(&address);
         self.bfd_changed |= removed.is_some_and(|peer| peer.config.bfd.is_some());
@@ -116,17 +118,20 @@ impl Speaker {
         }
         self.routing.set_import_policy(address, &wanted.import);
         self.routing.set_reflector_client(address, wanted.reflector_client);
+        self.routing.set_limits(address, &wanted.prefix_limits);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let old = std::mem::replace(&mut peer.config, wanted);
         let watched = (peer.config.bfd, peer.config.shutdown);
         self.bfd_changed |= (old.bfd, old.shutdown) != watched;
         let (state, passive) = (peer.state, peer.config.passive);
-        let holds = self.timers.is_running(Owner::Peer(address), Timer::IdleHold);
-        if old.passive != passive && matches!(state, State::Connect | State::Active) {
+        let limits = peer.config.prefix_limits;
+        if old.prefix_limits != limits && state == State::Established {
+            self.enforce_limits(address);
+        } else if old.passive != passive && matches!(state, State::Connect | State::Active) {
             self.step(address, Event::Stop, Cause::none());
             self.start_peer(address);
-        } else if old.shutdown && state == State::Idle && !holds {
-            self.start_peer(address);
+        } else {
+            self.let_up(address);
         }
     }
 
@@ -140,6 +145,7 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let before = peer.state;
         let since = peer.since;
+        let connect_retry = peer.config.times.connect_retry;
         let (next, effects) = fsm::step(before, event);
         if next != before {
             debug!(peer = %address, ?event, from = before.name(), to = next.name());
@@ -158,7 +164,7 @@ impl Speaker {
         for &effect in effects {
             match effect {
                 Effect::StartConnectRetryTimer => {
-                    let at = self.now + self.rng.jitter(CONNECT_RETRY_TIME);
+                    let at = self.now + self.rng.jitter(connect_retry);
                     self.timers.start(Owner::Peer(address), Timer::ConnectRetry, at);
                 }
                 Effect::StopConnectRetryTimer => {
@@ -237,15 +243,15 @@ impl Speaker {
         self.timers.stop(Owner::Peer(address), Timer::ConnectRetry);
         self.cancel_connect(address);
         let Some(peer) = self.peers.get_mut(&address) else { return };
+        let times = peer.config.times;
         if innocent || lasted >= STEADY_TIME {
             peer.failures = 0;
         }
         let full = if innocent {
-            if lasted >= STEADY_TIME { RECONNECT_TIME } else { IDLE_HOLD_TIME }
+            if lasted >= STEADY_TIME { RECONNECT_TIME } else { times.idle_hold(1) }
         } else {
             peer.failures = peer.failures.saturating_add(1);
-            let doublings = (peer.failures - 1).min(16);
-            MAX_IDLE_HOLD_TIME.min(IDLE_HOLD_TIME * (1 << doublings))
+            times.idle_hold(peer.failures)
         };
         let at = self.now + self.rng.jitter(full);
         self.timers.start(Owner::Peer(address), Timer::IdleHold, at);
@@ -371,6 +377,7 @@ impl Speaker {
     /// The same for messages that have been counted.
     pub(crate) fn send_bytes(&mut self, address: IpAddr, slot: Slot, bytes: Bytes) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
+        let times = peer.config.times;
         let Some(connection) = peer.slot(slot) else { return };
         let conn = connection.id;
         // Not known any more: this is the farewell to a connection that is already gone.
@@ -378,7 +385,7 @@ impl Speaker {
             return;
         }
         if connection.unwritten == 0 {
-            let at = self.now + send_hold_time(connection);
+            let at = self.now + times.send_hold(connection.hold_time());
             self.timers.start(Owner::Connection(conn), Timer::SendHold, at);
         }
         connection.unwritten += bytes.len();
@@ -408,14 +415,12 @@ impl Speaker {
         true
     }
 
-    /// A third of the hold time, jittered (RFC 4271 §4.4, §10).
+    /// Jittered (RFC 4271 §10).
     fn restart_keepalive_timer(&mut self, address: IpAddr) {
-        let Some(connection) = self.peers.get(&address).and_then(|peer| peer.connection.as_ref())
-        else {
-            return;
-        };
-        let Some(hold) = connection.hold_time() else { return };
-        let at = self.now + self.rng.jitter(hold / 3);
+        let Some(peer) = self.peers.get(&address) else { return };
+        let Some(connection) = &peer.connection else { return };
+        let Some(time) = peer.config.times.keepalive(connection.hold_time()) else { return };
+        let at = self.now + self.rng.jitter(time);
         self.timers.start(Owner::Connection(connection.id), Timer::Keepalive, at);
     }
 }

@@ -11,6 +11,7 @@ mod collision;
 mod config;
 mod drive;
 mod fsm;
+mod limits;
 mod open;
 mod peer;
 mod receive;
@@ -20,6 +21,7 @@ mod routing;
 mod speaker;
 mod status;
 mod timer;
+mod times;
 mod transport;
 
 pub use announce::{MAX_UNWRITTEN_BYTES, SEND_BUFFER_BYTES};
@@ -31,11 +33,11 @@ pub use config::{
     BGP_PORT, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime, RestartTimeError,
 };
 pub use fsm::State;
-pub use speaker::{
-    Action, CONNECT_RETRY_TIME, ConnId, Connected, Deadline, FibEvent, Speaker, Stop,
-};
+pub use limits::{LimitAction, PrefixLimits};
+pub use speaker::{Action, ConnId, Connected, Deadline, FibEvent, Speaker, Stop};
 pub use status::{PeerStatus, SessionCounts};
 pub use timer::Timer;
+pub use times::{CONNECT_RETRY_TIME, IDLE_HOLD_TIME, MAX_IDLE_HOLD_TIME, PeerTimes};
 pub use transport::{Password, PasswordError, Transport, Ttl};
 
 #[cfg(test)]

@@ -59,6 +59,8 @@ pub(crate) struct Counters {
     pub(crate) updates_sent: u64,
     /// Sessions that were Established and are no more.
     pub(crate) flaps: u64,
+    /// How often the peer has come near a limit, or over it.
+    pub(crate) limit_warnings: u64,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,9 @@ pub(crate) struct Peer {
     pub(crate) end_of_rib: Families,
     /// Families of which routes are kept though their session is gone (RFC 4724 §4.2).
     pub(crate) stale: Families,
+    /// Families of which it was said that a limit is near, or passed.
+    pub(crate) near_limit: Families,
+    pub(crate) over_limit: Families,
 }
 
 impl Peer {
@@ -98,6 +103,8 @@ impl Peer {
             had_session: false,
             end_of_rib: Families::NONE,
             stale: Families::NONE,
+            near_limit: Families::NONE,
+            over_limit: Families::NONE,
         }
     }
 

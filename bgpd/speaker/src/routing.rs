@@ -14,6 +14,7 @@ use viaduct_net::{Family, IfIndex, Origination, Underlay};
 
 use crate::{
     config::{Config, PeerConfig},
+    limits::PrefixLimits,
     open::Agreed,
     speaker::FibEvent,
 };
@@ -71,6 +72,8 @@ impl Routing {
             import: config.import.clone(),
             enforce_first_as: true,
             max_prefixes: config.max_prefixes,
+            max_v4: config.prefix_limits.most(Family::V4),
+            max_v6: config.prefix_limits.most(Family::V6),
         };
         self.ids.insert(address, self.rib.add_peer(peer));
     }
@@ -91,6 +94,12 @@ impl Routing {
     pub(crate) fn set_reflector_client(&mut self, address: IpAddr, is_client: bool) {
         if let Some(id) = self.id(address) {
             self.rib.set_reflector_client(id, is_client);
+        }
+    }
+
+    pub(crate) fn set_limits(&mut self, address: IpAddr, limits: &PrefixLimits) {
+        if let Some(id) = self.id(address) {
+            self.rib.set_limits(id, limits.most(Family::V4), limits.most(Family::V6));
         }
     }
 

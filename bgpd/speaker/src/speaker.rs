@@ -12,7 +12,7 @@ use viaduct_net::{Origination, RouteUpdate, Underlay};
 
 use crate::{
     Direction,
-    config::Config,
+    config::{Config, PeerConfig},
     drive::Cause,
     fsm::{Event, State},
     peer::{Connection, Peer},
@@ -26,10 +26,6 @@ use crate::{
 /// How long a peer may leave us waiting for its OPEN (RFC 4271 §8.2.2: "a large value", four
 /// minutes).
 pub(crate) const OPEN_HOLD_TIME: Duration = Duration::from_secs(240);
-
-/// ConnectRetryTime, before jitter. RFC 4271 §10 suggests two minutes for the Internet; within a
-/// cluster a node that comes up is wanted within seconds, and a SYN is cheap.
-pub const CONNECT_RETRY_TIME: Duration = Duration::from_secs(5);
 
 /// The name of a TCP connection, chosen by the shell and never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -166,7 +162,7 @@ impl Speaker {
         let gone: Vec<_> =
             self.peers.keys().filter(|peer| !config.peers.contains_key(peer)).copied().collect();
         for address in gone {
-            self.remove_peer(address, NotificationCode::PeerDeconfigured);
+            self.remove_peer(address, Notification::new(NotificationCode::PeerDeconfigured));
         }
         let all_anew = old.asn != config.asn || old.router_id != config.router_id;
         for (&address, wanted) in &config.peers {
@@ -176,14 +172,7 @@ impl Speaker {
                     if all_anew
                         || peer.config != *wanted && !peer.config.session_survives(wanted) =>
                 {
-                    self.remove_peer(
-                        address,
-                        if wanted.shutdown {
-                            NotificationCode::AdministrativeShutdown
-                        } else {
-                            NotificationCode::OtherConfigurationChange
-                        },
-                    );
+                    self.remove_peer(address, farewell_before(wanted));
                     self.add_peer(address, wanted.clone());
                 }
                 Some(_) => self.change_peer(address, wanted.clone()),
@@ -270,13 +259,14 @@ impl Speaker {
         let Some(&address) = self.connections.get(&conn) else { return };
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let Some(slot) = peer.slot_of(conn) else { return };
+        let times = peer.config.times;
         let Some(connection) = peer.slot(slot) else { return };
         connection.unwritten = connection.unwritten.saturating_sub(count);
         if connection.unwritten == 0 {
             self.timers.stop(Owner::Connection(conn), Timer::SendHold);
         } else {
-            let send_hold = send_hold_time(connection);
-            self.timers.start(Owner::Connection(conn), Timer::SendHold, now + send_hold);
+            let at = now + times.send_hold(connection.hold_time());
+            self.timers.start(Owner::Connection(conn), Timer::SendHold, at);
         }
         self.ready.insert(address);
     }
@@ -370,8 +360,12 @@ impl Speaker {
     }
 }
 
-/// RFC 9687 §3.1: eight minutes, or twice the hold time where that is longer.
-pub(crate) fn send_hold_time(connection: &Connection) -> Duration {
-    const EIGHT_MINUTES: Duration = Duration::from_secs(480);
-    connection.hold_time().map_or(EIGHT_MINUTES, |hold| EIGHT_MINUTES.max(hold * 2))
+/// What a peer is told before it is another by configuration (RFC 4486 §4, RFC 9003 §2).
+fn farewell_before(wanted: &PeerConfig) -> Notification {
+    if wanted.shutdown {
+        let words = wanted.shutdown_message.as_deref().unwrap_or_default();
+        Notification::with_shutdown_message(NotificationCode::AdministrativeShutdown, words)
+    } else {
+        Notification::new(NotificationCode::OtherConfigurationChange)
+    }
 }

@@ -30,6 +30,8 @@ pub struct PeerStatus {
     pub updates_received: u64,
     pub updates_sent: u64,
     pub flaps: u64,
+    /// How often the peer has come near a limit of prefixes, or over it.
+    pub limit_warnings: u64,
     /// Octets that TCP has not taken yet.
     pub unwritten: usize,
     /// Why the session is not there, or was not there the last time.
@@ -84,6 +86,7 @@ impl Speaker {
                 updates_received: peer.counters.updates_received,
                 updates_sent: peer.counters.updates_sent,
                 flaps: peer.counters.flaps,
+                limit_warnings: peer.counters.limit_warnings,
                 unwritten: peer.connection.as_ref().map_or(0, |connection| connection.unwritten),
                 last_error: peer.last_error.clone(),
             }

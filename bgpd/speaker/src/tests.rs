@@ -7,6 +7,7 @@ mod collision;
 mod damage;
 mod exchange;
 mod graceful_restart;
+mod limits;
 mod passive;
 mod reconfigure;
 mod reflection;

@@ -8,6 +8,7 @@ pub mod documents;
 mod passwords;
 mod policy;
 mod reader;
+mod session;
 mod transport;
 
 use std::{

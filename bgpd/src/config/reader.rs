@@ -116,6 +116,12 @@ impl<'a> Reader<'a> {
         let mut peer = PeerConfig::new(self.config.asn, asn, hold_time);
         peer.port = spec.port;
         peer.transport = self.transport(place, spec);
+        peer.times = self.times(place, spec, hold_time);
+        if let Some(limits) = &spec.max_prefixes {
+            peer.prefix_limits = self.prefix_limits(place, limits);
+        }
+        peer.shutdown = spec.shutdown.is_some();
+        peer.shutdown_message = self.shutdown_message(place, spec);
         peer.passive = spec.passive;
         peer.bfd = self.bfd(&format!("{place}.bfd"), spec.bfd.as_ref());
         peer.reflector_client = spec.reflector_client;

@@ -1,3 +1,5 @@
 //! RFC 5082: packets are taken only from so many hops away.
 
 mod with_bird;
+mod with_frr;
+mod with_gobgp;

@@ -7,7 +7,7 @@ use crate::lab::{
     setup::with_bird_and,
 };
 
-fn with_ttl(ttl: Ttl, passive: bool) -> Config {
+pub(super) fn with_ttl(ttl: Ttl, passive: bool) -> Config {
     let mut config = config(1, 64512, &[(v4(2), 65001)]);
     let peer = config.peers.get_mut(&v4(2)).unwrap();
     peer.transport = Transport { ttl, ..Transport::default() };
@@ -15,7 +15,7 @@ fn with_ttl(ttl: Ttl, passive: bool) -> Config {
     config
 }
 
-const NEIGHBOUR: Ttl = Ttl::Security { hops: NonZeroU8::MIN };
+pub(super) const NEIGHBOUR: Ttl = Ttl::Security { hops: NonZeroU8::MIN };
 
 #[test]
 fn both_sides_check_whoever_connects() {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bird;
 pub(crate) mod frr;
+pub(crate) mod gobgp;
 pub(crate) mod netns;
 pub(crate) mod node;
 pub(crate) mod setup;

@@ -7,7 +7,8 @@ use crate::lab::{
     setup::{BIRDS, with_bird_and},
 };
 
-fn with_password(word: Option<&str>) -> Config {
+/// A node with a BIRD or GoBGP as its peer.
+pub(super) fn with_password(word: Option<&str>) -> Config {
     let mut config = config(1, 64512, &[(v4(2), 65001)]);
     config.peers.get_mut(&v4(2)).unwrap().transport = Transport {
         md5: word.map(|word| Password::try_from(word.as_bytes()).unwrap()),

@@ -243,6 +243,8 @@ impl World {
             import: Policy::accept_all(),
             enforce_first_as: true,
             max_prefixes: Peer::DEFAULT_MAX_PREFIXES,
+            max_v4: None,
+            max_v6: None,
         });
         let ids = peers.map(|peer| rib.add_peer(peer)).collect();
         let out = AdjRibsOut::with_log_limit(max_log_bytes);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bgp_wire::{AttributeSet, BgpNextHop, PeerKind};
-use viaduct_net::{Asn, OriginSource, Prefix, RouterId};
+use viaduct_net::{Asn, Family, OriginSource, Prefix, RouterId};
 
 use crate::{
     MAX_MULTIPATH, PeerId,
@@ -109,6 +109,9 @@ pub enum AnnounceError {
     /// The session is to end with Cease, maximum number of prefixes reached (RFC 4486 §4).
     #[error("more than {limit} prefixes")]
     PrefixLimit { limit: u32 },
+    /// The same, of a limit of one family.
+    #[error("more than {limit} {family} prefixes")]
+    FamilyLimit { family: Family, limit: u32 },
     /// The table's own bound, four thousand million paths.
     #[error("the table is full")]
     TableFull,

@@ -60,6 +60,13 @@ impl Rib {
         }
     }
 
+    /// How many paths of each family a peer may have from now on. What is there stays.
+    pub fn set_limits(&mut self, id: PeerId, v4: Option<u32>, v6: Option<u32>) {
+        if let Some(entry) = self.peers.entry_mut(id) {
+            (entry.peer.max_v4, entry.peer.max_v6) = (v4, v6);
+        }
+    }
+
     /// The peer is a client of ours from now on, or no more: what came from it is told to others.
     pub fn set_reflector_client(&mut self, id: PeerId, is_client: bool) {
         if self.peer(id).is_none_or(|peer| peer.reflector_client == is_client) {
@@ -133,8 +140,7 @@ impl Rib {
         let import = judged
             .or_else(|| import::judge_prefix(&entry.peer, prefix, attributes))
             .unwrap_or(Reason::Undecided);
-        let limit = entry.peer.max_prefixes;
-        let is_full = entry.counts.received >= limit;
+        let limit_reached = entry.peer.limit_reached(entry.counts, prefix.family());
         let origin = Origin::Peer(peer);
         let known = self.destinations.find(prefix);
         if let Some(destination) = known
@@ -143,8 +149,8 @@ impl Rib {
             self.replace(destination, old, peer, attributes, next_hop, import);
             return Ok(());
         }
-        if is_full {
-            return Err(AnnounceError::PrefixLimit { limit });
+        if let Some(error) = limit_reached {
+            return Err(error);
         }
         let destination = match known {
             Some(destination) => destination,
@@ -155,6 +161,7 @@ impl Rib {
         self.next_hops.retain(next_hop);
         if let Some(entry) = self.peers.entry_mut(peer) {
             entry.counts.received += 1;
+            entry.counts.received_v4 += u32::from(prefix.family() == Family::V4);
             entry.counts.accepted += u32::from(import == Reason::Undecided);
         }
         Ok(())
@@ -403,6 +410,7 @@ impl Rib {
 
     fn remove_path(&mut self, destination: u32, id: u32) {
         self.mark_dirty(destination);
+        let is_v4 = self.destinations.family(destination) == Family::V4;
         let entry = self.destinations.at_mut(destination);
         if entry.best == id {
             entry.best = NIL;
@@ -413,6 +421,7 @@ impl Rib {
         }
         if let Some(entry) = path.peer().and_then(|peer| self.peers.entry_mut(peer)) {
             entry.counts.received -= 1;
+            entry.counts.received_v4 -= u32::from(is_v4);
             entry.counts.accepted -= u32::from(path.import == Reason::Undecided);
             entry.counts.stale -= u32::from(path.stale);
         }

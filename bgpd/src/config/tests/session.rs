@@ -1,9 +1,9 @@
 //! What is agreed with a peer beside routes.
 
-use std::num::NonZeroU8;
+use std::{num::NonZeroU8, time::Duration};
 
-use bgp_speaker::{Transport, Ttl};
-use viaduct_api::v1alpha1::SecretKeyRef;
+use bgp_speaker::{LimitAction, PrefixLimits, Transport, Ttl};
+use viaduct_api::v1alpha1::{MaxPrefixes, MaxPrefixesAction, SecretKeyRef, Shutdown};
 
 use super::*;
 
@@ -61,4 +61,51 @@ fn a_password_comes_from_where_the_peer_says() {
     assert_eq!(wrong(of_file.clone()), ["passwordFile"]);
     let both = BGPPeerSpec { password_file: of_file.password_file, ..of_secret };
     assert_eq!(wrong(both), ["passwordFile"]);
+}
+
+#[test]
+fn times_are_bounded_and_the_default_where_nothing_is_said() {
+    let spec = BGPPeerSpec { send_hold_seconds: Some(30), keepalive_seconds: Some(1), ..border() };
+    let times = read(spec, &Passwords::new()).unwrap().peers[&border().address].times;
+    assert_eq!((times.send_hold, times.keepalive), {
+        (Some(Duration::from_secs(30)), Some(Duration::from_secs(1)))
+    });
+    assert_eq!(times.connect_retry, bgp_speaker::CONNECT_RETRY_TIME);
+    let zero = BGPPeerSpec {
+        connect_retry_seconds: Some(0),
+        keepalive_seconds: Some(0),
+        idle_hold_seconds: Some(0),
+        send_hold_seconds: Some(9),
+        ..border()
+    };
+    let fields = ["connectRetrySeconds", "keepaliveSeconds", "idleHoldSeconds", "sendHoldSeconds"];
+    assert_eq!(wrong(zero), fields, "nine is the hold time");
+}
+
+#[test]
+fn limits_of_prefixes() {
+    let limits: MaxPrefixes = serde_json::from_str(r#"{"v4": 10, "restartSeconds": 60}"#).unwrap();
+    let with = |limits| BGPPeerSpec { max_prefixes: Some(limits), ..border() };
+    let config = read(with(limits.clone()), &Passwords::new()).unwrap();
+    let action = LimitAction::CloseFor(Duration::from_secs(60));
+    assert_eq!(config.peers[&border().address].prefix_limits, {
+        PrefixLimits { v4: Some(10), v6: None, warning_percent: 75, action }
+    });
+    let warn = MaxPrefixes { action: MaxPrefixesAction::Warn, ..limits.clone() };
+    assert_eq!(wrong(with(warn)), ["maxPrefixes.restartSeconds"]);
+    let bad = MaxPrefixes { v4: None, warning_percent: 101, restart_seconds: Some(0), ..limits };
+    assert_eq!(wrong(with(bad)), {
+        ["maxPrefixes", "maxPrefixes.warningPercent", "maxPrefixes.restartSeconds"]
+    });
+}
+
+#[test]
+fn a_peer_that_is_shut_down_may_be_told_why() {
+    let with =
+        |message: Option<String>| BGPPeerSpec { shutdown: Some(Shutdown { message }), ..border() };
+    let config = read(with(Some("new cables".to_owned())), &Passwords::new()).unwrap();
+    let peer = &config.peers[&border().address];
+    assert!(peer.shutdown && peer.shutdown_message.as_deref() == Some("new cables"));
+    assert!(read(with(None), &Passwords::new()).unwrap().peers[&border().address].shutdown);
+    assert_eq!(wrong(with(Some("é".repeat(128)))), ["shutdown.message"]);
 }

@@ -170,14 +170,20 @@ fn import_keeps_what_it_rejects() {
         ("127.0.0.0/8", Reason::Martian),
     ];
     assert_eq!(seen, expected.map(|(text, reason)| (text.to_owned(), reason)));
-    assert_eq!(rib.peer_counts(a), PeerCounts { received: 5, accepted: 1, stale: 0 });
+    assert_eq!(
+        rib.peer_counts(a),
+        PeerCounts { received: 5, received_v4: 5, accepted: 1, stale: 0 }
+    );
 
     // A new policy judges what is there already.
     rib.set_import_policy(a, Policy::accept_all());
     assert_eq!(fib(&rib.settle()), ["11.0.0.0/8 -> 192.0.2.1%1"]);
     rib.set_import_policy(a, Policy::default_for(PeerKind::External));
     assert_eq!(fib(&rib.settle()), ["10.1.0.0/16 -> nothing", "11.0.0.0/8 -> nothing"]);
-    assert_eq!(rib.peer_counts(a), PeerCounts { received: 5, accepted: 0, stale: 0 });
+    assert_eq!(
+        rib.peer_counts(a),
+        PeerCounts { received: 5, received_v4: 5, accepted: 0, stale: 0 }
+    );
 }
 
 #[test]

@@ -82,6 +82,8 @@ fn peer(text: &str, number: u32) -> Peer {
         import: Policy::accept_all(),
         enforce_first_as: true,
         max_prefixes: Peer::DEFAULT_MAX_PREFIXES,
+        max_v4: None,
+        max_v6: None,
     }
 }
 

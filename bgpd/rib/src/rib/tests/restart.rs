@@ -24,7 +24,10 @@ fn a_peer_that_comes_back_as_it_was_changes_nothing() {
         rib.mark_stale(a, family);
     }
     assert!(rib.settle().is_empty());
-    assert_eq!(rib.peer_counts(a), PeerCounts { received: 5, accepted: 5, stale: 5 });
+    assert_eq!(
+        rib.peer_counts(a),
+        PeerCounts { received: 5, received_v4: 3, accepted: 5, stale: 5 }
+    );
     assert!(rib.paths().all(|path| path.stale && path.reason == Reason::Best));
 
     assert_eq!(rib.add_peer(peer("192.0.2.1", LOCAL_AS)), a);
@@ -46,7 +49,10 @@ fn what_is_not_told_again_goes_family_by_family() {
     announce(&mut rib, a, &path(&[]), "192.0.2.1", &V4[..1]);
     rib.sweep_stale(a, Family::V4);
     assert_eq!(fib(&rib.settle()), ["10.2.0.0/16 -> nothing", "10.3.0.0/16 -> nothing"]);
-    assert_eq!(rib.peer_counts(a), PeerCounts { received: 3, accepted: 3, stale: 2 });
+    assert_eq!(
+        rib.peer_counts(a),
+        PeerCounts { received: 3, received_v4: 1, accepted: 3, stale: 2 }
+    );
     rib.sweep_stale(a, Family::V6);
     assert_eq!(rib.settle().fib.len(), 2);
 }
@@ -68,7 +74,10 @@ fn a_second_restart_ends_what_was_stale_from_the_first() {
     announce(&mut rib, a, &path(&[]), "192.0.2.1", &V4[..1]);
     rib.mark_stale(a, Family::V4);
     assert_eq!(fib(&rib.settle()), ["10.2.0.0/16 -> nothing", "10.3.0.0/16 -> nothing"]);
-    assert_eq!(rib.peer_counts(a), PeerCounts { received: 3, accepted: 3, stale: 1 });
+    assert_eq!(
+        rib.peer_counts(a),
+        PeerCounts { received: 3, received_v4: 1, accepted: 3, stale: 1 }
+    );
 }
 
 #[test]

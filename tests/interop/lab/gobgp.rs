@@ -1,0 +1,138 @@
+//! A GoBGP of our own: its configuration, its process, and its words.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use bgp_speaker::Config;
+use tempfile::TempDir;
+
+use super::{
+    netns::{Netns, isolated, output},
+    node::{Node, PORT, v4, v6},
+    setup::OWN,
+};
+
+/// What a GoBGP announces.
+pub(crate) const GOBGPS: [&str; 2] = ["203.0.113.0/24", "2001:db8:aa00::/40"];
+
+/// A GoBGP of `asn` and a node as `ours` with a session, both in sync, on one thread. What stands
+/// before a `|` in `options` is about the neighbour itself.
+pub(crate) fn with_gobgp_and(
+    options: &'static str,
+    asn: u32,
+    ours: Config,
+    test: impl AsyncFnOnce(GoBgp, Node) + Send + 'static,
+) {
+    isolated(move || {
+        let netns = Arc::new(Netns::new());
+        netns.link(1, 2);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let gobgp = GoBgp::start(netns, asn, ours.asn.to_u32(), options);
+            let node = Node::start(ours, &OWN);
+            node.wait("gobgp's routes", async |node| {
+                node.hops(GOBGPS[0]) == [v4(2)] && node.hops(GOBGPS[1]) == [v6(2)]
+            })
+            .await;
+            let has_ours = || OWN.iter().all(|own| gobgp.routes().contains(own));
+            node.wait("gobgp has ours", async |_| has_ours()).await;
+            test(gobgp, node).await;
+        });
+    });
+}
+
+pub(crate) struct GoBgp {
+    netns: Arc<Netns>,
+    folder: TempDir,
+    process: Child,
+}
+
+impl GoBgp {
+    /// Starts GoBGP as 192.0.2.2 in `asn` with a neighbour 192.0.2.1 in `peer_asn`, which `options`,
+    /// tables of TOML below `neighbors`, say more of. Its clients talk to it over loopback, which is
+    /// the namespace's own.
+    pub(crate) fn start(netns: Arc<Netns>, asn: u32, peer_asn: u32, options: &str) -> Self {
+        let (neighbour, options) = options.split_once('|').unwrap_or(("", options));
+        let config = format!(
+            "[global.config]
+             as = {asn}
+             router-id = \"192.0.2.2\"
+             port = {PORT}
+             [[neighbors]]
+             [neighbors.config]
+             neighbor-address = \"192.0.2.1\"
+             peer-as = {peer_asn}
+             {neighbour}
+             [neighbors.timers.config]
+             hold-time = 9
+             connect-retry = 1
+             idle-hold-time-after-reset = 1
+             [neighbors.transport.config]
+             local-address = \"192.0.2.2\"
+             remote-port = {PORT}
+             [[neighbors.afi-safis]]
+             [neighbors.afi-safis.config]
+             afi-safi-name = \"ipv4-unicast\"
+             [[neighbors.afi-safis]]
+             [neighbors.afi-safis.config]
+             afi-safi-name = \"ipv6-unicast\"
+             {options}\n"
+        );
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("gobgp.toml");
+        fs::write(&file, config).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new("gobgpd");
+        command.arg("-f").arg(file).arg("-p").args(["--api-hosts", "127.0.0.1:50051"]);
+        command.stdin(Stdio::null()).stderr(log.try_clone().unwrap()).stdout(log);
+        let process = netns.run(move || command.spawn().expect("gobgpd"));
+        let gobgp = Self { netns, folder, process };
+        gobgp.wait_for_answers();
+        for (family, route, hop) in
+            [("ipv4", GOBGPS[0], "192.0.2.2"), ("ipv6", GOBGPS[1], "2001:db8::2")]
+        {
+            gobgp.ask(&format!("global rib add -a {family} {route} nexthop {hop}"));
+        }
+        gobgp
+    }
+
+    fn wait_for_answers(&self) {
+        let end = Instant::now() + Duration::from_secs(10);
+        let answers = || {
+            let mut command = Command::new("gobgp");
+            command.arg("global").stdin(Stdio::null());
+            self.netns.run(move || command.output().expect("gobgp").status.success())
+        };
+        while !answers() {
+            assert!(Instant::now() < end, "gobgpd does not start: {}", self.log());
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    pub(crate) fn ask(&self, question: &str) -> String {
+        let mut command = Command::new("gobgp");
+        command.args(question.split_whitespace());
+        self.netns.run(move || output(&mut command))
+    }
+
+    /// What it knows of both families.
+    pub(crate) fn routes(&self) -> String {
+        self.ask("global rib -a ipv4") + &self.ask("global rib -a ipv6")
+    }
+}
+
+impl Drop for GoBgp {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
