@@ -17,7 +17,7 @@ export CARGO_TARGET_DIR := $(TARGET)
 export VIADUCT_CACHE    := $(CACHE)
 export VIADUCT_BIN      := $(BIN)
 
-.PHONY: help up down build echo deps deps-test deps-tools test soak sim lint fmt ebpf vm bench-up bench-bgp clean
+.PHONY: help up down build echo deps deps-test deps-tools test soak sim fuzz lint fmt ebpf vm bench-up bench-bgp clean
 
 help:
 	@echo 'make up         build and start a cluster of $(NODES) nodes here (NODES=, NAME=, RACKS=, REFLECTOR=1)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make test       install what is missing and run every test'
 	@echo 'make soak       the same tests with full repeat counts'
 	@echo 'make sim        a thousand speakers, and many seeds, on a virtual network (REPEAT=10, SEED=)'
+	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS= (60) and keep what reaches farther'
 	@echo 'make lint       formatting, clippy, the arrows between the crates, cargo-deny'
 	@echo 'make ebpf       rebuild the BPF object and compare it with the committed one'
 	@echo 'make vm         load and attach every BPF program under kernels 6.1 and 6.12'
@@ -68,6 +69,9 @@ soak:
 # Optimized: a thousand speakers take as long as the rest together. SEED= runs one seed alone.
 sim:
 	@REPEAT=$(if $(filter 1,$(REPEAT)),10,$(REPEAT)) cargo test --release --package viaduct-sim -- --nocapture
+
+fuzz:
+	@fuzz/run.sh $(or $(FUZZ_SECONDS),60)
 
 fmt:
 	@cargo fmt --all

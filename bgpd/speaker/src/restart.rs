@@ -41,7 +41,7 @@ impl Speaker {
     /// Ends the start once every peer has told all it had. Peers that cannot say so, and those
     /// that wait for us as we for them (R bit), are not waited for (RFC 4724 §4.1).
     pub(crate) fn check_startup(&mut self) {
-        if self.startup.complete {
+        if self.startup.complete || self.stopped {
             return;
         }
         // A restarting speaker without peers has not been told of them yet, and without an underlay

@@ -199,7 +199,7 @@ impl Speaker {
     pub fn handle_connected(&mut self, connected: Connected, now: Instant) {
         self.now = now;
         let Connected { conn, peer: address, direction } = connected;
-        let Some(peer) = self.peers.get_mut(&address) else {
+        let Some(peer) = self.peers.get_mut(&address).filter(|_| !self.stopped) else {
             return self.actions.push_back(Action::Close { conn });
         };
         if direction == Direction::Outgoing {
@@ -234,7 +234,7 @@ impl Speaker {
         self.now = now;
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.connecting = false;
-        if peer.state == State::Connect {
+        if peer.state == State::Connect && !self.stopped {
             self.step(address, Event::TcpConnectionFails, Cause::text(error));
         }
     }

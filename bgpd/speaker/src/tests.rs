@@ -12,3 +12,4 @@ mod passive;
 mod reconfigure;
 mod reflection;
 mod session;
+mod stopped;
