@@ -7,6 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use bgp_policy::{Decided, Route};
 use bgp_wire::{AttributeSet, BgpNextHop, Edit, Facts, Number, PeerKind};
 use viaduct_net::{Asn, Family, Prefix, RouterId};
 
@@ -103,8 +104,13 @@ pub fn permits(
     if external && (facts.is_no_export() || facts.is_no_export_subconfed()) {
         return Err(ExportReject::NoExport);
     }
-    let neighbor = facts.neighbor_as();
-    if target.policy.accepts(prefix, source, neighbor) { Ok(()) } else { Err(ExportReject::Policy) }
+    let route = Route::new(prefix, source);
+    let accepted = match target.policy.before_attributes(&route) {
+        Decided::Accept => true,
+        Decided::Reject => false,
+        Decided::NeedsAttributes => target.policy.accepts(&route, &path.attributes),
+    };
+    if accepted { Ok(()) } else { Err(ExportReject::Policy) }
 }
 
 /// What the peer is told of the path: [`permits`], then the next hop and attributes as the peer

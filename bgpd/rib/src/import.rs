@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bgp_policy::{Decided, Route};
 use bgp_wire::{AttributeSet, PeerKind};
 use viaduct_net::Prefix;
 
@@ -42,8 +43,13 @@ pub(crate) fn judge_prefix(
     if is_martian(prefix) {
         return Some(Reason::Martian);
     }
-    let neighbor = attributes.facts().neighbor_as();
-    let accepted = peer.import.accepts(prefix, peer.kind.into(), neighbor);
+    let source = peer.kind.into();
+    let route = Route { peer: Some(peer.address), ..Route::new(prefix, source) };
+    let accepted = match peer.import.before_attributes(&route) {
+        Decided::Accept => true,
+        Decided::Reject => false,
+        Decided::NeedsAttributes => peer.import.accepts(&route, attributes),
+    };
     (!accepted).then_some(Reason::ImportPolicy)
 }
 

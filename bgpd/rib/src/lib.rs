@@ -20,15 +20,15 @@ mod next_hop;
 pub mod out;
 mod paths;
 mod peer;
-pub mod policy;
 mod reason;
 mod rib;
 mod routes;
 mod underlay;
 
+pub use bgp_policy as policy;
+pub use bgp_policy::{Action, Change, Matches, Policy, PrefixMatch, PrefixSet, Rule, Source};
 pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker};
 pub use peer::{Peer, PeerCounts, PeerId};
-pub use policy::{Action, Policy, PrefixMatch, Rule, Source};
 pub use reason::Reason;
 pub use rib::{
     AnnounceError, BestChange, BestPath, PathSource, PathView, Rib, RibConfig, RibCounts,

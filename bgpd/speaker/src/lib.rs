@@ -27,7 +27,7 @@ mod transport;
 pub use announce::{MAX_UNWRITTEN_BYTES, SEND_BUFFER_BYTES};
 pub use bfd::BfdConfig;
 pub use bgp_bfd::{DownReason, SessionKey};
-pub use bgp_rib::{Action as PolicyAction, Policy, PrefixMatch, Rule, Source};
+pub use bgp_rib::{Action as PolicyAction, Matches, Policy, PrefixMatch, Rule, Source, policy};
 pub use collision::Direction;
 pub use config::{
     BGP_PORT, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime, RestartTimeError,

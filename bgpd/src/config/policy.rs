@@ -1,6 +1,6 @@
 //! Policies, as the resources write them.
 
-use bgp_speaker::{Policy, PolicyAction as Action, PrefixMatch, Rule, Source};
+use bgp_speaker::{Matches, Policy, PolicyAction as Action, PrefixMatch, Rule, Source};
 use viaduct_api::v1alpha1::{self as api, SourceMatch};
 use viaduct_net::Asn;
 
@@ -22,15 +22,17 @@ impl Reader<'_> {
                 let place = format!("{place}.rules[{index}].prefixes[{at}]");
                 prefixes.extend(self.prefix_match(&place, matcher));
             }
-            rules.push(Rule {
-                prefixes,
+            let matches = Matches {
+                prefixes: prefixes.into(),
                 sources: rule.sources.iter().copied().map(source).collect(),
                 neighbor_asns: rule.neighbor_asns.iter().copied().map(Asn::new).collect(),
-                action: match rule.action {
-                    api::PolicyAction::Accept => Action::Accept,
-                    api::PolicyAction::Reject => Action::Reject,
-                },
-            });
+                ..Matches::default()
+            };
+            let action = match rule.action {
+                api::PolicyAction::Accept => Action::Accept,
+                api::PolicyAction::Reject => Action::Reject,
+            };
+            rules.push(Rule::new(matches, action));
         }
         Policy::new(rules)
     }

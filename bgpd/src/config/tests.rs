@@ -1,7 +1,10 @@
 mod bfd;
 mod session;
 
-use bgp_speaker::{Policy, Source};
+use bgp_speaker::{
+    Policy, Source,
+    policy::{Decided, Route},
+};
 use viaduct_api::v1alpha1::{
     self as api, PolicyAction, PolicyRule, PrefixMatch as ApiPrefixMatch, SourceMatch,
 };
@@ -107,9 +110,14 @@ fn policies_keep_their_order_and_their_bounds() {
     let config =
         cluster(&configuration, &peers(spec.clone()), &local(), &[], &Passwords::new()).unwrap();
     let policy = &config.peers[&spec.address].export;
-    assert!(!policy.accepts("10.1.1.0/24".parse().unwrap(), Source::Local, None));
-    assert!(policy.accepts("10.1.1.0/26".parse().unwrap(), Source::Local, None));
-    assert!(!policy.accepts("10.1.1.0/26".parse().unwrap(), Source::Internal, None));
+    for (text, source, expected) in [
+        ("10.1.1.0/24", Source::Local, Decided::Reject),
+        ("10.1.1.0/26", Source::Local, Decided::Accept),
+        ("10.1.1.0/26", Source::Internal, Decided::Reject),
+    ] {
+        let route = Route::new(text.parse().unwrap(), source);
+        assert_eq!(policy.before_attributes(&route), expected, "{text}");
+    }
 }
 
 #[test]

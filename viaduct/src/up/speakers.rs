@@ -205,6 +205,8 @@ fn routable(plan: &ClusterPlan) -> Vec<PrefixMatch> {
 
 #[cfg(test)]
 mod tests {
+    use bgp_speaker::policy::Route;
+    use bgp_wire::{AsPath, PathAttributes};
     use bgpd::config::Passwords;
 
     use super::*;
@@ -312,9 +314,12 @@ mod tests {
         .unwrap();
         let external = bgp_speaker::Source::External;
         let block = "10.244.0.64/26".parse().unwrap();
-        let accepts = |policy: &bgp_speaker::Policy, asn: u32| {
-            policy.accepts(block, external, Some(viaduct_net::Asn::new(asn)))
+        let accepts_at = |policy: &bgp_speaker::Policy, prefix, asn: u32| {
+            let as_path = AsPath::sequence([viaduct_net::Asn::new(asn)]);
+            let attributes = PathAttributes { as_path, ..PathAttributes::default() };
+            policy.accepts(&Route::new(prefix, external), &attributes.into())
         };
+        let accepts = |policy: &bgp_speaker::Policy, asn| accepts_at(policy, block, asn);
         let of = |host: &Host| &config.peers[&IpAddr::V4(host.v4)];
         for other in [&plan.border, &plan.racks[1].router] {
             assert!(accepts(&of(other).export, CLUSTER_ASN));
@@ -325,6 +330,6 @@ mod tests {
         assert!(!accepts(&of(&plan.border).import, BORDER_ASN));
         let default = "0.0.0.0/0".parse().unwrap();
         let node = &of(&plan.nodes[0]).import;
-        assert!(!node.accepts(default, external, Some(viaduct_net::Asn::new(CLUSTER_ASN))));
+        assert!(!accepts_at(node, default, CLUSTER_ASN));
     }
 }

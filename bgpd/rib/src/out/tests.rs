@@ -15,7 +15,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use viaduct_net::{Asn, IfIndex, OriginSource, Origination, Prefix, RouterId, UnderlayRoute};
 
 use super::*;
-use crate::{Action, ExportPeer, Peer, PrefixMatch, RibConfig, Rule, Source, export};
+use crate::{Action, ExportPeer, Matches, Peer, PrefixMatch, RibConfig, Rule, Source, export};
 
 const LOCAL_AS: u32 = 64512;
 /// Address, AS, whether it is a client of ours.
@@ -37,11 +37,10 @@ fn prefix(number: usize) -> Prefix {
 }
 
 fn policies() -> [Policy; 3] {
-    let rule = |sources: &[Source], prefixes: Vec<PrefixMatch>| Rule {
-        prefixes,
-        sources: sources.to_vec(),
-        neighbor_asns: Vec::new(),
-        action: Action::Accept,
+    let rule = |sources: &[Source], prefixes: Vec<PrefixMatch>| {
+        let sources = sources.to_vec();
+        let matches = Matches { prefixes: prefixes.into(), sources, ..Matches::default() };
+        Rule::new(matches, Action::Accept)
     };
     let v4 = PrefixMatch::or_longer("10.0.0.0/12".parse().unwrap());
     [

@@ -1,18 +1,14 @@
 use std::time::Duration;
 
 use super::harness::{Network, prefix, v4, with_peers};
-use crate::{Policy, PolicyAction, PrefixMatch, Rule, Source, State};
+use crate::{Matches, Policy, PolicyAction, PrefixMatch, Rule, Source, State};
 
 const CLUSTER: u32 = 64512;
 const OUTSIDE: u32 = 65000;
 
 fn rule(prefixes: &[PrefixMatch], sources: &[Source]) -> Rule {
-    Rule {
-        prefixes: prefixes.to_vec(),
-        sources: sources.to_vec(),
-        neighbor_asns: Vec::new(),
-        action: PolicyAction::Accept,
-    }
+    let (prefixes, sources) = (prefixes.to_vec().into(), sources.to_vec());
+    Rule::new(Matches { prefixes, sources, ..Matches::default() }, PolicyAction::Accept)
 }
 
 /// Nodes 1 to 3 in a mesh, each with the border router 9, which they tell their own blocks and

@@ -4,7 +4,9 @@ use bgp_wire::{Families, HoldTime};
 use viaduct_net::Family;
 
 use super::harness::{Network, prefix, v4, with_peers};
-use crate::{Config, Password, Policy, PolicyAction, PrefixMatch, Rule, State, Transport, Ttl};
+use crate::{
+    Config, Matches, Password, Policy, PolicyAction, PrefixMatch, Rule, State, Transport, Ttl,
+};
 
 fn pair() -> (Network, Config) {
     let mut network = Network::default();
@@ -16,13 +18,8 @@ fn pair() -> (Network, Config) {
 }
 
 fn only(text: &str) -> Policy {
-    let rule = Rule {
-        prefixes: vec![PrefixMatch::exact(prefix(text))],
-        sources: Vec::new(),
-        neighbor_asns: Vec::new(),
-        action: PolicyAction::Accept,
-    };
-    Policy::new([rule])
+    let prefixes = vec![PrefixMatch::exact(prefix(text))].into();
+    Policy::new([Rule::new(Matches { prefixes, ..Matches::default() }, PolicyAction::Accept)])
 }
 
 #[test]

@@ -7,7 +7,7 @@ use viaduct_net::{Family, OriginSource, Origination, RouteSource};
 
 use super::*;
 use crate::{
-    AnnounceError, PathSource, PeerCounts, Rule, Source,
+    AnnounceError, Matches, PathSource, PeerCounts, Rule, Source,
     policy::{Action, PrefixMatch},
 };
 
@@ -146,12 +146,12 @@ fn what_we_originate_wins_and_is_never_a_route() {
 #[test]
 fn import_keeps_what_it_rejects() {
     let mut rib = rib();
-    let strict = Policy::new([Rule {
-        prefixes: vec![PrefixMatch::or_longer(prefix("10.0.0.0/8"))],
+    let matches = Matches {
+        prefixes: vec![PrefixMatch::or_longer(prefix("10.0.0.0/8"))].into(),
         sources: vec![Source::External],
-        neighbor_asns: Vec::new(),
-        action: Action::Accept,
-    }]);
+        ..Matches::default()
+    };
+    let strict = Policy::new([Rule::new(matches, Action::Accept)]);
     let a = rib.add_peer(Peer { import: strict, ..peer("192.0.2.1", 65001) });
     let ours = path(&[65001, LOCAL_AS, 65003]);
     let foreign = path(&[65009]);

@@ -12,7 +12,7 @@ use viaduct_net::{Family, OriginSource, Origination, Route, RouteSource};
 
 use super::*;
 use crate::{
-    MAX_MULTIPATH, Rule,
+    MAX_MULTIPATH, Matches, Rule,
     policy::{Action, PrefixMatch},
 };
 
@@ -169,12 +169,8 @@ type Ways = (BTreeSet<NextHop>, u32);
 type One<'a> = (usize, &'a ModelPath, u32, u32);
 
 fn only_tens() -> Policy {
-    Policy::new([Rule {
-        prefixes: vec![PrefixMatch::or_longer(prefix("10.0.0.0/8"))],
-        sources: Vec::new(),
-        neighbor_asns: Vec::new(),
-        action: Action::Accept,
-    }])
+    let prefixes = vec![PrefixMatch::or_longer(prefix("10.0.0.0/8"))].into();
+    Policy::new([Rule::new(Matches { prefixes, ..Matches::default() }, Action::Accept)])
 }
 
 impl Model {
