@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     bfd::BFDProfile,
     bgp::{AddPaths, BGPConfigurationSpec, BGPPeerSpec},
-    policy::{Policy, PolicyAction, PolicyRule, PrefixMatch, SourceMatch},
+    policy::{
+        CommunityChange, MedChange, OriginMatch, Policy, PolicyAction, PolicyChange, PolicyRule,
+        PrefixMatch, Prepend, SourceMatch,
+    },
     pools::{IPBlockSpec, IPPoolSpec, VIPPoolSpec},
     session::{MaxPrefixes, MaxPrefixesAction, SECRET_NAMESPACE, SecretKeyRef, Shutdown},
 };

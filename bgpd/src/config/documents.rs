@@ -1,5 +1,7 @@
 //! The file of a speaker that is no node of a cluster: YAML documents, as `kubectl` would apply them.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, de::DeserializeOwned};
 use viaduct_api::v1alpha1::{API_VERSION, BGPConfigurationSpec, BGPPeerSpec, CustomResource};
 
@@ -7,7 +9,8 @@ use viaduct_api::v1alpha1::{API_VERSION, BGPConfigurationSpec, BGPPeerSpec, Cust
 #[derive(Debug)]
 pub struct Documents {
     pub configuration: BGPConfigurationSpec,
-    pub peers: Vec<BGPPeerSpec>,
+    /// By name.
+    pub peers: BTreeMap<String, BGPPeerSpec>,
 }
 
 /// What is wrong with a text, and where.
@@ -41,7 +44,7 @@ struct Metadata {
 /// Reads the text of such a file.
 pub fn parse(text: &str) -> Result<Documents, DocumentsError> {
     let mut configuration = None;
-    let mut peers = Vec::new();
+    let mut peers = BTreeMap::new();
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
         let head = Option::<Head>::deserialize(document)
             .map_err(|source| DocumentsError::Document { number: index + 1, source })?;
@@ -57,7 +60,9 @@ pub fn parse(text: &str) -> Result<Documents, DocumentsError> {
                 return wrong(format!("there is a {kind} already"));
             }
         } else if kind == BGPPeerSpec::KIND {
-            peers.push(spec(&what, value)?);
+            if peers.insert(metadata.name, spec(&what, value)?).is_some() {
+                return wrong("there is one of this name already".to_owned());
+            }
         } else {
             let (one, many) = (BGPConfigurationSpec::KIND, BGPPeerSpec::KIND);
             return wrong(format!("a speaker reads {one} and {many} only"));
@@ -87,7 +92,7 @@ mod tests {
         );
         let documents = parse(&text).unwrap();
         assert_eq!(documents.configuration.asn, 64600);
-        assert_eq!(documents.peers[0].port, 179);
+        assert_eq!(documents.peers["a"].port, 179);
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub fn cluster(
     passwords: &Passwords,
 ) -> Result<Config, ConfigErrors> {
     let mut reader = Reader::new(configuration, node, passwords);
+    reader.name_peers(peers);
     if configuration.node_to_node_mesh {
         for other in others.iter().filter(|other| other.name != node.name) {
             reader.mesh_peer(node, other);
@@ -104,14 +105,14 @@ pub fn cluster(
     reader.finish()
 }
 
-/// The configuration of a speaker that is no node of a cluster: it has the peers it is given, and
-/// node selectors mean nothing to it. What it originates is told to the running speaker as
+/// The configuration of a speaker that is no node of a cluster: it has the peers it is given, by the
+/// names of their documents, and node selectors mean nothing to it. What it originates is told to the running speaker as
 /// [`Origination`](viaduct_net::Origination)s, like everybody's.
 pub fn standalone(
     configuration: &BGPConfigurationSpec,
     router_id: RouterId,
     addresses: LocalAddresses,
-    peers: &[BGPPeerSpec],
+    peers: &BTreeMap<String, BGPPeerSpec>,
     passwords: &Passwords,
 ) -> Result<Config, ConfigErrors> {
     let node = LocalNode {
@@ -123,8 +124,9 @@ pub fn standalone(
         restarting: false,
     };
     let mut reader = Reader::new(configuration, &node, passwords);
-    for (index, spec) in peers.iter().enumerate() {
-        reader.peer(&format!("peers[{index}]"), spec);
+    reader.name_peers(peers);
+    for (name, spec) in peers {
+        reader.peer(&format!("BGPPeer/{name}: spec"), spec);
     }
     reader.finish()
 }

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use bgp_speaker::{BfdConfig, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime};
 use bgp_wire::HoldTime;
 use viaduct_api::v1alpha1::{AddPaths, BGPConfigurationSpec, BGPPeerSpec};
-use viaduct_net::Asn;
+use viaduct_net::{Asn, Prefix};
 
+use super::policy::Direction;
 use super::{ConfigError, ConfigErrors, LocalNode, OtherNode, Passwords};
 
 /// Even where peers keep nothing for us, the kernel does: sessions have so long to come up before
@@ -19,6 +20,8 @@ pub(super) struct Reader<'a> {
     hold_time: HoldTime,
     /// How the nodes of the mesh watch each other.
     mesh_bfd: Option<BfdConfig>,
+    /// Where every peer is that has a name, those of other nodes included.
+    pub(super) peer_names: BTreeMap<String, Prefix>,
     /// Whence each peer came, for the error that names the other of two.
     names: BTreeMap<IpAddr, String>,
     errors: Vec<ConfigError>,
@@ -68,8 +71,15 @@ impl<'a> Reader<'a> {
             incomplete: false,
             peers: BTreeMap::new(),
         };
-        let names = BTreeMap::new();
-        let mut reader = Self { passwords, config, hold_time, mesh_bfd: None, names, errors };
+        let mut reader = Self {
+            passwords,
+            config,
+            hold_time,
+            mesh_bfd: None,
+            peer_names: BTreeMap::new(),
+            names: BTreeMap::new(),
+            errors,
+        };
         reader.mesh_bfd = reader.bfd("BGPConfiguration: spec.bfd", spec.bfd.as_ref());
         reader
     }
@@ -81,6 +91,12 @@ impl<'a> Reader<'a> {
 
     pub(super) fn wrong(&mut self, field: String, problem: impl Into<String>) {
         self.errors.push(ConfigError { field, problem: problem.into() });
+    }
+
+    /// Policies may name peers, before or behind them.
+    pub(super) fn name_peers(&mut self, peers: &BTreeMap<String, BGPPeerSpec>) {
+        let host = |(name, spec): (&String, &BGPPeerSpec)| (name.clone(), spec.address.into());
+        self.peer_names = peers.iter().map(host).collect();
     }
 
     pub(super) fn mesh_peer(&mut self, node: &LocalNode, other: &OtherNode) {
@@ -136,11 +152,12 @@ impl<'a> Reader<'a> {
             let problem = format!("{} is more than {}", spec.add_paths.send, AddPaths::MAX_SEND);
             self.wrong(format!("{place}.addPaths.send"), problem);
         }
+        let own = self.config.asn;
         if let Some(policy) = &spec.import {
-            peer.import = self.policy(&format!("{place}.import"), policy);
+            peer.import = self.policy(place, policy, Direction::Import, own);
         }
         if let Some(policy) = &spec.export {
-            peer.export = self.policy(&format!("{place}.export"), policy);
+            peer.export = self.policy(place, policy, Direction::Export, own);
         }
         self.insert(place.to_owned(), spec.address, peer);
     }

@@ -1,4 +1,5 @@
 mod bfd;
+mod policy;
 mod session;
 
 use bgp_speaker::{
@@ -94,15 +95,12 @@ fn policies_keep_their_order_and_their_bounds() {
                     min_length: Some(24),
                     max_length: Some(24),
                 }],
-                sources: vec![],
-                neighbor_asns: vec![],
-                action: PolicyAction::Reject,
+                ..PolicyRule::new(PolicyAction::Reject)
             },
             PolicyRule {
                 prefixes: vec![ApiPrefixMatch { prefix, min_length: None, max_length: Some(32) }],
                 sources: vec![SourceMatch::Local],
-                neighbor_asns: vec![],
-                action: PolicyAction::Accept,
+                ..PolicyRule::new(PolicyAction::Accept)
             },
         ],
     });
@@ -134,9 +132,7 @@ fn every_error_is_found_and_names_its_field() {
     let prefix: Prefix = "10.0.0.0/8".parse().unwrap();
     let rule = |min_length, max_length| PolicyRule {
         prefixes: vec![ApiPrefixMatch { prefix, min_length, max_length }],
-        sources: vec![],
-        neighbor_asns: vec![],
-        action: PolicyAction::Accept,
+        ..PolicyRule::new(PolicyAction::Accept)
     };
     let mut broken = border();
     broken.asn = 23456;
@@ -189,13 +185,13 @@ fn a_speaker_alone_needs_an_address_and_takes_all_its_peers() {
     peer.node_selector.insert("rack".to_owned(), "9".to_owned());
     let addresses = LocalAddresses { v4: Some(Ipv4Addr::new(192, 0, 2, 254)), v6: None };
     let config =
-        standalone(&configuration, id, addresses, &[peer.clone()], &Passwords::new()).unwrap();
+        standalone(&configuration, id, addresses, &peers(peer.clone()), &Passwords::new()).unwrap();
     assert_eq!(config.peers.len(), 1);
     let found = fields(standalone(
         &configuration,
         id,
         LocalAddresses::default(),
-        &[peer],
+        &peers(peer),
         &Passwords::new(),
     ));
     assert_eq!(found.len(), 1);

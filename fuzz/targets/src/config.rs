@@ -19,7 +19,7 @@ pub fn config(data: &[u8]) {
     let addresses = LocalAddresses { v4: Some(address), v6: None };
     let router_id = RouterId::try_from(address).unwrap();
     // The password of a file is its own name, so some are too long and some are empty.
-    let sources = documents.peers.iter().flat_map(password_sources);
+    let sources = documents.peers.values().flat_map(password_sources);
     let octets = |source: &_| format!("{source:?}").into_bytes();
     let passwords: Passwords = sources.map(|one| (one.clone(), Ok(octets(&one)))).collect();
     let Documents { configuration, peers } = documents;

@@ -1,6 +1,6 @@
 //! The passwords of BGP sessions, from where the resources say they stand.
 
-use std::{fs::File, io::Read};
+use std::{collections::BTreeMap, fs::File, io::Read};
 
 use bgpd::config::{PasswordSource, Passwords, password_sources};
 use viaduct_api::v1alpha1::BGPPeerSpec;
@@ -11,8 +11,8 @@ use super::cache::View;
 const MAX_FILE_LEN: u64 = 4096;
 
 /// For a speaker that has files and no Secrets.
-pub(crate) fn of_files(peers: &[BGPPeerSpec]) -> Passwords {
-    let sources = peers.iter().flat_map(password_sources);
+pub(crate) fn of_files(peers: &BTreeMap<String, BGPPeerSpec>) -> Passwords {
+    let sources = peers.values().flat_map(password_sources);
     sources
         .map(|source| {
             let octets = match &source {

@@ -189,7 +189,8 @@ fn nothing() -> Policy {
 fn rule(prefixes: Vec<PrefixMatch>, sources: &[SourceMatch], neighbor_asns: &[u32]) -> Policy {
     let action = PolicyAction::Accept;
     let (sources, neighbor_asns) = (sources.to_vec(), neighbor_asns.to_vec());
-    Policy { rules: vec![PolicyRule { prefixes, sources, neighbor_asns, action }] }
+    let rule = PolicyRule { prefixes, sources, neighbor_asns, ..PolicyRule::new(action) };
+    Policy { rules: vec![rule] }
 }
 
 /// Anything inside the networks of pods and virtual IPs.
@@ -302,13 +303,12 @@ mod tests {
         let plan = plan(Some(2), false);
         let router = rack_router(&plan, &plan.racks[0]);
         let addresses = bgp_speaker::LocalAddresses { v4: Some(router.host.v4), v6: None };
-        let peers: Vec<_> = router.peers.values().cloned().collect();
         let id = router.host.v4.try_into().unwrap();
         let config = bgpd::config::standalone(
             &router.configuration,
             id,
             addresses,
-            &peers,
+            &router.peers,
             &Passwords::new(),
         )
         .unwrap();

@@ -397,7 +397,7 @@ mod tests {
         let Shape::Object { fields, .. } = &rule.shape else { panic!("{rule:?}") };
         let (action, _) = definitions().resolve(&fields["action"]);
         assert!(
-            matches!(action, Shape::String { values, .. } if values == &["Accept", "Reject"]),
+            matches!(action, Shape::String { values, .. } if values == &["Accept", "Reject", "Continue"]),
             "{action:?}"
         );
     }

@@ -165,7 +165,7 @@ mod tests {
                 json!({"address": "192.0.2.1", "asn": 1,
                     "export": {"rules": [{"action": "Maybe"}]}}),
                 "spec.export.rules[0].action: Unsupported value: \"Maybe\": supported values: \
-                 \"Accept\", \"Reject\"",
+                 \"Accept\", \"Reject\", \"Continue\"",
             ),
             (
                 "bgpconfigurations",
