@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /v1/status` | [`NodeStatus`] |
 //! | `GET /v1/bgp/peers` | `Vec<`[`PeerStatus`]`>` |
-//! | `GET /v1/bgp/routes` | `Vec<`[`BgpPath`]`>` |
+//! | `GET /v1/bgp/routes?`[`PathQuery`] | `Vec<`[`BgpPath`]`>`, a line for each |
 //! | `GET /v1/routes` | `Vec<`[`FibRoute`]`>` |
 //! | `GET /v1/services` | `Vec<`[`ServiceStatus`]`>` |
 //! | `GET /v1/services/withdrawn?address=A&wait=MS` | [`Withdrawal`] |
@@ -127,6 +127,34 @@ pub struct BgpPath {
     pub reason: Option<String>,
 }
 
+/// Which paths are asked for, as the parameters of a question. Those of one prefix are given by how good
+/// they are; others in no order, while the table goes on changing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct PathQuery {
+    /// Of this prefix; without a length, of the most specific one around the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Of the prefixes inside it, too.
+    #[serde(skip_serializing_if = "is_false")]
+    pub longer: bool,
+    /// From this peer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<IpAddr>,
+    /// The best of their prefixes.
+    #[serde(skip_serializing_if = "is_false")]
+    pub best: bool,
+    /// Refused by import.
+    #[serde(skip_serializing_if = "is_false")]
+    pub rejected: bool,
+    /// With this community: `65000:1`, `65000:1:2`, `rt:65000:1` or a name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub community: Option<String>,
+    /// No more than so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
 /// A route of ours: what is wanted beside what the kernel has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -202,7 +230,11 @@ pub struct NodeEndpoint {
     pub ready: bool,
 }
 
-/// For serde, which hands out references.
+// For serde, which hands out references.
 const fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }

@@ -10,6 +10,7 @@ mod connection;
 mod listener;
 mod metrics;
 mod network;
+mod paths;
 mod status;
 mod task;
 mod tcp;
@@ -17,11 +18,15 @@ mod tcp;
 use std::{collections::BTreeSet, sync::Arc};
 
 pub use bgp_speaker::{Config, SessionCounts, Stop};
+pub use paths::PathQueryError;
 use tokio::sync::{mpsc, oneshot, watch};
-use viaduct_api::admin::{BgpPath, PeerStatus};
+use viaduct_api::admin::{BgpPath, PathQuery, PeerStatus};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
-use crate::task::{Query, Task};
+use crate::{
+    paths::Question,
+    task::{Query, Task},
+};
 
 /// Questions that wait for the speaker.
 const MAX_WAITING_QUERIES: usize = 64;
@@ -49,6 +54,34 @@ pub struct Handle {
     running: watch::Receiver<()>,
 }
 
+/// Why there is no answer about the table.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathsError {
+    #[error(transparent)]
+    Query(#[from] PathQueryError),
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+/// An answer about the table on its way. What was not asked for yet costs nothing.
+#[derive(Debug)]
+pub struct Paths {
+    handle: Handle,
+    /// `None` when all has been answered.
+    question: Option<Question>,
+}
+
+impl Paths {
+    /// Some more of the paths, a thousand at most; none yet where they are far between, `None` after the
+    /// last.
+    pub async fn next(&mut self) -> Result<Option<Vec<BgpPath>>, PathsError> {
+        let Some(question) = self.question.take() else { return Ok(None) };
+        let (paths, question) = self.handle.ask(|answer| Query::Paths(question, answer)).await??;
+        self.question = Some(question).filter(|question| !question.is_answered());
+        Ok(Some(paths))
+    }
+}
+
 /// The speaker has ended and answers nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the speaker has ended")]
@@ -73,9 +106,21 @@ impl Handle {
         self.ask(Query::Peers).await
     }
 
-    /// Every path of every prefix, the best first, with what decided against the others.
-    pub async fn routes(&self) -> Result<Vec<BgpPath>, Ended> {
-        self.ask(Query::Routes).await
+    /// The paths that are asked for, to be taken step by step.
+    pub fn paths(&self, query: &PathQuery) -> Result<Paths, PathQueryError> {
+        Ok(Paths { handle: self.clone(), question: Some(query.try_into()?) })
+    }
+
+    /// Every path of every prefix, in order and the best first, with what decided against the others.
+    /// All of it is held in memory.
+    pub async fn routes(&self) -> Result<Vec<BgpPath>, PathsError> {
+        let mut all = Vec::new();
+        let mut paths = self.paths(&PathQuery::default())?;
+        while let Some(some) = paths.next().await? {
+            all.extend(some);
+        }
+        all.sort_by_key(|path| (path.prefix, !path.best));
+        Ok(all)
     }
 
     /// How many sessions there are, as it changes.

@@ -2,9 +2,8 @@
 
 use std::time::Instant;
 
-use bgp_rib::PathView;
 use bgp_speaker::Speaker;
-use viaduct_api::admin::{BgpPath, PeerStatus};
+use viaduct_api::admin::PeerStatus;
 
 pub(crate) fn peers(speaker: &Speaker, now: Instant) -> Vec<PeerStatus> {
     speaker.peer_statuses(now).into_iter().map(peer).collect()
@@ -27,38 +26,5 @@ fn peer(status: bgp_speaker::PeerStatus) -> PeerStatus {
         messages_sent: status.messages_sent,
         flaps: status.flaps,
         last_error: status.last_error,
-    }
-}
-
-/// Every path, by prefix; the best of a prefix before the others.
-pub(crate) fn routes(speaker: &Speaker) -> Vec<BgpPath> {
-    let mut paths: Vec<_> = speaker.paths().map(|view| path(&view)).collect();
-    paths.sort_by_key(|path| (path.prefix, !path.best));
-    paths
-}
-
-fn path(view: &PathView<'_>) -> BgpPath {
-    let best = view.reason == bgp_rib::Reason::Best;
-    let attributes = view.attributes.open();
-    let communities = attributes.communities.iter().map(ToString::to_string);
-    let extended = attributes.extended_communities.iter().map(ToString::to_string);
-    let large = attributes.large_communities.iter().map(ToString::to_string);
-    BgpPath {
-        prefix: view.prefix,
-        peer: view.peer.map(|peer| peer.address),
-        path_id: view.path_id,
-        originated: view.originated(),
-        next_hop: view.next_hop.map(bgp_wire::BgpNextHop::address),
-        resolved: view.resolved.to_vec(),
-        as_path: attributes.as_path.to_string(),
-        origin: attributes.origin.to_string(),
-        local_pref: attributes.local_pref,
-        med: attributes.med,
-        communities: communities.chain(extended).chain(large).collect(),
-        originator_id: attributes.originator_id.map(|id| id.to_string()),
-        cluster_list: attributes.cluster_list.iter().map(ToString::to_string).collect(),
-        best,
-        stale: view.stale,
-        reason: (!best).then(|| view.reason.to_string()),
     }
 }

@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     pin::pin,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bgp_speaker::{Config, ConnId, Direction, FibEvent, SessionCounts, Speaker, Stop};
@@ -22,13 +22,20 @@ use tracing::{debug, info};
 use viaduct_api::admin::{BgpPath, PeerStatus};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
-use crate::{Inputs, listener::Listeners, metrics, network::Network, status};
+use crate::{
+    Inputs, PathQueryError, listener::Listeners, metrics, network::Network, paths::Question, status,
+};
 
 /// Inputs that wait for the speaker. A connection that finds no room does not read on, so TCP holds
 /// its peer back.
 pub(crate) const MAX_WAITING_INPUTS: usize = 256;
 /// Inputs taken before the speaker is asked what follows: updates of several peers are told once.
 const MAX_BATCH: usize = 64;
+/// No further input is taken after this time: whoever has a question waits no longer than that, and
+/// for what follows from the inputs.
+const BATCH_TIME: Duration = Duration::from_millis(5);
+/// Questions answered before the next inputs, some two milliseconds each at worst.
+const MAX_ANSWERS: usize = 4;
 
 /// What the sockets have to say.
 #[derive(Debug)]
@@ -41,11 +48,14 @@ pub(crate) enum Input {
     Closed { conn: ConnId, reason: String },
 }
 
+pub(crate) type PathsAnswer = Result<(Vec<BgpPath>, Question), PathQueryError>;
+
 /// What a [`crate::Handle`] asks.
 #[derive(Debug)]
 pub(crate) enum Query {
     Peers(oneshot::Sender<Vec<PeerStatus>>),
-    Routes(oneshot::Sender<Vec<BgpPath>>),
+    /// A step of an answer, and the question as it stands after it.
+    Paths(Question, oneshot::Sender<PathsAnswer>),
     Metrics(oneshot::Sender<String>),
     Shutdown(Stop),
 }
@@ -102,18 +112,18 @@ impl Task {
     pub(crate) async fn run(mut self) {
         loop {
             self.pump();
+            if let Some(stop) = self.answer_waiting() {
+                break self.shutdown(&stop).await;
+            }
             let deadline = self.speaker.poll_timeout().map(|deadline| deadline.at);
             select! {
                 Some(input) = self.inputs.recv() => self.take_inputs(input),
-                query = self.queries.recv() => match query {
-                    None => break,
-                    Some(Query::Shutdown(stop)) => {
-                        info!(?stop, "stopping");
-                        self.shutdown(&stop).await;
-                        break;
+                query = self.queries.recv() => {
+                    let Some(query) = query else { break };
+                    if let Some(stop) = self.answer(query) {
+                        break self.shutdown(&stop).await;
                     }
-                    Some(query) => self.answer(query),
-                },
+                }
                 () = changed(&mut self.config) => {
                     let config = self.config.borrow_and_update().clone();
                     self.listeners.update(&config);
@@ -129,7 +139,7 @@ impl Task {
                 }
                 () = until(deadline) => {
                     // Where we are late ourselves, what has come in time must count.
-                    self.take_waiting(MAX_WAITING_INPUTS);
+                    self.take_all_waiting();
                     self.speaker.handle_timeout(Instant::now());
                 }
             }
@@ -137,13 +147,21 @@ impl Task {
     }
 
     fn take_inputs(&mut self, first: Input) {
-        self.take(first, Instant::now());
-        self.take_waiting(MAX_BATCH);
+        let begun = Instant::now();
+        self.take(first, begun);
+        for _ in 1..MAX_BATCH {
+            let now = Instant::now();
+            if now.saturating_duration_since(begun) > BATCH_TIME {
+                break;
+            }
+            let Ok(input) = self.inputs.try_recv() else { break };
+            self.take(input, now);
+        }
     }
 
-    fn take_waiting(&mut self, limit: usize) {
+    fn take_all_waiting(&mut self) {
         let now = Instant::now();
-        for _ in 0..limit {
+        for _ in 0..MAX_WAITING_INPUTS {
             let Ok(input) = self.inputs.try_recv() else { break };
             self.take(input, now);
         }
@@ -208,6 +226,7 @@ impl Task {
     }
 
     async fn shutdown(&mut self, stop: &Stop) {
+        info!(?stop, "stopping");
         self.speaker.shutdown(stop, Instant::now());
         self.pump();
         let mut drained = pin!(self.network.drained());
@@ -220,15 +239,30 @@ impl Task {
         }
     }
 
-    /// Whoever has asked and gone needs no answer.
-    fn answer(&self, query: Query) {
+    /// In a storm of inputs questions have their turn all the same.
+    fn answer_waiting(&mut self) -> Option<Stop> {
+        for _ in 0..MAX_ANSWERS {
+            let stop = self.queries.try_recv().ok().and_then(|query| self.answer(query));
+            if stop.is_some() {
+                return stop;
+            }
+        }
+        None
+    }
+
+    /// Whoever has asked and gone needs no answer. Gives how to stop where that is what is asked.
+    fn answer(&self, query: Query) -> Option<Stop> {
         let now = Instant::now();
         match query {
             Query::Peers(answer) => drop(answer.send(status::peers(&self.speaker, now))),
-            Query::Routes(answer) => drop(answer.send(status::routes(&self.speaker))),
+            Query::Paths(mut question, answer) => {
+                let paths = question.step(&self.speaker);
+                drop(answer.send(paths.map(|paths| (paths, question))));
+            }
             Query::Metrics(answer) => drop(answer.send(metrics::text(&self.speaker, now))),
-            Query::Shutdown(_) => {}
+            Query::Shutdown(stop) => return Some(stop),
         }
+        None
     }
 }
 

@@ -31,7 +31,8 @@ pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker};
 pub use peer::{Peer, PeerCounts, PeerId};
 pub use reason::Reason;
 pub use rib::{
-    AnnounceError, BestChange, BestPath, PathSource, PathView, Rib, RibConfig, RibCounts,
+    AnnounceError, AnyCommunity, BestChange, BestPath, PathFilter, PathSource, PathView, Rib,
+    RibConfig, RibCounts, Step,
 };
 
 /// The most next hops of one route: as many as the vRouter puts into one group.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bgp_rib::{PathView, RibCounts};
+use bgp_rib::{PathView, PeerId, Rib, RibCounts};
 use viaduct_net::{Asn, Family, RouterId};
 
 use crate::{State, restart::has_told_all, speaker::Speaker};
@@ -97,6 +97,17 @@ impl Speaker {
     /// Every path in the table, by prefix.
     pub fn paths(&self) -> impl Iterator<Item = PathView<'_>> {
         self.routing.rib.paths()
+    }
+
+    /// The table, to be asked in steps.
+    pub const fn rib(&self) -> &Rib {
+        &self.routing.rib
+    }
+
+    /// Whether there is such a peer, and by which name the table knows it: by none before its first
+    /// session.
+    pub fn peer_in_rib(&self, address: IpAddr) -> Option<Option<PeerId>> {
+        self.peers.contains_key(&address).then(|| self.routing.id(address))
     }
 
     pub fn rib_counts(&self) -> RibCounts {

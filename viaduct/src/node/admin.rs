@@ -23,12 +23,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use viaduct_api::admin::{
-    BgpPath, FibRoute, NodeStatus, PeerStatus, ServiceStatus, WITHDRAWN_PATH,
-};
+use viaduct_api::admin::{FibRoute, NodeStatus, PeerStatus, ServiceStatus, WITHDRAWN_PATH};
 use viaduct_net::{Prefix, RouterId};
 
 use super::{
+    bgp_answers,
     cache::View,
     dns::Dns,
     metrics::{self, Process},
@@ -81,7 +80,7 @@ pub(crate) async fn serve(run_dir: &Path, state: State, stop: CancellationToken)
     let app = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/bgp/peers", get(peers))
-        .route("/v1/bgp/routes", get(paths))
+        .route("/v1/bgp/routes", get(bgp_answers::paths))
         .route("/v1/routes", get(routes))
         .route("/v1/services", get(services))
         .route(&format!("/{WITHDRAWN_PATH}"), get(withdrawal::withdrawn))
@@ -166,10 +165,6 @@ fn established(peers: &[PeerStatus]) -> usize {
 
 async fn peers(Extract(state): Shared) -> Result<Json<Vec<PeerStatus>>, Failure> {
     Ok(Json(state.speaker.peers().await?))
-}
-
-async fn paths(Extract(state): Shared) -> Result<Json<Vec<BgpPath>>, Failure> {
-    Ok(Json(state.speaker.routes().await?))
 }
 
 async fn routes(Extract(state): Shared) -> Result<Json<Vec<FibRoute>>, Failure> {

@@ -4,6 +4,7 @@
 mod address;
 pub(crate) mod admin;
 mod bgp;
+mod bgp_answers;
 mod cache;
 pub(crate) mod dns;
 mod freshness;

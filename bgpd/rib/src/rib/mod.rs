@@ -3,6 +3,7 @@
 mod flush;
 mod update;
 mod view;
+mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use crate::{
 };
 
 pub use view::{PathView, RibCounts};
+pub use walk::{AnyCommunity, PathFilter, Step};
 
 /// This speaker, as far as its decisions depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

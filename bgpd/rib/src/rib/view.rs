@@ -198,7 +198,7 @@ impl Rib {
         views
     }
 
-    fn view(&self, destination: u32, id: u32) -> PathView<'_> {
+    pub(super) fn view(&self, destination: u32, id: u32) -> PathView<'_> {
         let path = self.paths.at(id);
         let next_hop = path.next_hop().map(|id| self.next_hops.at(id));
         let resolved = next_hop.and_then(|entry| entry.resolved.as_ref());

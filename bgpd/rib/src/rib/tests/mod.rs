@@ -6,6 +6,7 @@ mod model;
 mod reflection;
 mod resolution;
 mod restart;
+mod walk;
 
 use std::net::IpAddr;
 
