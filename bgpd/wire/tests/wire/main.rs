@@ -7,6 +7,7 @@ mod golden;
 mod packing;
 mod properties;
 mod rfc7606;
+mod rules;
 
 use bgp_wire::{
     EXTENDED_MESSAGE_LEN, Families, Message, Notification, PeerKind, SessionParameters, Update,

@@ -95,6 +95,7 @@ pub(super) struct Shell {
     connecting: BTreeSet<IpAddr>,
     next_conn: u64,
     fib: BTreeMap<Prefix, Route>,
+    originated: usize,
     synced: bool,
     stopped: bool,
 }
@@ -110,6 +111,7 @@ impl Shell {
             connecting: BTreeSet::new(),
             next_conn: 0,
             fib: BTreeMap::new(),
+            originated: 0,
             synced: false,
             stopped: false,
         };
@@ -188,10 +190,10 @@ impl Shell {
         if self.stopped {
             return;
         }
-        let paths = self.speaker.paths().filter(|path| path.peer.is_some()).count();
         let received: usize = statuses.iter().map(|status| status.prefixes_received).sum();
-        assert_eq!(paths, received);
-        assert_eq!(self.speaker.rib_counts().routes, self.fib.len());
+        let counts = self.speaker.rib_counts();
+        assert_eq!(counts.paths, received + self.originated);
+        assert_eq!(counts.routes, self.fib.len());
     }
 
     pub(super) fn finish(mut self) {
@@ -302,6 +304,7 @@ impl Shell {
     }
 
     pub(super) fn originate(&mut self, originations: &BTreeSet<Origination>) {
+        self.originated = originations.len();
         self.speaker.handle_originations(originations, self.now);
     }
 
