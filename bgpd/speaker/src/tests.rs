@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod bad_peer;
 mod bfd;
 mod collision;
 mod damage;

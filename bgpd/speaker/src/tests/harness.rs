@@ -339,7 +339,7 @@ impl Network {
         }
     }
 
-    fn poll(&mut self) {
+    pub(super) fn poll(&mut self) {
         let numbers: Vec<u8> = self.nodes.keys().copied().collect();
         for number in numbers {
             while let Some(action) = self.speaker(number).poll_action() {
