@@ -10,6 +10,7 @@ mod graceful_restart;
 mod gtsm;
 mod lab;
 mod limits;
+mod long_lived;
 mod md5;
 mod reflection;
 mod session;

@@ -130,6 +130,11 @@ pub struct BGPPeerSpec {
     /// Several paths for a prefix, with a neighbour that does so too (RFC 7911).
     #[serde(default, skip_serializing_if = "AddPaths::is_off")]
     pub add_paths: AddPaths,
+    /// Seconds for which our routes are kept, behind all others, when we are away for longer than the
+    /// restart time, and the neighbour's here (RFC 9494); both sides need it. Not at all where 0.
+    #[serde(default)]
+    #[schemars(range(max = 16777215))]
+    pub long_lived_stale_seconds: u32,
     /// IPv4 routes may have IPv6 next hops, both ways, with a neighbour that says so too (RFC 8950): then
     /// ours have one where this node has no IPv4 address, or the session runs over IPv6.
     #[serde(default)]
@@ -185,6 +190,7 @@ impl BGPPeerSpec {
             hold_time_seconds: None,
             bfd: None,
             add_paths: AddPaths::OFF,
+            long_lived_stale_seconds: 0,
             extended_next_hop: false,
             keepalive_seconds: None,
             connect_retry_seconds: None,

@@ -16,6 +16,8 @@ use crate::Reason;
 pub(crate) struct Candidate {
     /// The caller's own number for the path.
     pub(crate) path: u32,
+    /// RFC 9494 §4.3: used only where there is nothing else.
+    pub(crate) long_lived_stale: bool,
     pub(crate) local: bool,
     pub(crate) internal: bool,
     pub(crate) local_pref: u32,
@@ -47,6 +49,7 @@ impl Decision {
     pub(crate) fn run(&mut self, candidates: &[Candidate]) {
         self.reasons.clear();
         self.reasons.resize(candidates.len(), Reason::Undecided);
+        self.keep_lowest(candidates, Reason::LongLivedStale, |path| path.long_lived_stale);
         self.keep_lowest(candidates, Reason::LocallyOriginated, |path| !path.local);
         self.keep_lowest(candidates, Reason::LocalPref, |path| u32::MAX - path.local_pref);
         self.keep_lowest(candidates, Reason::AsPathLength, |path| path.as_path_len);
@@ -136,6 +139,7 @@ mod tests {
     fn path(i: u8) -> Candidate {
         Candidate {
             path: i.into(),
+            long_lived_stale: false,
             local: false,
             internal: false,
             local_pref: 100,
@@ -161,7 +165,8 @@ mod tests {
     fn every_step_decides_when_those_before_it_are_equal() {
         use Reason as R;
         type Better = fn(&mut Candidate);
-        let steps: [(Better, Reason); 11] = [
+        let steps: [(Better, Reason); 12] = [
+            (|path| path.long_lived_stale = false, R::LongLivedStale),
             (|path| path.local = true, R::LocallyOriginated),
             (|path| path.local_pref = 101, R::LocalPref),
             (|path| path.as_path_len = 2, R::AsPathLength),
@@ -177,8 +182,8 @@ mod tests {
         ];
         for (i, (better, reason)) in steps.iter().enumerate() {
             // The loser is better in every later step but the address.
-            let mut winner = Candidate { internal: true, ..path(2) };
-            let mut loser = Candidate { internal: true, ..path(3) };
+            let average = |i| Candidate { internal: true, long_lived_stale: true, ..path(i) };
+            let (mut winner, mut loser) = (average(2), average(3));
             better(&mut winner);
             for (later, _) in steps.iter().skip(i + 1).filter(|(_, r)| *r != R::PeerAddress) {
                 later(&mut loser);

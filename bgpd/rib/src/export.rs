@@ -42,6 +42,8 @@ pub struct ExportPeer<'a> {
     pub next_hop_self: bool,
     /// [`Policy::default_for`] where nothing is configured.
     pub policy: &'a Policy,
+    /// Whether the peer knows what to do with paths that are kept for long (RFC 9494 §4.3).
+    pub long_lived: bool,
 }
 
 /// Why a peer is not told of a best path.
@@ -53,6 +55,7 @@ pub enum ExportReject {
     SplitHorizon,
     NoAdvertise,
     NoExport,
+    LongLivedStale,
     Policy,
     /// We have no address of the family to name as next hop.
     NoNextHop,
@@ -65,6 +68,7 @@ impl fmt::Display for ExportReject {
             Self::SplitHorizon => "learned from an internal peer (RFC 4271 9.2)",
             Self::NoAdvertise => "community NO_ADVERTISE (RFC 1997)",
             Self::NoExport => "community NO_EXPORT (RFC 1997)",
+            Self::LongLivedStale => "kept from a neighbour that is away (RFC 9494 4.3)",
             Self::Policy => "export policy",
             Self::NoNextHop => "no address of ours to be the next hop",
         })
@@ -99,6 +103,9 @@ pub fn permits(
     let facts = path.attributes.facts();
     if facts.is_no_advertise() {
         return Err(ExportReject::NoAdvertise);
+    }
+    if facts.is_llgr_stale() && !target.long_lived {
+        return Err(ExportReject::LongLivedStale);
     }
     let external = target.kind == PeerKind::External;
     if external && (facts.is_no_export() || facts.is_no_export_subconfed()) {

@@ -23,6 +23,7 @@ pub enum Reason {
     NextHopUnreachable,
 
     // Lost, by the step of the decision.
+    LongLivedStale,
     LocallyOriginated,
     LocalPref,
     AsPathLength,
@@ -84,6 +85,7 @@ impl fmt::Display for Reason {
             Self::ClusterLoop => "rejected: our cluster in CLUSTER_LIST (RFC 4456 8)",
             Self::ImportPolicy => "rejected: import policy",
             Self::NextHopUnreachable => "unusable: next hop unreachable (RFC 4271 9.1.2.1)",
+            Self::LongLivedStale => "lost: kept from a neighbour that is away (RFC 9494 4.3)",
             Self::LocallyOriginated => "lost: originated by this node",
             Self::LocalPref => "lost: lower LOCAL_PREF",
             Self::AsPathLength => "lost: longer AS_PATH (RFC 4271 9.1.2.2 a)",

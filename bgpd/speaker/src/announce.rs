@@ -148,6 +148,7 @@ fn profile(config: &Config, address: IpAddr, peer: &Peer) -> Option<Profile> {
         reflector_client: peer.config.reflector_client,
         next_hop_self: peer.config.next_hop_self,
         policy: peer.config.export.clone(),
+        long_lived: !peer.agreed()?.long_lived.is_empty(),
         additional_paths: peer.config.add_path_send.saturating_sub(1).into(),
     })
 }

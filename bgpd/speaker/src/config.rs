@@ -127,6 +127,9 @@ pub struct PeerConfig {
     /// Tell the peer so many paths of each prefix, the best one among them, if it takes several; fewer
     /// than two turn it off.
     pub add_path_send: u16,
+    /// How long the peer is to keep our routes after the restart time, and whether we do so for it
+    /// (RFC 9494); zero is not at all. 24 bits.
+    pub long_lived_secs: u32,
     /// IPv4 prefixes may have IPv6 next hops (RFC 8950).
     pub extended_next_hop: bool,
     /// Hold the session down: no connection is made or taken.
@@ -165,6 +168,7 @@ impl PeerConfig {
             add_path_receive: false,
             add_path_send: 0,
             extended_next_hop: false,
+            long_lived_secs: 0,
             shutdown: false,
             shutdown_message: None,
         }

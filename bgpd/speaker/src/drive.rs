@@ -315,6 +315,7 @@ impl Speaker {
             | Timer::IdleHold
             | Timer::Restart
             | Timer::Stale
+            | Timer::LongLived(_)
             | Timer::SelectionDeferral => {}
         }
     }

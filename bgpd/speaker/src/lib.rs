@@ -12,6 +12,7 @@ mod config;
 mod drive;
 mod fsm;
 mod limits;
+mod long_lived;
 mod open;
 mod peer;
 mod receive;

@@ -2,7 +2,7 @@
 
 use bgp_wire::{
     AddPathFamily, AfiSafi, Capability, Families, GracefulRestart, GracefulRestartFamily, HoldTime,
-    Notification, NotificationCode, Open, PeerKind, SessionParameters,
+    LongLivedFamily, Notification, NotificationCode, Open, PeerKind, SessionParameters,
 };
 use bytes::{BufMut, BytesMut};
 use viaduct_net::{Asn, Family, RouterId};
@@ -17,6 +17,9 @@ pub(crate) struct Agreed {
     pub(crate) router_id: RouterId,
     /// What the peer says of its own restarts; `None` where either side knows nothing of them.
     pub(crate) graceful_restart: Option<GracefulRestart>,
+    /// For how long each family's routes are kept beyond its restart time (RFC 9494 §4.1); empty where
+    /// either side knows nothing of it.
+    pub(crate) long_lived: Vec<LongLivedFamily>,
     /// Routes are also kept over a NOTIFICATION (RFC 8538 §4: both sides have said so).
     pub(crate) notification: bool,
     pub(crate) peer_has_route_refresh: bool,
@@ -86,6 +89,14 @@ pub(crate) fn ours(config: &Config, peer: &PeerConfig, past: Past) -> Open {
             })
             .collect(),
     }));
+    if peer.long_lived_secs > 0 {
+        let families = peer.families.iter().map(|family| LongLivedFamily {
+            family: family.into(),
+            forwarding: past.forwarding,
+            stale_time_secs: peer.long_lived_secs,
+        });
+        capabilities.push(Capability::LongLived(families.collect()));
+    }
     Open { asn: config.asn, hold_time: peer.hold_time, router_id: config.router_id, capabilities }
 }
 
@@ -108,6 +119,10 @@ pub(crate) fn agree(sent: &Open, received: &Open, expected: Asn) -> Result<Agree
         hold_time: sent.hold_time.negotiate(received.hold_time),
         router_id: received.router_id,
         notification: graceful_restart.as_ref().is_some_and(|restart| restart.notification),
+        long_lived: match (sent.long_lived(), received.long_lived()) {
+            (Some(_), Some(theirs)) => theirs.to_vec(),
+            _ => Vec::new(),
+        },
         graceful_restart,
         peer_has_route_refresh: received.has_route_refresh(),
         enhanced_route_refresh: sent.has_enhanced_route_refresh()

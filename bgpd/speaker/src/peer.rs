@@ -86,6 +86,10 @@ pub(crate) struct Peer {
     /// Families of which it was said that a limit is near, or passed.
     pub(crate) near_limit: Families,
     pub(crate) over_limit: Families,
+    /// Those of them that are kept for long (RFC 9494 §4.2).
+    pub(crate) long_lived: Families,
+    /// What was agreed on the session that was lost, while anything of it is kept.
+    pub(crate) last_agreed: Option<Agreed>,
 }
 
 impl Peer {
@@ -105,6 +109,8 @@ impl Peer {
             stale: Families::NONE,
             near_limit: Families::NONE,
             over_limit: Families::NONE,
+            long_lived: Families::NONE,
+            last_agreed: None,
         }
     }
 

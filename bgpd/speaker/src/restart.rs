@@ -9,6 +9,7 @@ use viaduct_net::Family;
 
 use crate::{
     fsm::Event,
+    long_lived::outlives_silence,
     peer::Peer,
     speaker::Speaker,
     timer::{Owner, Timer},
@@ -81,23 +82,32 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.counters.flaps += 1;
         peer.end_of_rib = Families::NONE;
-        let kept = match peer.agreed() {
-            Some(agreed) if outlives(event, notification, agreed.notification) => {
-                agreed.kept_families()
-            }
+        let agreed = peer.agreed().cloned();
+        let outlives =
+            agreed.as_ref().is_some_and(|one| outlives(event, notification, one.notification));
+        let kept = match &agreed {
+            Some(agreed) if outlives => agreed.kept_families(),
             Some(_) | None => Families::NONE,
         };
-        let restart_time = peer
-            .agreed()
+        let restart_time = agreed
+            .as_ref()
             .and_then(|agreed| agreed.graceful_restart.as_ref())
             .map_or(Duration::ZERO, |restart| {
                 Duration::from_secs(restart.restart_time_secs.into())
             });
+        // What is kept for long without a restart time before it (RFC 9494 §4.2).
+        let at_once = match &agreed {
+            Some(agreed) if outlives || outlives_silence(event) => {
+                let at_once = |family: &Family| !kept.contains(*family);
+                agreed.long_lived_families().iter().filter(at_once).collect()
+            }
+            Some(_) | None => Families::NONE,
+        };
         peer.stale = kept;
         info!(peer = %address, reason = peer.last_error, %kept, "session down");
         self.timers.stop(Owner::Peer(address), Timer::Stale);
         for family in Family::ALL {
-            if kept.contains(family) {
+            if kept.contains(family) || at_once.contains(family) {
                 self.routing.mark_stale(address, family);
             } else {
                 self.routing.clear(address, family);
@@ -106,6 +116,14 @@ impl Speaker {
         if !kept.is_empty() {
             let at = self.now + restart_time;
             self.timers.start(Owner::Peer(address), Timer::Restart, at);
+        }
+        if let Some(agreed) = agreed {
+            self.begin_long_lived(address, &agreed, at_once);
+            let neither = |family: &Family| !kept.contains(*family) && !at_once.contains(*family);
+            self.end_long_lived(address, Family::ALL.into_iter().filter(neither).collect());
+            if let Some(peer) = self.peers.get_mut(&address) {
+                peer.last_agreed = Some(agreed).filter(|_| !peer.stale.is_empty());
+            }
         }
     }
 
@@ -126,15 +144,25 @@ impl Speaker {
             "session up",
         );
         let gone = peer.stale;
-        let kept = agreed.forwarding_families();
+        let long_lived = peer.long_lived;
+        // Of what is kept for long the capability for that has the word (RFC 9494 §4.2).
+        let forwards = |family: &Family| match long_lived.contains(*family) {
+            true => agreed.long_lived_forwarding().contains(*family),
+            false => agreed.forwarding_families().contains(*family),
+        };
+        let kept: Families = Family::ALL.into_iter().filter(forwards).collect();
         peer.stale = gone.intersection(kept);
-        let waits = !peer.stale.is_empty();
+        peer.last_agreed = None;
+        // Those kept for long have a time of their own, which runs on until End-of-RIB.
+        let waits = peer.stale.iter().any(|family| !long_lived.contains(family));
+        let given_up = gone.iter().filter(|family| !kept.contains(*family)).collect();
+        self.end_long_lived(address, given_up);
         self.timers.stop(Owner::Peer(address), Timer::Restart);
         if waits {
             self.timers.start(Owner::Peer(address), Timer::Stale, self.now + STALE_TIME);
         }
         self.routing.session_up(address, &agreed, &config);
-        for family in gone.iter().filter(|family| !kept.contains(*family)) {
+        for family in given_up.iter() {
             self.routing.sweep_stale(address, family);
         }
         self.advertise_all(address);
@@ -168,13 +196,21 @@ impl Speaker {
         if peer.stale.is_empty() {
             self.timers.stop(Owner::Peer(address), Timer::Stale);
         }
+        self.end_long_lived(address, [family].into_iter().collect());
         self.routing.sweep_stale(address, family);
     }
 
-    /// The peer has not come back, or not told all again, in time.
+    /// The peer has not come back, or not told all again, in time. What is kept for long has a time of
+    /// its own.
     pub(crate) fn drop_stale(&mut self, address: IpAddr) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        let stale = std::mem::take(&mut peer.stale);
+        let long_lived = peer.long_lived;
+        let stale: Families =
+            peer.stale.iter().filter(|family| !long_lived.contains(*family)).collect();
+        stale.iter().for_each(|family| peer.stale.remove(family));
+        if stale.is_empty() {
+            return;
+        }
         info!(peer = %address, families = %stale, "stale routes dropped");
         for family in stale.iter() {
             self.routing.sweep_stale(address, family);

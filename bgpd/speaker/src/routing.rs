@@ -126,6 +126,12 @@ impl Routing {
         }
     }
 
+    pub(crate) fn mark_long_lived(&mut self, address: IpAddr, family: Family) {
+        if let Some(id) = self.id(address) {
+            self.rib.mark_long_lived(id, family);
+        }
+    }
+
     pub(crate) fn sweep_stale(&mut self, address: IpAddr, family: Family) {
         if let Some(id) = self.id(address) {
             self.rib.sweep_stale(id, family);

@@ -354,7 +354,9 @@ impl Speaker {
                     self.expire_on_connection(address, conn, timer);
                 }
             }
-            Timer::Restart | Timer::Stale => self.drop_stale(address),
+            Timer::Restart => self.restart_time_over(address),
+            Timer::Stale => self.drop_stale(address),
+            Timer::LongLived(family) => self.drop_long_lived(address, family),
             Timer::SelectionDeferral => self.defer_no_longer(),
         }
     }

@@ -9,6 +9,7 @@ mod damage;
 mod exchange;
 mod graceful_restart;
 mod limits;
+mod long_lived;
 mod passive;
 mod reconfigure;
 mod reflection;

@@ -7,6 +7,8 @@ use std::{
     time::Instant,
 };
 
+use viaduct_net::Family;
+
 use crate::ConnId;
 
 /// Why the speaker wants to be woken.
@@ -26,6 +28,8 @@ pub enum Timer {
     Restart,
     /// The peer is back but has not said End-of-RIB in time; what is stale goes (RFC 4724 §4.2).
     Stale,
+    /// RFC 9494 §4.2: nor in a long time.
+    LongLived(Family),
     /// RFC 4724 §4.1: the first picture is taken for complete.
     SelectionDeferral,
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use bgp_speaker::{BfdConfig, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime};
-use bgp_wire::HoldTime;
+use bgp_wire::{HoldTime, LongLivedFamily};
 use viaduct_api::v1alpha1::{AddPaths, BGPConfigurationSpec, BGPPeerSpec};
 use viaduct_net::{Asn, Prefix};
 
@@ -144,6 +144,11 @@ impl<'a> Reader<'a> {
         if spec.reflector_client && asn != self.config.asn {
             let problem = format!("a client is of our own AS {}, not of {asn}", self.config.asn);
             self.wrong(format!("{place}.reflectorClient"), problem);
+        }
+        peer.long_lived_secs = spec.long_lived_stale_seconds;
+        if peer.long_lived_secs > LongLivedFamily::MAX_STALE_TIME_SECS {
+            let problem = format!("{} does not fit into 24 bits", peer.long_lived_secs);
+            self.wrong(format!("{place}.longLivedStaleSeconds"), problem);
         }
         peer.extended_next_hop = spec.extended_next_hop;
         peer.add_path_receive = spec.add_paths.receive;

@@ -72,6 +72,20 @@ pub struct AddPathFamily {
     pub send: bool,
 }
 
+/// What a long-lived graceful restart capability says of a family (RFC 9494 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongLivedFamily {
+    pub family: AfiSafi,
+    /// F: the sender has kept its forwarding state for this family.
+    pub forwarding: bool,
+    /// How long the sender's routes are to be kept after the restart time, at most 2^24 - 1.
+    pub stale_time_secs: u32,
+}
+
+impl LongLivedFamily {
+    pub const MAX_STALE_TIME_SECS: u32 = 0x00ff_ffff;
+}
+
 /// RFC 5492; unknown ones survive a round trip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Capability {
@@ -86,6 +100,8 @@ pub enum Capability {
     FourOctetAs(Asn),
     /// RFC 7313 §3.1.
     EnhancedRouteRefresh,
+    /// RFC 9494 §3.1.
+    LongLived(Vec<LongLivedFamily>),
     /// RFC 7911 §4.
     AddPath(Vec<AddPathFamily>),
     /// RFC 8950 §4: families whose prefixes may have next hops of another one, by its AFI.
@@ -104,6 +120,7 @@ impl Capability {
     const GRACEFUL_RESTART: u8 = 64;
     const FOUR_OCTET_AS: u8 = 65;
     const ADD_PATH: u8 = 69;
+    const LONG_LIVED: u8 = 71;
     const ENHANCED_ROUTE_REFRESH: u8 = 70;
 
     pub const fn code(&self) -> u8 {
@@ -114,6 +131,7 @@ impl Capability {
             Self::GracefulRestart(_) => Self::GRACEFUL_RESTART,
             Self::FourOctetAs(_) => Self::FOUR_OCTET_AS,
             Self::EnhancedRouteRefresh => Self::ENHANCED_ROUTE_REFRESH,
+            Self::LongLived(_) => Self::LONG_LIVED,
             Self::AddPath(_) => Self::ADD_PATH,
             Self::ExtendedNextHop(_) => Self::EXTENDED_NEXT_HOP,
             Self::Unknown { code, .. } => *code,
@@ -135,6 +153,15 @@ impl Capability {
             Self::RouteRefresh | Self::ExtendedMessage | Self::EnhancedRouteRefresh => {}
             Self::GracefulRestart(restart) => encode_graceful_restart(restart, out),
             Self::FourOctetAs(asn) => out.put_u32(asn.to_u32()),
+            Self::LongLived(families) => {
+                for entry in families.iter().take(MAX_VALUE_LEN / 7) {
+                    out.put_u16(entry.family.afi);
+                    out.put_u8(entry.family.safi);
+                    out.put_u8(if entry.forwarding { FORWARDING } else { 0 });
+                    let time = entry.stale_time_secs.min(LongLivedFamily::MAX_STALE_TIME_SECS);
+                    out.put_uint(time.into(), 3);
+                }
+            }
             Self::AddPath(families) => encode_add_path(families, out),
             Self::ExtendedNextHop(families) => {
                 for (family, next_hop) in families.iter().take(MAX_VALUE_LEN / 6) {
@@ -178,6 +205,7 @@ impl Capability {
             Self::GRACEFUL_RESTART => Self::GracefulRestart(decode_graceful_restart(&mut inside)?),
             Self::FOUR_OCTET_AS => Self::FourOctetAs(Asn::new(inside.u32()?)),
             Self::ENHANCED_ROUTE_REFRESH => Self::EnhancedRouteRefresh,
+            Self::LONG_LIVED => Self::LongLived(decode_long_lived(&mut inside)?),
             Self::ADD_PATH => match decode_add_path(&mut inside)? {
                 Some(families) => Self::AddPath(families),
                 None => return Some(Self::Unknown { code, value: Bytes::copy_from_slice(value) }),
@@ -219,6 +247,17 @@ fn decode_add_path(reader: &mut Reader<'_>) -> Option<Option<Vec<AddPathFamily>>
         families.push(AddPathFamily { family, receive, send });
     }
     Some(understood.then_some(families))
+}
+
+fn decode_long_lived(reader: &mut Reader<'_>) -> Option<Vec<LongLivedFamily>> {
+    let mut families = Vec::new();
+    while !reader.is_empty() {
+        let family = AfiSafi { afi: reader.u16()?, safi: reader.u8()? };
+        let forwarding = reader.u8()? & FORWARDING != 0;
+        let stale_time_secs = u32::from(reader.u8()?) << 16 | u32::from(reader.u16()?);
+        families.push(LongLivedFamily { family, forwarding, stale_time_secs });
+    }
+    Some(families)
 }
 
 fn decode_extended_next_hop(reader: &mut Reader<'_>) -> Option<Vec<(AfiSafi, u16)>> {

@@ -11,6 +11,10 @@ pub struct Community(pub u32);
 impl Community {
     /// RFC 8326: about to go away, use another path.
     pub const GRACEFUL_SHUTDOWN: Self = Self(0xffff_0000);
+    /// RFC 9494 §3.3: kept from a neighbour that has been away for long.
+    pub const LLGR_STALE: Self = Self(0xffff_0006);
+    /// RFC 9494 §3.4: not to be kept like that.
+    pub const NO_LLGR: Self = Self(0xffff_0007);
     /// RFC 7999.
     pub const BLACKHOLE: Self = Self(0xffff_029a);
     /// Not beyond this AS (or confederation).

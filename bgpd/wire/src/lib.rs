@@ -27,7 +27,9 @@ pub use attributes::{
     Aggregator, AttributeError, AttributeFault, AttributeSet, AttributeType, Consequence, Edit,
     Facts, Number, Origin, PartialBits, PathAttributes, Rewrite, UnknownAttribute,
 };
-pub use capability::{AddPathFamily, AfiSafi, Capability, GracefulRestart, GracefulRestartFamily};
+pub use capability::{
+    AddPathFamily, AfiSafi, Capability, GracefulRestart, GracefulRestartFamily, LongLivedFamily,
+};
 pub use community::{Community, CommunityParseError, ExtendedCommunity, LargeCommunity};
 pub use framing::{
     EXTENDED_MESSAGE_LEN, Frame, FrameRef, HEADER_LEN, MAX_MESSAGE_LEN, MessageType, first_frame,

@@ -4,7 +4,8 @@ use bytes::{BufMut, BytesMut};
 use viaduct_net::{Asn, Family, RouterId};
 
 use crate::{
-    AfiSafi, Capability, Families, GracefulRestart, MessageType, Notification, NotificationCode,
+    AfiSafi, Capability, Families, GracefulRestart, LongLivedFamily, MessageType, Notification,
+    NotificationCode,
     framing::{begin_message, end_message},
     reader::Reader,
 };
@@ -86,6 +87,16 @@ impl Open {
     pub fn graceful_restart(&self) -> Option<&GracefulRestart> {
         self.capabilities.iter().rev().find_map(|capability| match capability {
             Capability::GracefulRestart(restart) => Some(restart),
+            _ => None,
+        })
+    }
+
+    /// What the sender wants to be kept of it for long. Of several the last one counts; without graceful
+    /// restart it counts for nothing (RFC 9494 §4.1).
+    pub fn long_lived(&self) -> Option<&[LongLivedFamily]> {
+        self.graceful_restart()?;
+        self.capabilities.iter().rev().find_map(|capability| match capability {
+            Capability::LongLived(families) => Some(&families[..]),
             _ => None,
         })
     }

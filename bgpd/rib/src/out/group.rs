@@ -55,6 +55,7 @@ impl Group {
             reflector_client: profile.reflector_client,
             next_hop_self: profile.next_hop_self,
             policy: &profile.policy,
+            long_lived: profile.long_lived,
         };
         export::permits(&target, prefix, path).ok()?;
         let next_hop = export::next_hop(&profile.local, &target, prefix.family(), path)?;

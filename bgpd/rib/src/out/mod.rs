@@ -49,6 +49,8 @@ pub struct Profile {
     /// [`crate::ExportPeer::next_hop_self`]
     pub next_hop_self: bool,
     pub policy: Policy,
+    /// [`crate::ExportPeer::long_lived`]
+    pub long_lived: bool,
     /// Paths told beside the best one of each prefix, in the families of
     /// [`SessionParameters::add_path_send`].
     pub additional_paths: usize,

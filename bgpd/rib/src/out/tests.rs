@@ -84,6 +84,7 @@ fn profile(peer: usize, policy: usize, v6: bool, several: Several) -> Profile {
         reflector_client,
         next_hop_self: false,
         policy: policies()[policy].clone(),
+        long_lived: peer < 2,
         additional_paths,
     }
 }
@@ -337,6 +338,7 @@ impl World {
             reflector_client: profile.reflector_client,
             next_hop_self: profile.next_hop_self,
             policy: &profile.policy,
+            long_lived: profile.long_lived,
         };
         let prefixes = (0..PREFIXES).map(prefix);
         let told = prefixes.flat_map(|prefix| {

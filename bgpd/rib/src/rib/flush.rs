@@ -127,6 +127,7 @@ impl Rib {
         let facts = path.attributes().facts();
         let numbers = Candidate {
             path: id,
+            long_lived_stale: facts.is_llgr_stale(),
             local: true,
             internal: false,
             local_pref: DEFAULT_LOCAL_PREF,

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use bgp_wire::{AttributeSet, BgpNextHop, Nlri, Update};
+use bgp_wire::{AttributeSet, BgpNextHop, Community, Nlri, Rewrite, Update};
 use viaduct_net::{Family, Origination, Prefix, Underlay};
 
 use super::{AnnounceError, Origin, Rib, RibConfig};
@@ -233,13 +233,36 @@ impl Rib {
             if rib.destinations.family(destination) != family {
                 return;
             }
-            if rib.paths.at(id).stale {
-                return rib.remove_path(destination, id);
+            let path = rib.paths.at(id);
+            if path.stale {
+                // What is kept for long is so for one time, however often the peer comes and goes.
+                if !path.attributes().facts().is_llgr_stale() {
+                    rib.remove_path(destination, id);
+                }
+                return;
             }
             rib.paths.at_mut(id).stale = true;
             if let Some(entry) = rib.peers.entry_mut(peer) {
                 entry.counts.stale += 1;
             }
+        });
+    }
+
+    /// What is stale of the family is kept for long: behind every other path and with a community that
+    /// says so, but for what is not to be kept like that (RFC 9494 §4.2).
+    pub fn mark_long_lived(&mut self, peer: PeerId, family: Family) {
+        self.for_each_path_of(peer, |rib, destination, id| {
+            let path = rib.paths.at(id);
+            if !path.stale || rib.destinations.family(destination) != family {
+                return;
+            }
+            if path.attributes().facts().is_no_llgr() {
+                return rib.remove_path(destination, id);
+            }
+            let marked = with_llgr_stale(path.attributes());
+            rib.mark_dirty(destination);
+            let marked = rib.attributes.intern(&marked);
+            rib.paths.at_mut(id).set_attributes(marked);
         });
     }
 
@@ -431,4 +454,13 @@ impl Rib {
     pub fn peer_id(&self, address: IpAddr) -> Option<PeerId> {
         self.peers.id(address)
     }
+}
+
+fn with_llgr_stale(attributes: &AttributeSet) -> AttributeSet {
+    if attributes.facts().is_llgr_stale() {
+        return attributes.clone();
+    }
+    let mut communities = attributes.open().communities;
+    communities.push(Community::LLGR_STALE);
+    Rewrite { communities: Some(communities), ..Rewrite::default() }.apply(attributes)
 }

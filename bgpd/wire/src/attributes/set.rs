@@ -37,16 +37,18 @@ pub struct Facts {
     as_path_len: u16,
     cluster_list_len: u16,
     origin: Origin,
-    flags: u8,
+    flags: u16,
 }
 
-const HAS_MED: u8 = 1;
-const HAS_LOCAL_PREF: u8 = 2;
-const NO_EXPORT: u8 = 4;
-const NO_ADVERTISE: u8 = 8;
-const NO_EXPORT_SUBCONFED: u8 = 16;
-const CONFEDERATION: u8 = 32;
-const GRACEFUL_SHUTDOWN: u8 = 64;
+const HAS_MED: u16 = 1;
+const HAS_LOCAL_PREF: u16 = 2;
+const NO_EXPORT: u16 = 4;
+const NO_ADVERTISE: u16 = 8;
+const NO_EXPORT_SUBCONFED: u16 = 16;
+const CONFEDERATION: u16 = 32;
+const GRACEFUL_SHUTDOWN: u16 = 64;
+const LLGR_STALE: u16 = 128;
+const NO_LLGR: u16 = 256;
 
 /// A path has one of these for every distinct set of attributes, so a full table has many.
 const _: () = assert!(size_of::<Facts>() == 24);
@@ -99,6 +101,16 @@ impl Facts {
         self.flags & GRACEFUL_SHUTDOWN != 0
     }
 
+    /// Kept from a neighbour that has been away for long: the least preferred (RFC 9494 §4.3).
+    pub const fn is_llgr_stale(&self) -> bool {
+        self.flags & LLGR_STALE != 0
+    }
+
+    /// Not to be kept for long (RFC 9494 §3.4).
+    pub const fn is_no_llgr(&self) -> bool {
+        self.flags & NO_LLGR != 0
+    }
+
     /// Whether the path has confederation segments (RFC 5065 §3).
     pub const fn has_confederation(&self) -> bool {
         self.flags & CONFEDERATION != 0
@@ -143,6 +155,8 @@ impl Facts {
                             Community::NO_ADVERTISE => NO_ADVERTISE,
                             Community::NO_EXPORT_SUBCONFED => NO_EXPORT_SUBCONFED,
                             Community::GRACEFUL_SHUTDOWN => GRACEFUL_SHUTDOWN,
+                            Community::LLGR_STALE => LLGR_STALE,
+                            Community::NO_LLGR => NO_LLGR,
                             _ => 0,
                         };
                     }

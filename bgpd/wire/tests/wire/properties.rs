@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use bgp_wire::{
     AddPathFamily, AfiSafi, Aggregator, AsPath, AttributeSet, AttributeType, BgpNextHop,
     Capability, Community, EXTENDED_MESSAGE_LEN, Edit, ExtendedCommunity, Families,
-    GracefulRestart, GracefulRestartFamily, HoldTime, LargeCommunity, Message, Nlri, Notification,
-    NotificationCode, Number, Open, Origin, PartialBits, PathAttributes, PeerKind, Segment,
-    SegmentKind, SessionParameters, UnknownAttribute, encode_announcements, encode_withdrawals,
-    split_frame,
+    GracefulRestart, GracefulRestartFamily, HoldTime, LargeCommunity, LongLivedFamily, Message,
+    Nlri, Notification, NotificationCode, Number, Open, Origin, PartialBits, PathAttributes,
+    PeerKind, Segment, SegmentKind, SessionParameters, UnknownAttribute, encode_announcements,
+    encode_withdrawals, split_frame,
 };
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, option, prelude::*};
@@ -167,6 +167,13 @@ fn capability() -> impl Strategy<Value = Capability> {
         receive: way & 1 != 0,
         send: way & 2 != 0,
     });
+    let long_lived = (family(), any::<bool>(), 0..=LongLivedFamily::MAX_STALE_TIME_SECS).prop_map(
+        |(family, forwarding, stale_time_secs)| LongLivedFamily {
+            family,
+            forwarding,
+            stale_time_secs,
+        },
+    );
     prop_oneof![
         family().prop_map(Capability::Multiprotocol),
         Just(Capability::RouteRefresh),
@@ -174,8 +181,9 @@ fn capability() -> impl Strategy<Value = Capability> {
         Just(Capability::EnhancedRouteRefresh),
         restart.prop_map(Capability::GracefulRestart),
         vec(add_path, 0..5).prop_map(Capability::AddPath),
+        vec(long_lived, 0..5).prop_map(Capability::LongLived),
         vec((family(), any::<u16>()), 0..5).prop_map(Capability::ExtendedNextHop),
-        (71..=255_u8, vec(any::<u8>(), 0..40))
+        (72..=255_u8, vec(any::<u8>(), 0..40))
             .prop_map(|(code, value)| Capability::Unknown { code, value: Bytes::from(value) }),
     ]
 }

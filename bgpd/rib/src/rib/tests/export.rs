@@ -37,8 +37,14 @@ fn who_is_told_what() {
     let all = Policy::accept_all();
     let told = |id, policy: &Policy, text: &str| {
         let kind = rib.peer(id).unwrap().kind;
-        let target =
-            ExportPeer { id: Some(id), kind, reflector_client: false, next_hop_self: true, policy };
+        let target = ExportPeer {
+            id: Some(id),
+            kind,
+            reflector_client: false,
+            next_hop_self: true,
+            policy,
+            long_lived: false,
+        };
         let best = rib.best(prefix(text)).unwrap();
         export::export(&local(), &target, prefix(text), &best)
     };
@@ -98,6 +104,7 @@ fn what_an_external_peer_must_not_see_is_taken_out() {
         reflector_client: false,
         next_hop_self: false,
         policy: &policy,
+        long_lived: false,
     };
     let told = export::export(&local(), &target, prefix("2001:db8:1::/48"), &best).unwrap();
     let expected = PathAttributes {

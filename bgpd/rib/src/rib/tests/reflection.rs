@@ -33,6 +33,7 @@ fn told(rib: &Rib, to: PeerId, text: &str) -> Result<Exported, ExportReject> {
         reflector_client: peer.reflector_client,
         next_hop_self: true,
         policy: &policy,
+        long_lived: false,
     };
     let best = rib.best(prefix(text)).unwrap();
     export::export(&local(), &target, prefix(text), &best)
@@ -182,7 +183,7 @@ proptest! {
             let kind = PeerKind::Internal;
             let reflector_client = true;
             let target =
-                ExportPeer { id: Some(to), kind, reflector_client, next_hop_self: true, policy: &policy };
+                ExportPeer { id: Some(to), kind, reflector_client, next_hop_self: true, policy: &policy, long_lived: false };
             let local = LocalSpeaker { cluster_id: cluster, ..local() };
             let told = export::export(&local, &target, prefix(PREFIX), &best).unwrap();
             attributes = told.attributes.open();

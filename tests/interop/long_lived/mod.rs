@@ -1,0 +1,3 @@
+//! Long-lived graceful restart (RFC 9494).
+
+mod with_bird;
