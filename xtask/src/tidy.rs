@@ -36,11 +36,12 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates without I/O, runtime or clock, and all that they import.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
     "bgp-wire",
     "bgp-policy",
     "bgp-rib",
     "bgp-bfd",
+    "bgp-mrt",
     "bgp-speaker",
     "vrouter-plan",
     "vrouter-ipam",
