@@ -5,6 +5,7 @@
 //! | `GET /v1/status` | [`NodeStatus`] |
 //! | `GET /v1/bgp/peers` | `Vec<`[`PeerStatus`]`>` |
 //! | `GET /v1/bgp/routes?`[`PathQuery`] | `Vec<`[`BgpPath`]`>`, a line for each |
+//! | `GET /v1/bgp/bfd` | [`BfdStatus`] |
 //! | `GET /v1/routes` | `Vec<`[`FibRoute`]`>` |
 //! | `GET /v1/services` | `Vec<`[`ServiceStatus`]`>` |
 //! | `GET /v1/services/withdrawn?address=A&wait=MS` | [`Withdrawal`] |
@@ -12,7 +13,7 @@
 //! | `GET /metrics` | Prometheus text |
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -23,10 +24,11 @@ use viaduct_net::{Family, NextHop, OriginSource, Prefix, RouterId};
 pub const WITHDRAWN_PATH: &str = "v1/services/withdrawn";
 
 /// What only reads, without the leading slash: a node's kubelet hands these on to the API server.
-pub const READ_PATHS: [&str; 8] = [
+pub const READ_PATHS: [&str; 9] = [
     "v1/status",
     "v1/bgp/peers",
     "v1/bgp/routes",
+    "v1/bgp/bfd",
     "v1/routes",
     "v1/services",
     WITHDRAWN_PATH,
@@ -95,6 +97,58 @@ pub struct PeerStatus {
     pub messages_sent: u64,
     pub flaps: u64,
     pub last_error: Option<String>,
+    /// The state of the BFD session with the peer, by its name in RFC 5880 §6.2; `None` where there
+    /// is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<String>,
+}
+
+/// The BFD sessions of a speaker (RFC 5880).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdStatus {
+    pub sessions: Vec<BfdSession>,
+    /// Packets that were not taken, by the name of the rule that forbids it.
+    pub discarded: BTreeMap<String, u64>,
+    /// Packets that the kernel has not sent.
+    pub send_errors: u64,
+    /// What keeps sessions from working, such as a port that someone else has.
+    pub problems: Vec<String>,
+}
+
+/// Times are microseconds. What begins with `remote` is what the peer has said, and is missing where
+/// nothing is heard of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BfdSession {
+    pub peer: IpAddr,
+    pub multihop: bool,
+    /// The state's name in RFC 5880 §6.2.
+    pub state: String,
+    pub since_secs: u64,
+    /// Why the state was entered, in the words of RFC 5880 §4.1.
+    pub diagnostic: String,
+    pub min_transmit_micros: u64,
+    pub min_receive_micros: u64,
+    pub multiplier: u8,
+    pub remote_state: Option<String>,
+    pub remote_diagnostic: Option<String>,
+    pub remote_min_transmit_micros: Option<u64>,
+    pub remote_min_receive_micros: Option<u64>,
+    pub remote_multiplier: Option<u8>,
+    /// The peer's BFD goes on when its control plane does not (the C bit).
+    pub remote_control_plane_independent: bool,
+    pub local_discriminator: u32,
+    pub remote_discriminator: Option<u32>,
+    /// As negotiated: between our packets, before jitter; and the silence after which the peer is
+    /// lost.
+    pub transmit_micros: Option<u64>,
+    pub detection_micros: Option<u64>,
+    pub packets_received: u64,
+    pub packets_sent: u64,
+    /// How often the session has come Up, and how often it has left that state.
+    pub ups: u64,
+    pub downs: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

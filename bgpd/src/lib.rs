@@ -5,6 +5,7 @@
 //! What comes in are the latest values of configuration, originations and underlay; what goes out
 //! are routes, merged by prefix.
 
+mod bfd;
 pub mod config;
 mod connection;
 mod listener;
@@ -15,12 +16,15 @@ mod status;
 mod task;
 mod tcp;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub use bgp_speaker::{Config, SessionCounts, Stop};
 pub use paths::PathQueryError;
 use tokio::sync::{mpsc, oneshot, watch};
-use viaduct_api::admin::{BgpPath, PathQuery, PeerStatus};
+use viaduct_api::admin::{BfdStatus, BgpPath, PathQuery, PeerStatus};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
@@ -103,7 +107,18 @@ pub fn spawn(inputs: Inputs) -> Handle {
 impl Handle {
     /// Every configured peer, by address.
     pub async fn peers(&self) -> Result<Vec<PeerStatus>, Ended> {
-        self.ask(Query::Peers).await
+        let mut peers = self.ask(Query::Peers).await?;
+        let states: BTreeMap<_, _> =
+            self.bfd().await?.sessions.into_iter().map(|one| (one.peer, one.state)).collect();
+        for peer in &mut peers {
+            peer.bfd = states.get(&peer.address).cloned();
+        }
+        Ok(peers)
+    }
+
+    /// The BFD sessions with peers, by address.
+    pub async fn bfd(&self) -> Result<BfdStatus, Ended> {
+        self.ask(Query::Bfd).await
     }
 
     /// The paths that are asked for, to be taken step by step.
@@ -130,7 +145,8 @@ impl Handle {
 
     /// Metrics in the text format of Prometheus.
     pub async fn metrics(&self) -> Result<String, Ended> {
-        self.ask(Query::Metrics).await
+        let speaker = self.ask(Query::Metrics).await?;
+        Ok(speaker + &bfd::metrics(&self.bfd().await?))
     }
 
     /// Parts from all peers and waits until they have been told, a second or so at most.

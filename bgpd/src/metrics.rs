@@ -4,14 +4,14 @@ use std::{fmt::Write, time::Instant};
 
 use bgp_speaker::{PeerStatus, Speaker, State};
 
-struct Metric {
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    value: fn(&PeerStatus) -> u64,
+pub(crate) struct Metric<T> {
+    pub(crate) name: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) value: fn(&T) -> u64,
 }
 
-const PEER_METRICS: [Metric; 9] = [
+const PEER_METRICS: [Metric<PeerStatus>; 9] = [
     Metric {
         name: "viaduct_bgp_peer_established",
         kind: "gauge",
@@ -88,12 +88,12 @@ pub(crate) fn text(speaker: &Speaker, now: Instant) -> String {
     text
 }
 
-fn heading(text: &mut String, name: &str, kind: &str, help: &str) {
+pub(crate) fn heading(text: &mut String, name: &str, kind: &str, help: &str) {
     line(text, format_args!("# HELP {name} {help}"));
     line(text, format_args!("# TYPE {name} {kind}"));
 }
 
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+pub(crate) fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     // A String takes whatever it is given.
     let _infallible = writeln!(text, "{line}");
 }

@@ -26,5 +26,6 @@ fn peer(status: bgp_speaker::PeerStatus) -> PeerStatus {
         messages_sent: status.messages_sent,
         flaps: status.flaps,
         last_error: status.last_error,
+        bfd: None,
     }
 }

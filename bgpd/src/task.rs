@@ -19,11 +19,17 @@ use tokio::{
     time::sleep_until,
 };
 use tracing::{debug, info};
-use viaduct_api::admin::{BgpPath, PeerStatus};
+use viaduct_api::admin::{BfdStatus, BgpPath, PeerStatus};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
-    Inputs, PathQueryError, listener::Listeners, metrics, network::Network, paths::Question, status,
+    Inputs, PathQueryError,
+    bfd::{Bfd, Loss},
+    listener::Listeners,
+    metrics,
+    network::Network,
+    paths::Question,
+    status,
 };
 
 /// Inputs that wait for the speaker. A connection that finds no room does not read on, so TCP holds
@@ -54,6 +60,7 @@ pub(crate) type PathsAnswer = Result<(Vec<BgpPath>, Question), PathQueryError>;
 #[derive(Debug)]
 pub(crate) enum Query {
     Peers(oneshot::Sender<Vec<PeerStatus>>),
+    Bfd(oneshot::Sender<BfdStatus>),
     /// A step of an answer, and the question as it stands after it.
     Paths(Question, oneshot::Sender<PathsAnswer>),
     Metrics(oneshot::Sender<String>),
@@ -63,6 +70,7 @@ pub(crate) enum Query {
 pub(crate) struct Task {
     speaker: Speaker,
     network: Network,
+    bfd: Bfd,
     listeners: Listeners,
     inputs: mpsc::Receiver<Input>,
     queries: mpsc::Receiver<Query>,
@@ -96,6 +104,7 @@ impl Task {
         Self {
             speaker,
             network: Network::new(sender),
+            bfd: Bfd::new(),
             listeners,
             inputs,
             queries,
@@ -115,6 +124,11 @@ impl Task {
             if let Some(stop) = self.answer_waiting() {
                 break self.shutdown(&stop).await;
             }
+            // Whatever else waits: BFD is there to be quick.
+            while let Some(loss) = self.bfd.try_loss() {
+                self.lose(loss);
+                self.pump();
+            }
             let deadline = self.speaker.poll_timeout().map(|deadline| deadline.at);
             select! {
                 Some(input) = self.inputs.recv() => self.take_inputs(input),
@@ -124,6 +138,7 @@ impl Task {
                         break self.shutdown(&stop).await;
                     }
                 }
+                loss = self.bfd.loss() => self.lose(loss),
                 () = changed(&mut self.config) => {
                     let config = self.config.borrow_and_update().clone();
                     self.listeners.update(&config);
@@ -144,6 +159,11 @@ impl Task {
                 }
             }
         }
+    }
+
+    fn lose(&mut self, Loss { session, reason, control_plane_independent }: Loss) {
+        let now = Instant::now();
+        self.speaker.handle_bfd_down(session, reason, control_plane_independent, now);
     }
 
     fn take_inputs(&mut self, first: Input) {
@@ -221,6 +241,10 @@ impl Task {
                 }
             }
         }
+        self.bfd.pump();
+        if let Some(sessions) = self.speaker.poll_bfd() {
+            self.bfd.configure(self.speaker.config().addresses, sessions);
+        }
         let counts = self.speaker.session_counts();
         self.sessions.send_if_modified(|told| std::mem::replace(told, counts) != counts);
     }
@@ -229,6 +253,13 @@ impl Task {
         info!(?stop, "stopping");
         self.speaker.shutdown(stop, Instant::now());
         self.pump();
+        self.drain().await;
+        // Behind the end of the sessions: to whoever keeps our routes it is a restart by then, and not
+        // the operator's word that BFD is over.
+        self.bfd.stop().await;
+    }
+
+    async fn drain(&mut self) {
         let mut drained = pin!(self.network.drained());
         loop {
             select! {
@@ -255,6 +286,7 @@ impl Task {
         let now = Instant::now();
         match query {
             Query::Peers(answer) => drop(answer.send(status::peers(&self.speaker, now))),
+            Query::Bfd(answer) => self.bfd.report(answer),
             Query::Paths(mut question, answer) => {
                 let paths = question.step(&self.speaker);
                 drop(answer.send(paths.map(|paths| (paths, question))));

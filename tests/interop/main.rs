@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod add_path;
+mod bfd;
 mod extended_next_hop;
 mod graceful_restart;
 mod gtsm;

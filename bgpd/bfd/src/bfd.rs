@@ -203,7 +203,7 @@ impl Bfd {
     }
 
     /// Whose sockets are wanted: those of the sessions that shall be, and of those that say farewell.
-    pub fn keys(&self) -> impl Iterator<Item = SessionKey> {
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = SessionKey> {
         self.names.keys().copied()
     }
 

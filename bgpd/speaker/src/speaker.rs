@@ -158,6 +158,7 @@ impl Speaker {
             return;
         }
         let old = std::mem::replace(&mut self.config, config.clone());
+        self.bfd_changed |= old.addresses != config.addresses;
         self.routing.set_config(&config);
         let gone: Vec<_> =
             self.peers.keys().filter(|peer| !config.peers.contains_key(peer)).copied().collect();

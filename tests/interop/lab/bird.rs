@@ -60,6 +60,11 @@ impl Bird {
         }
     }
 
+    /// Where it lives.
+    pub(crate) fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
     pub(crate) fn ask(&self, question: &str) -> String {
         let control = self.folder.path().join("bird.ctl");
         output(Command::new("birdc").arg("-s").arg(control).args(question.split_whitespace()))

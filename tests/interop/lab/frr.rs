@@ -84,6 +84,11 @@ impl Frr {
         process.wait().unwrap();
     }
 
+    /// Where it lives.
+    pub(crate) fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
     /// What `vtysh` answers; several commands, such as those that configure, one a line.
     pub(crate) fn ask(&self, commands: &str) -> String {
         let mut vtysh = Command::new("vtysh");

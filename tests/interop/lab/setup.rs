@@ -22,9 +22,9 @@ pub(crate) const OTHERS: [&str; 2] = BIRDS;
 pub(crate) const PAIR: [&[&str]; 2] =
     [&["10.1.0.0/24", "fd00:1::/64"], &["10.2.0.0/24", "fd00:2::/64"]];
 
-/// BIRD as 192.0.2.2 in `asn`, with one static route of each family to tell, and `options` in
-/// the protocol of the session.
-fn bird_config(asn: u32, peer_asn: u32, options: &str) -> String {
+/// BIRD as 192.0.2.2 in `asn`, with one static route of each family to tell, `options` in the
+/// protocol of the session, and `globals` beside it.
+pub(crate) fn bird_config(asn: u32, peer_asn: u32, options: &str, globals: &str) -> String {
     format!(
         "router id 192.0.2.2;
          log stderr all;
@@ -42,7 +42,8 @@ fn bird_config(asn: u32, peer_asn: u32, options: &str) -> String {
              ipv4 {{ import all; export where source = RTS_STATIC; }};
              ipv6 {{ import all; export where source = RTS_STATIC; }};
          }}
-         protocol bgp viaduct from common {{ neighbor 192.0.2.1 port {PORT} as {peer_asn}; {options} }}",
+         protocol bgp viaduct from common {{ neighbor 192.0.2.1 port {PORT} as {peer_asn}; {options} }}
+         {globals}",
         v4_route = BIRDS[0],
         v6_route = BIRDS[1],
     )
@@ -64,7 +65,16 @@ pub(crate) fn with_bird_and(
     ours: Config,
     test: impl AsyncFnOnce(Bird, Node) + Send + 'static,
 ) {
-    let theirs = bird_config(asn, ours.asn.to_u32(), options);
+    let theirs = bird_config(asn, ours.asn.to_u32(), options, "");
+    with_bird_of(theirs, ours, test);
+}
+
+/// The same with all of BIRD's configuration.
+pub(crate) fn with_bird_of(
+    theirs: String,
+    ours: Config,
+    test: impl AsyncFnOnce(Bird, Node) + Send + 'static,
+) {
     isolated(move || {
         let netns = Arc::new(Netns::new());
         netns.link(1, 2);

@@ -1,0 +1,182 @@
+//! BFD on sockets (RFC 5881, RFC 5883), on a thread of its own: neither a busy speaker nor a busy
+//! runtime keeps a packet waiting. The thread starts with the first session that is configured, and a
+//! socket is there only while a session needs it.
+
+mod priority;
+mod sockets;
+mod status;
+mod thread;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    os::unix::net::UnixStream,
+    thread::Builder,
+};
+
+use bgp_bfd::{DownReason, Profile, SessionKey};
+use bgp_speaker::LocalAddresses;
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
+use tracing::error;
+use viaduct_api::admin::BfdStatus;
+
+pub(crate) use self::status::metrics;
+use self::thread::Worker;
+
+/// Commands that wait for the thread, which takes all whenever it wakes.
+const MAX_WAITING_COMMANDS: usize = 64;
+/// Losses that wait for the speaker; what is beyond waits in the thread, one for each session.
+const MAX_WAITING_LOSSES: usize = 1024;
+
+/// What there shall be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    addresses: LocalAddresses,
+    sessions: BTreeMap<SessionKey, Profile>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Configure(Wanted),
+    Report(oneshot::Sender<BfdStatus>),
+    /// Say farewell and end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A session that was Up has left that state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    pub(crate) session: SessionKey,
+    pub(crate) reason: DownReason,
+    pub(crate) control_plane_independent: bool,
+}
+
+/// The speaker's end of the thread. When it is dropped the thread ends as by a crash.
+#[derive(Debug)]
+pub(crate) struct Bfd {
+    running: Option<Running>,
+    /// What the thread has not been told, for its queue was full.
+    untold: Option<Wanted>,
+    losses: mpsc::Receiver<Loss>,
+    /// For the thread that is still to be started.
+    sender: mpsc::Sender<Loss>,
+    problem: Option<String>,
+}
+
+#[derive(Debug)]
+struct Running {
+    commands: mpsc::Sender<Command>,
+    waker: UnixStream,
+}
+
+impl Bfd {
+    pub(crate) fn new() -> Self {
+        let (sender, losses) = mpsc::channel(MAX_WAITING_LOSSES);
+        Self { running: None, untold: None, losses, sender, problem: None }
+    }
+
+    /// Takes over which sessions there shall be.
+    pub(crate) fn configure(
+        &mut self,
+        addresses: LocalAddresses,
+        sessions: BTreeMap<SessionKey, Profile>,
+    ) {
+        if self.running.is_none() && sessions.is_empty() {
+            return;
+        }
+        self.untold = Some(Wanted { addresses, sessions });
+        self.pump();
+    }
+
+    /// Tells the thread what it has had no room for.
+    pub(crate) fn pump(&mut self) {
+        let Some(wanted) = self.untold.take() else { return };
+        match self.running() {
+            Some(running) => {
+                if let Err(Command::Configure(wanted)) = running.send(Command::Configure(wanted)) {
+                    self.untold = Some(wanted);
+                }
+            }
+            None => self.untold = Some(wanted),
+        }
+    }
+
+    /// The next loss, where one waits.
+    pub(crate) fn try_loss(&mut self) -> Option<Loss> {
+        self.losses.try_recv().ok()
+    }
+
+    /// The next loss; for ever where there is none.
+    pub(crate) async fn loss(&mut self) -> Loss {
+        match self.losses.recv().await {
+            Some(loss) => loss,
+            // Not while the sender for the next thread is ours.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Has the thread answer; one that does not run has no sessions.
+    pub(crate) fn report(&self, answer: oneshot::Sender<BfdStatus>) {
+        match &self.running {
+            // A full queue drops the question, and with it the one who answers.
+            Some(running) => drop(running.send(Command::Report(answer))),
+            None => {
+                let problems = self.problem.iter().cloned().collect();
+                drop(answer.send(BfdStatus { problems, ..BfdStatus::default() }));
+            }
+        }
+    }
+
+    /// Tells every peer that this is no failure, and ends the thread.
+    pub(crate) async fn stop(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        let (done, stopped) = oneshot::channel();
+        if running.send(Command::Stop(done)).is_ok() {
+            // An error is the end of the thread, too.
+            drop(stopped.await);
+        }
+    }
+
+    fn running(&mut self) -> Option<&Running> {
+        if self.running.is_none() {
+            match start(self.sender.clone()) {
+                Ok(running) => (self.running, self.problem) = (Some(running), None),
+                Err(error) => {
+                    error!(%error, "cannot start the thread of BFD");
+                    self.problem = Some(format!("cannot start the thread of BFD: {error}"));
+                }
+            }
+        }
+        self.running.as_ref()
+    }
+}
+
+impl Running {
+    /// Gives back what there was no room for. Never waits.
+    fn send(&self, command: Command) -> Result<(), Command> {
+        let sent = self.commands.try_send(command);
+        match (&self.waker).write(&[0]) {
+            Ok(_) => {}
+            // It has not even taken the last ones: it is awake.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => error!(%error, "the thread of BFD has ended"),
+        }
+        match sent {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(command) | TrySendError::Closed(command)) => Err(command),
+        }
+    }
+}
+
+fn start(losses: mpsc::Sender<Loss>) -> io::Result<Running> {
+    let (commands, queue) = mpsc::channel(MAX_WAITING_COMMANDS);
+    let (waker, wakes) = UnixStream::pair()?;
+    waker.set_nonblocking(true)?;
+    wakes.set_nonblocking(true)?;
+    let worker = Worker::new(queue, wakes, losses);
+    Builder::new().name("bfd".to_owned()).spawn(|| worker.run())?;
+    Ok(Running { commands, waker })
+}

@@ -1,0 +1,194 @@
+//! The loop of the thread.
+
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    io::{self, Read},
+    os::{fd::AsFd, unix::net::UnixStream},
+    time::{Duration, Instant},
+};
+
+use bgp_bfd::{Change, SessionKey};
+use bgp_speaker::LocalAddresses;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, ppoll},
+    sys::time::TimeSpec,
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, info, warn};
+
+use super::{Command, Loss, Wanted, priority, sockets::Sockets, status};
+
+/// How soon the speaker is told what it has had no room for.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// Whether these sessions go on when the control plane does not: no, they live in its process. A
+/// peer that is told so keeps our routes while we restart (RFC 5882 §4.3.2.2).
+const CONTROL_PLANE_INDEPENDENT: bool = false;
+
+pub(super) struct Worker {
+    bfd: bgp_bfd::Bfd,
+    sockets: Sockets,
+    addresses: LocalAddresses,
+    commands: mpsc::Receiver<Command>,
+    wakes: UnixStream,
+    losses: mpsc::Sender<Loss>,
+    /// What the speaker has had no room for: the latest of each session.
+    untold: BTreeMap<SessionKey, Loss>,
+    problem: Option<String>,
+    /// Sessions that have sockets.
+    known: usize,
+}
+
+enum Next {
+    GoOn,
+    /// And tell whoever waits for it, once the ports are free again.
+    End(Option<oneshot::Sender<()>>),
+}
+
+impl Worker {
+    pub(super) fn new(
+        commands: mpsc::Receiver<Command>,
+        wakes: UnixStream,
+        losses: mpsc::Sender<Loss>,
+    ) -> Self {
+        // Every RandomState has keys of its own.
+        let seed = RandomState::new().hash_one(std::process::id());
+        Self {
+            bfd: bgp_bfd::Bfd::new(CONTROL_PLANE_INDEPENDENT, seed),
+            sockets: Sockets::default(),
+            addresses: LocalAddresses::default(),
+            commands,
+            wakes,
+            losses,
+            untold: BTreeMap::new(),
+            problem: None,
+            known: 0,
+        }
+    }
+
+    /// Runs until it is told to stop, or nobody is there any more who could.
+    pub(super) fn run(mut self) {
+        match priority::be_real_time() {
+            Ok(()) => debug!("BFD has real-time priority"),
+            Err(error) => debug!(%error, "BFD has no real-time priority"),
+        }
+        loop {
+            if let Err(error) = self.wait()
+                && error != Errno::EINTR
+            {
+                // Nothing that was asked for can be wrong for long: look again.
+                warn!(%error, "BFD cannot wait");
+                std::thread::sleep(RETRY);
+            }
+            if let Next::End(awaited) = self.take_commands() {
+                drop(self);
+                if let Some(awaited) = awaited {
+                    // Nobody is there any more who could care.
+                    let _gone = awaited.send(());
+                }
+                return;
+            }
+            let now = Instant::now();
+            self.sockets.retry(now);
+            let bfd = &mut self.bfd;
+            self.sockets.receive(|received| {
+                // A wrong packet is a counted one, and concerns nobody else.
+                let _counted = bfd.handle_packet(received, now);
+            });
+            // What has arrived while we were late counts before our being late does.
+            self.bfd.handle_timeout(Instant::now());
+            self.flush();
+            // Sessions that have said their farewell need no sockets any more.
+            if self.bfd.keys().len() < self.known {
+                self.update_sockets(now);
+            }
+        }
+    }
+
+    /// Waits until something arrives or is due.
+    fn wait(&self) -> nix::Result<()> {
+        let now = Instant::now();
+        let retry = (!self.untold.is_empty()).then(|| now + RETRY);
+        let due = [self.bfd.poll_timeout(), self.sockets.retry_at(), retry];
+        let due = due.into_iter().flatten().min();
+        let timeout = due.map(|at| TimeSpec::from(at.saturating_duration_since(now)));
+        let sources = std::iter::once(self.wakes.as_fd()).chain(self.sockets.descriptors());
+        let mut sources: Vec<_> =
+            sources.map(|source| PollFd::new(source, PollFlags::POLLIN)).collect();
+        ppoll(&mut sources, timeout, None).map(drop)
+    }
+
+    fn take_commands(&mut self) -> Next {
+        let mut wakes = [0; 64];
+        let orphaned = loop {
+            match self.wakes.read(&mut wakes) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break error.kind() != io::ErrorKind::WouldBlock,
+            }
+        };
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Configure(wanted) => self.configure(&wanted),
+                Command::Report(answer) => {
+                    let problems = self.problem.iter().map(String::as_str);
+                    let problems = problems.chain(self.sockets.problems());
+                    let status = status::status(&self.bfd, problems, self.sockets.send_errors);
+                    // Whoever has asked and gone needs no answer.
+                    drop(answer.send(status));
+                }
+                Command::Stop(done) => {
+                    self.configure(&Wanted { addresses: self.addresses, ..Wanted::default() });
+                    return Next::End(Some(done));
+                }
+            }
+        }
+        if orphaned { Next::End(None) } else { Next::GoOn }
+    }
+
+    fn configure(&mut self, wanted: &Wanted) {
+        let now = Instant::now();
+        self.addresses = wanted.addresses;
+        self.problem = None;
+        if let Err(error) = self.bfd.set_sessions(&wanted.sessions, now) {
+            warn!(%error, "BFD configuration refused");
+            self.problem = Some(error.to_string());
+        }
+        // Farewells are said before their sockets go, and new sessions heard from the start.
+        self.flush();
+        self.update_sockets(now);
+    }
+
+    fn update_sockets(&mut self, now: Instant) {
+        let keys: Vec<_> = self.bfd.keys().collect();
+        self.known = keys.len();
+        self.sockets.update(self.addresses, &keys, now);
+    }
+
+    /// Does what the sessions want.
+    fn flush(&mut self) {
+        while let Some(transmit) = self.bfd.poll_transmit() {
+            self.sockets.send(&transmit);
+        }
+        while let Some(event) = self.bfd.poll_event() {
+            let session = event.session;
+            match event.change {
+                Change::Up => info!(peer = %session.peer, "BFD up"),
+                Change::Down { reason, control_plane_independent } => {
+                    info!(peer = %session.peer, reason = reason.name(), "BFD down");
+                    let loss = Loss { session, reason, control_plane_independent };
+                    self.untold.insert(session, loss);
+                }
+            }
+        }
+        while let Some((&session, &loss)) = self.untold.first_key_value() {
+            if self.losses.try_send(loss).is_err() {
+                break;
+            }
+            self.untold.remove(&session);
+        }
+    }
+}
