@@ -55,7 +55,8 @@ impl Node {
 
     /// Waits until BFD with the peer is Up and its times are settled.
     async fn bfd_up(&self, peer: IpAddr) -> BfdSession {
-        self.wait("BFD up", async |node| node.bfd(peer).await.state == "Up").await;
+        // A configuration takes its time to become a session.
+        self.wait("BFD up", async |node| node.peer(peer).await.bfd.as_deref() == Some("Up")).await;
         self.wait("times settled", async |node| {
             let session = node.bfd(peer).await;
             let slow = 1_000_000;
