@@ -23,7 +23,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use viaduct_api::admin::{FibRoute, NodeStatus, PeerStatus, ServiceStatus, WITHDRAWN_PATH};
+use viaduct_api::admin::{
+    BfdStatus, FibRoute, NodeStatus, PeerStatus, ServiceStatus, WITHDRAWN_PATH,
+};
 use viaduct_net::{Prefix, RouterId};
 
 use super::{
@@ -81,6 +83,7 @@ pub(crate) async fn serve(run_dir: &Path, state: State, stop: CancellationToken)
         .route("/v1/status", get(status))
         .route("/v1/bgp/peers", get(peers))
         .route("/v1/bgp/routes", get(bgp_answers::paths))
+        .route("/v1/bgp/bfd", get(bfd))
         .route("/v1/routes", get(routes))
         .route("/v1/services", get(services))
         .route(&format!("/{WITHDRAWN_PATH}"), get(withdrawal::withdrawn))
@@ -127,6 +130,7 @@ async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
         backends.extend(frontend.backends.iter().map(|backend| (backend.address, backend.id)));
     }
     let mut problems = state.problems.borrow().clone();
+    problems.extend(state.speaker.bfd().await?.problems);
     if let Some(vrouter) = &state.vrouter {
         problems.extend(vrouter.problems().await);
     }
@@ -165,6 +169,10 @@ fn established(peers: &[PeerStatus]) -> usize {
 
 async fn peers(Extract(state): Shared) -> Result<Json<Vec<PeerStatus>>, Failure> {
     Ok(Json(state.speaker.peers().await?))
+}
+
+async fn bfd(Extract(state): Shared) -> Result<Json<BfdStatus>, Failure> {
+    Ok(Json(state.speaker.bfd().await?))
 }
 
 async fn routes(Extract(state): Shared) -> Result<Json<Vec<FibRoute>>, Failure> {

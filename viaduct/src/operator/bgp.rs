@@ -1,6 +1,6 @@
 use anyhow::Result;
 use clap::Subcommand;
-use viaduct_api::admin::{BgpPath, PeerStatus};
+use viaduct_api::admin::{BfdSession, BfdStatus, BgpPath, PeerStatus};
 
 use super::{
     Target,
@@ -11,6 +11,12 @@ use super::{
 pub(crate) enum Command {
     /// The neighbours and their sessions.
     Peers(Target),
+    /// The BFD sessions with neighbours.
+    ///
+    /// TX is what is let pass between our packets, DETECT the silence after which the neighbour is
+    /// lost, both as negotiated; OFFER and PEER are what each side asks for: sending, taking,
+    /// multiplier.
+    Bfd(Target),
     /// Every path of every prefix, the best first, and why the others lost.
     Routes(Target),
 }
@@ -18,6 +24,7 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command) -> Result<()> {
     match command {
         Command::Peers(target) => peers(&target).await,
+        Command::Bfd(target) => bfd(&target).await,
         Command::Routes(target) => routes(&target).await,
     }
 }
@@ -34,6 +41,7 @@ async fn peers(target: &Target) -> Result<()> {
                     peer.asn.to_string(),
                     peer.state.clone(),
                     age(peer.since_secs),
+                    peer.bfd.clone().unwrap_or_else(|| "-".to_owned()),
                     format!("{}/{}", peer.prefixes_accepted, peer.prefixes_received),
                     peer.prefixes_sent.to_string(),
                     peer.flaps.to_string(),
@@ -41,10 +49,81 @@ async fn peers(target: &Target) -> Result<()> {
                 ]);
             }
         }
-        let header =
-            ["NODE", "PEER", "ASN", "STATE", "SINCE", "ACC/RCV", "SENT", "FLAPS", "LAST ERROR"];
+        let header = [
+            "NODE",
+            "PEER",
+            "ASN",
+            "STATE",
+            "SINCE",
+            "BFD",
+            "ACC/RCV",
+            "SENT",
+            "FLAPS",
+            "LAST ERROR",
+        ];
         table::columns(&header, &rows)
     })
+}
+
+async fn bfd(target: &Target) -> Result<()> {
+    let answers = super::ask::<BfdStatus>(target, "/v1/bgp/bfd").await?;
+    super::print(target, &answers, |nodes| {
+        let mut rows = Vec::new();
+        let mut notes = String::new();
+        for (node, status) in nodes {
+            rows.extend(status.sessions.iter().map(|session| bfd_row(node, session)));
+            let discarded = status.discarded.iter().filter(|(_, count)| **count > 0);
+            let discarded: Vec<_> =
+                discarded.map(|(reason, count)| format!("{reason} {count}")).collect();
+            if !discarded.is_empty() {
+                notes += &format!("\n{node}: packets discarded: {}", discarded.join(", "));
+            }
+            for problem in &status.problems {
+                notes += &format!("\n{node}: {problem}");
+            }
+        }
+        let header = [
+            "NODE",
+            "PEER",
+            "HOPS",
+            "STATE",
+            "SINCE",
+            "TX",
+            "DETECT",
+            "OFFER",
+            "PEER OFFERS",
+            "RECEIVED",
+            "SENT",
+            "DOWNS",
+            "DIAGNOSTIC",
+        ];
+        table::columns(&header, &rows) + &notes
+    })
+}
+
+fn bfd_row(node: &str, session: &BfdSession) -> Vec<String> {
+    let millis = |micros: u64| format!("{}ms", micros as f64 / 1000.0);
+    let or_none = |micros: Option<u64>| micros.map_or_else(|| "-".to_owned(), millis);
+    let offer = |tx, rx, multiplier| format!("{}/{} x{multiplier}", millis(tx), millis(rx));
+    let theirs = (|| {
+        let tx = session.remote_min_transmit_micros?;
+        Some(offer(tx, session.remote_min_receive_micros?, session.remote_multiplier?))
+    })();
+    vec![
+        node.to_owned(),
+        session.peer.to_string(),
+        if session.multihop { "many" } else { "one" }.to_owned(),
+        session.state.clone(),
+        age(session.since_secs),
+        or_none(session.transmit_micros),
+        or_none(session.detection_micros),
+        offer(session.min_transmit_micros, session.min_receive_micros, session.multiplier),
+        theirs.unwrap_or_else(|| "-".to_owned()),
+        session.packets_received.to_string(),
+        session.packets_sent.to_string(),
+        session.downs.to_string(),
+        session.diagnostic.clone(),
+    ]
 }
 
 async fn routes(target: &Target) -> Result<()> {
