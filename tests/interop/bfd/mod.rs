@@ -3,6 +3,7 @@
 
 mod between_us;
 mod losses;
+mod multihop;
 mod restart;
 mod with_bird;
 mod with_frr;

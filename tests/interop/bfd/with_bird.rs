@@ -1,3 +1,5 @@
+use std::net::UdpSocket;
+
 use bgp_bfd::Path;
 
 use super::{FASTEST, watched, watching_bird};
@@ -53,5 +55,32 @@ fn times_change_while_the_session_is_up() {
         .await;
         let after = node.bfd(v4(2)).await;
         assert_eq!((after.ups, after.downs), (1, 0));
+    });
+}
+
+/// GTSM (RFC 5881 §5): packets that have passed a router, however good they are otherwise.
+#[test]
+fn what_has_passed_a_router_is_discarded_and_counted() {
+    let ours = watched(v4(2), FASTEST, Path::SingleHop);
+    with_bird_of(watching_bird(FASTEST), ours, async |bird, node| {
+        let session = node.bfd_up(v4(2)).await;
+        bird.netns().run(move || {
+            let mut packet = [0; 24];
+            // Version 1, AdminDown, multiplier 3: it would take the session down.
+            packet[..4].copy_from_slice(&[1 << 5, 0, 3, 24]);
+            packet[4..8].copy_from_slice(&7u32.to_be_bytes());
+            packet[8..12].copy_from_slice(&session.local_discriminator.to_be_bytes());
+            let socket = UdpSocket::bind((v4(2), 50_000)).unwrap();
+            socket.set_ttl(254).unwrap();
+            for _ in 0..10 {
+                socket.send_to(&packet, (v4(1), 3784)).unwrap();
+            }
+        });
+        node.wait("discarded", async |node| {
+            node.handle.bfd().await.unwrap().discarded["ttl"] == 10
+        })
+        .await;
+        assert!(node.is_watched_and_up().await);
+        assert_eq!(node.bfd(v4(2)).await.downs, 0);
     });
 }

@@ -64,12 +64,17 @@ impl Netns {
         told.recv().expect("the job has panicked")
     }
 
-    /// A link from the caller's namespace into this one; 192.0.2.N and 2001:db8::N at both ends.
-    pub(crate) fn link(&self, near: u8, far: u8) {
-        ip("link add viaduct0 type veth peer name viaduct1");
+    /// A bare link from the caller's namespace into this one, by the names of its ends.
+    pub(crate) fn wire(&self, near: &str, far: &str) {
+        ip(&format!("link add {near} type veth peer name {far}"));
         // `ip` runs in a process of its own, where `self` would be another.
         let path = self.path.to_string_lossy().replace("self", &std::process::id().to_string());
-        ip(&format!("link set viaduct1 netns {path}"));
+        ip(&format!("link set {far} netns {path}"));
+    }
+
+    /// A link from the caller's namespace into this one; 192.0.2.N and 2001:db8::N at both ends.
+    pub(crate) fn link(&self, near: u8, far: u8) {
+        self.wire("viaduct0", "viaduct1");
         let configure = |link: &str, number: u8| {
             ip(&format!("addr add 192.0.2.{number}/24 dev {link}"));
             ip(&format!("addr add 2001:db8::{number}/64 dev {link} nodad"));
