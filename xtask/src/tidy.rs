@@ -36,12 +36,13 @@ const ARROWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Crates without I/O, runtime or clock, and all that they import.
-const PURE: [&str; 12] = [
+const PURE: [&str; 13] = [
     "bgp-wire",
     "bgp-policy",
     "bgp-rib",
     "bgp-bfd",
     "bgp-mrt",
+    "bgp-bmp",
     "bgp-speaker",
     "vrouter-plan",
     "vrouter-ipam",
