@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BFDProfile, MaxPrefixes, Policy, SecretKeyRef, Shutdown, yes};
+use super::{BFDProfile, LocalAs, MaxPrefixes, Policy, Role, SecretKeyRef, Shutdown, yes};
 
 /// How every node speaks BGP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -158,6 +158,21 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub send_hold_seconds: Option<u16>,
+    /// What this speaker is to the neighbour (RFC 9234): the session comes up only with its
+    /// counterpart, and routes do not leak. External neighbours only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Refuse a neighbour that says nothing of its role.
+    #[serde(default)]
+    pub strict_role: bool,
+    /// Be another AS than our own to the neighbour (RFC 7705). External neighbours only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_as: Option<LocalAs>,
+    /// How often our own AS may stand in the path of a route from the neighbour that is taken all the
+    /// same. External neighbours only.
+    #[serde(default)]
+    #[schemars(range(max = 10))]
+    pub allow_own_as: u8,
     /// How many prefixes the neighbour may tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<MaxPrefixes>,
@@ -196,6 +211,10 @@ impl BGPPeerSpec {
             connect_retry_seconds: None,
             idle_hold_seconds: None,
             send_hold_seconds: None,
+            role: None,
+            strict_role: false,
+            local_as: None,
+            allow_own_as: 0,
             max_prefixes: None,
             shutdown: None,
             import: None,

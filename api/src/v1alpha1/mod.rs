@@ -17,7 +17,9 @@ pub use self::{
         PrefixMatch, Prepend, SourceMatch,
     },
     pools::{IPBlockSpec, IPPoolSpec, VIPPoolSpec},
-    session::{MaxPrefixes, MaxPrefixesAction, SECRET_NAMESPACE, SecretKeyRef, Shutdown},
+    session::{
+        LocalAs, MaxPrefixes, MaxPrefixesAction, Role, SECRET_NAMESPACE, SecretKeyRef, Shutdown,
+    },
 };
 
 pub const GROUP: &str = "viaduct.dev";

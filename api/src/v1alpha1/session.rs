@@ -65,3 +65,30 @@ pub struct Shutdown {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
+
+/// What this speaker is to a neighbour (RFC 9234 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Role {
+    /// The neighbour is a customer of ours.
+    Provider,
+    RouteServer,
+    RouteServerClient,
+    /// The neighbour is our provider.
+    Customer,
+    /// Each passes on to the other its own routes and those of its customers.
+    Peer,
+}
+
+/// Another AS that this speaker is to a neighbour (RFC 7705 §3), as while an AS is being renumbered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LocalAs {
+    #[schemars(range(min = 1))]
+    pub asn: u32,
+    /// Do not put it in front of the paths that the neighbour tells.
+    #[serde(default)]
+    pub no_prepend: bool,
+    /// Put it in place of our own AS in front of what the neighbour is told, not before it.
+    #[serde(default)]
+    pub replace_as: bool,
+}

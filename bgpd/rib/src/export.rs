@@ -8,7 +8,7 @@ use std::{
 };
 
 use bgp_policy::{Decided, Route};
-use bgp_wire::{AttributeSet, BgpNextHop, Edit, Facts, Number, PeerKind};
+use bgp_wire::{AttributeSet, BgpNextHop, Edit, Facts, Number, PeerKind, Role};
 use viaduct_net::{Asn, Family, Prefix, RouterId};
 
 use crate::{BestPath, PathSource, PeerId, Policy, Source, local_pref};
@@ -28,6 +28,18 @@ pub struct LocalSpeaker {
     pub link_local: Option<Ipv6Addr>,
     /// IPv4 prefixes may have IPv6 next hops on the session (RFC 8950).
     pub extended_next_hop: bool,
+    /// External peers only.
+    pub egress: Egress,
+}
+
+/// What else the peer sees of us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Egress {
+    /// Our own part towards the peer (RFC 9234).
+    pub role: Option<Role>,
+    /// Our AS, where [`LocalSpeaker::asn`] is another and is not to stand in its place but before it
+    /// (RFC 7705 §3.2).
+    pub behind: Option<Asn>,
 }
 
 /// The peer to be told.
@@ -56,6 +68,8 @@ pub enum ExportReject {
     NoAdvertise,
     NoExport,
     LongLivedStale,
+    /// What goes to customers only is not for this peer (RFC 9234 §5, egress 2).
+    OnlyToCustomer,
     Policy,
     /// We have no address of the family to name as next hop.
     NoNextHop,
@@ -69,6 +83,7 @@ impl fmt::Display for ExportReject {
             Self::NoAdvertise => "community NO_ADVERTISE (RFC 1997)",
             Self::NoExport => "community NO_EXPORT (RFC 1997)",
             Self::LongLivedStale => "kept from a neighbour that is away (RFC 9494 4.3)",
+            Self::OnlyToCustomer => "only to customers (RFC 9234 5)",
             Self::Policy => "export policy",
             Self::NoNextHop => "no address of ours to be the next hop",
         })
@@ -85,6 +100,7 @@ pub struct Exported {
 
 /// Whether the peer is told of the path at all.
 pub fn permits(
+    local: &LocalSpeaker,
     target: &ExportPeer<'_>,
     prefix: Prefix,
     path: &BestPath,
@@ -111,6 +127,10 @@ pub fn permits(
     if external && (facts.is_no_export() || facts.is_no_export_subconfed()) {
         return Err(ExportReject::NoExport);
     }
+    let sideways_or_up = local.egress.role.is_some_and(Role::marks_received);
+    if external && sideways_or_up && facts.is_only_to_customer() {
+        return Err(ExportReject::OnlyToCustomer);
+    }
     let route = Route::new(prefix, source);
     let accepted = match target.policy.before_attributes(&route) {
         Decided::Accept => true,
@@ -128,7 +148,7 @@ pub fn export(
     prefix: Prefix,
     path: &BestPath,
 ) -> Result<Exported, ExportReject> {
-    permits(target, prefix, path)?;
+    permits(local, target, prefix, path)?;
     let next_hop = next_hop(local, target, prefix.family(), path).ok_or(ExportReject::NoNextHop)?;
     let attributes =
         edit(local, target.kind, path.source, path.attributes.facts()).apply(&path.attributes);
@@ -195,6 +215,10 @@ pub fn edit(local: &LocalSpeaker, kind: PeerKind, source: PathSource, facts: &Fa
         },
         PeerKind::External => Edit {
             prepend: Some(local.asn),
+            behind: local.egress.behind,
+            only_to_customer: (local.egress.role)
+                .is_some_and(Role::marks_sent)
+                .then_some(local.asn),
             local_pref: Number::Remove,
             // RFC 4271 §5.1.4: a neighbour's MED is for us alone.
             med: match source {

@@ -16,11 +16,12 @@ pub(crate) fn judge_attributes(
     attributes: &AttributeSet,
 ) -> Option<Reason> {
     let facts = attributes.facts();
-    if attributes.path_contains(config.asn) {
+    let ingress = &peer.ingress;
+    if ingress.is_loop(config, attributes) {
         return Some(Reason::AsLoop);
     }
     let external = peer.kind == PeerKind::External;
-    if external && peer.enforce_first_as && facts.neighbor_as() != Some(peer.asn) {
+    if external && peer.enforce_first_as && !ingress.began_with(peer.asn, attributes) {
         return Some(Reason::FirstAs);
     }
     if facts.originator_id() == Some(config.router_id) {
@@ -31,7 +32,7 @@ pub(crate) fn judge_attributes(
     if config.cluster_id.is_some_and(|cluster| attributes.has_cluster(cluster)) {
         return Some(Reason::ClusterLoop);
     }
-    None
+    ingress.leak(peer.asn, attributes)
 }
 
 /// What the prefix decides.

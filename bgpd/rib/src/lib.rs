@@ -15,6 +15,7 @@ mod decision;
 mod destinations;
 pub mod export;
 mod import;
+mod ingress;
 mod interner;
 mod next_hop;
 pub mod out;
@@ -28,6 +29,7 @@ mod underlay;
 pub use bgp_policy as policy;
 pub use bgp_policy::{Action, Change, Matches, Policy, PrefixMatch, PrefixSet, Rule, Source};
 pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker};
+pub use ingress::Ingress;
 pub use peer::{Peer, PeerCounts, PeerId};
 pub use reason::Reason;
 pub use rib::{

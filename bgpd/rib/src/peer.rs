@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use bgp_wire::PeerKind;
 use viaduct_net::{Asn, Family, IfIndex, RouterId};
 
-use crate::{AnnounceError, Policy};
+use crate::{AnnounceError, Ingress, Policy};
 
 /// A peer's place in the table. Valid from [`crate::Rib::add_peer`] to
 /// [`crate::Rib::remove_peer`], over any number of sessions.
@@ -33,6 +33,8 @@ pub struct Peer {
     /// The same for each family.
     pub max_v4: Option<u32>,
     pub max_v6: Option<u32>,
+    /// External peers only.
+    pub ingress: Ingress,
 }
 
 impl Peer {

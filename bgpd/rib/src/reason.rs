@@ -18,6 +18,7 @@ pub enum Reason {
     FirstAs,
     OriginatorLoop,
     ClusterLoop,
+    RouteLeak,
     ImportPolicy,
     // Not a candidate, for now.
     NextHopUnreachable,
@@ -66,6 +67,7 @@ impl Reason {
                 | Self::FirstAs
                 | Self::OriginatorLoop
                 | Self::ClusterLoop
+                | Self::RouteLeak
                 | Self::ImportPolicy
         )
     }
@@ -83,6 +85,7 @@ impl fmt::Display for Reason {
             Self::FirstAs => "rejected: AS_PATH does not begin with the peer's AS (RFC 4271 6.3)",
             Self::OriginatorLoop => "rejected: ORIGINATOR_ID is ours (RFC 4456 8)",
             Self::ClusterLoop => "rejected: our cluster in CLUSTER_LIST (RFC 4456 8)",
+            Self::RouteLeak => "rejected: only to customers, and not from above (RFC 9234 5)",
             Self::ImportPolicy => "rejected: import policy",
             Self::NextHopUnreachable => "unusable: next hop unreachable (RFC 4271 9.1.2.1)",
             Self::LongLivedStale => "lost: kept from a neighbour that is away (RFC 9494 4.3)",

@@ -143,7 +143,7 @@ fn profile(config: &Config, address: IpAddr, peer: &Peer) -> Option<Profile> {
     parameters.receive_extended = false;
     parameters.add_path_receive = Families::NONE;
     Some(Profile {
-        local: local_speaker(config, address, &parameters),
+        local: local_speaker(config, address, &peer.config, &parameters),
         parameters,
         reflector_client: peer.config.reflector_client,
         next_hop_self: peer.config.next_hop_self,

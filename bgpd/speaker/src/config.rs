@@ -11,7 +11,13 @@ use bgp_rib::Policy;
 use bgp_wire::{Families, HoldTime, PeerKind};
 use viaduct_net::{Asn, Family, RouterId};
 
-use crate::{BfdConfig, limits::PrefixLimits, times::PeerTimes, transport::Transport};
+use crate::{
+    BfdConfig,
+    limits::PrefixLimits,
+    role::{LocalAs, RoleConfig},
+    times::PeerTimes,
+    transport::Transport,
+};
 
 /// Peers one speaker will hold. Far above a full mesh that is wise, and a bound for every table
 /// that grows with peers.
@@ -104,6 +110,11 @@ pub struct PeerConfig {
     /// Wait for the peer to connect and never connect to it.
     pub passive: bool,
     pub hold_time: HoldTime,
+    /// What we are to the peer (RFC 9234). External peers only, like the two that follow.
+    pub role: Option<RoleConfig>,
+    pub local_as: Option<LocalAs>,
+    /// How often our AS may stand in a path from the peer that is no loop.
+    pub allow_own_as: u8,
     /// How the peer is watched beside its session.
     pub bfd: Option<BfdConfig>,
     pub times: PeerTimes,
@@ -156,6 +167,9 @@ impl PeerConfig {
             transport: Transport::default(),
             passive: false,
             hold_time,
+            role: None,
+            local_as: None,
+            allow_own_as: 0,
             bfd: None,
             times: PeerTimes::default(),
             families: Families::BOTH,
@@ -175,8 +189,9 @@ impl PeerConfig {
     }
 
     /// Whether a running session can go on under `other`. It ends only where it would be another
-    /// session: with another AS, about other families, with prefixes that are written otherwise, or
-    /// over TCP of another kind. A new hold time is told in the next OPEN and waits for it.
+    /// session: with another AS or as another, in another role, about other families, with prefixes
+    /// that are written otherwise, or over TCP of another kind. A new hold time is told in the next
+    /// OPEN and waits for it.
     pub fn session_survives(&self, other: &Self) -> bool {
         self.asn == other.asn
             && self.families == other.families
@@ -184,6 +199,8 @@ impl PeerConfig {
             && self.sends_several() == other.sends_several()
             && self.extended_next_hop == other.extended_next_hop
             && self.transport == other.transport
+            && self.role == other.role
+            && self.local_as == other.local_as
             && !other.shutdown
     }
 

@@ -18,6 +18,7 @@ mod peer;
 mod receive;
 mod restart;
 mod rng;
+mod role;
 mod routing;
 mod speaker;
 mod status;
@@ -35,6 +36,7 @@ pub use config::{
 };
 pub use fsm::State;
 pub use limits::{LimitAction, PrefixLimits};
+pub use role::{LocalAs, RoleConfig};
 pub use speaker::{Action, ConnId, Connected, Deadline, FibEvent, Speaker, Stop};
 pub use status::{PeerStatus, SessionCounts};
 pub use timer::Timer;

@@ -55,12 +55,14 @@ pub(crate) struct Past {
 }
 
 pub(crate) fn ours(config: &Config, peer: &PeerConfig, past: Past) -> Open {
+    let asn = peer.our_asn(config);
     let mut capabilities: Vec<_> =
         peer.families.iter().map(|family| Capability::Multiprotocol(family.into())).collect();
     capabilities.push(Capability::RouteRefresh);
     capabilities.push(Capability::EnhancedRouteRefresh);
     capabilities.push(Capability::ExtendedMessage);
-    capabilities.push(Capability::FourOctetAs(config.asn));
+    capabilities.push(Capability::FourOctetAs(asn));
+    capabilities.extend(peer.role.map(|config| Capability::Role(config.role as u8)));
     if peer.extended_next_hop && peer.families.v4 {
         let entry = (AfiSafi::IPV4_UNICAST, AfiSafi::IPV6_UNICAST.afi);
         capabilities.push(Capability::ExtendedNextHop(vec![entry]));
@@ -97,7 +99,7 @@ pub(crate) fn ours(config: &Config, peer: &PeerConfig, past: Past) -> Open {
         });
         capabilities.push(Capability::LongLived(families.collect()));
     }
-    Open { asn: config.asn, hold_time: peer.hold_time, router_id: config.router_id, capabilities }
+    Open { asn, hold_time: peer.hold_time, router_id: config.router_id, capabilities }
 }
 
 /// Judges the peer's OPEN (RFC 4271 §6.2). The error is the NOTIFICATION to send.

@@ -13,6 +13,7 @@ use crate::{
     fsm::{Event, State},
     open::{self, Agreed},
     peer::{Connection, Slot},
+    role,
     speaker::Speaker,
 };
 
@@ -107,7 +108,10 @@ impl Speaker {
             Slot::Second => peer.second.as_ref(),
         });
         match (peer, connection.and_then(|connection| connection.sent.as_ref())) {
-            (Some(peer), Some(sent)) => open::agree(sent, open, peer.config.asn),
+            (Some(peer), Some(sent)) => {
+                role::check(peer.config.role, open)?;
+                open::agree(sent, open, peer.config.asn)
+            }
             (None, _) | (_, None) => {
                 Err(Notification::new(NotificationCode::FiniteStateMachineError))
             }
@@ -180,7 +184,8 @@ impl Speaker {
             Ok(agreed) => agreed,
             Err(notification) => return self.drop_second(address, Some(&notification)),
         };
-        let local = (self.config.router_id, self.config.asn);
+        let Some(peer) = self.peers.get(&address) else { return };
+        let local = (self.config.router_id, peer.config.our_asn(&self.config));
         let remote = (agreed.router_id, open.asn);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let (Some(main), Some(second)) = (&peer.connection, &peer.second) else { return };

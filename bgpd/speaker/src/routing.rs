@@ -6,7 +6,7 @@ use std::{
 };
 
 use bgp_rib::{
-    LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig,
+    Ingress, LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig,
     out::{AdjRibsOut, Hopeless, Outgoing, Profile},
 };
 use bgp_wire::{SessionParameters, Update};
@@ -74,6 +74,7 @@ impl Routing {
             max_prefixes: config.max_prefixes,
             max_v4: config.prefix_limits.most(Family::V4),
             max_v6: config.prefix_limits.most(Family::V6),
+            ingress: config.ingress(),
         };
         self.ids.insert(address, self.rib.add_peer(peer));
     }
@@ -94,6 +95,12 @@ impl Routing {
     pub(crate) fn set_reflector_client(&mut self, address: IpAddr, is_client: bool) {
         if let Some(id) = self.id(address) {
             self.rib.set_reflector_client(id, is_client);
+        }
+    }
+
+    pub(crate) fn set_ingress(&mut self, address: IpAddr, ingress: Ingress) {
+        if let Some(id) = self.id(address) {
+            self.rib.set_ingress(id, ingress);
         }
     }
 
@@ -220,18 +227,20 @@ impl Routing {
 pub(crate) fn local_speaker(
     config: &Config,
     peer: IpAddr,
+    settings: &PeerConfig,
     parameters: &SessionParameters,
 ) -> LocalSpeaker {
     let extended_next_hop = parameters.extended_next_hop;
     // Whoever speaks over IPv6 and takes IPv6 next hops may have no IPv4 on the link.
     let is_v6_only = extended_next_hop && peer.is_ipv6();
     LocalSpeaker {
-        asn: config.asn,
+        asn: settings.our_asn(config),
         cluster_id: config.cluster_id,
         address_v4: config.addresses.v4.filter(|_| !is_v6_only),
         address_v6: config.addresses.v6,
         extended_next_hop,
         link_local: None,
+        egress: settings.egress(config),
     }
 }
 

@@ -10,6 +10,7 @@ mod exchange;
 mod graceful_restart;
 mod limits;
 mod long_lived;
+mod neighbours;
 mod passive;
 mod reconfigure;
 mod reflection;

@@ -136,6 +136,9 @@ impl<'a> Reader<'a> {
         if let Some(limits) = &spec.max_prefixes {
             peer.prefix_limits = self.prefix_limits(place, limits);
         }
+        peer.role = self.role(place, spec);
+        peer.local_as = self.local_as(place, spec);
+        peer.allow_own_as = self.allow_own_as(place, spec);
         peer.shutdown = spec.shutdown.is_some();
         peer.shutdown_message = self.shutdown_message(place, spec);
         peer.passive = spec.passive;
@@ -191,7 +194,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn asn_problem(asn: Asn) -> Option<String> {
+pub(super) fn asn_problem(asn: Asn) -> Option<String> {
     if asn.is_zero() {
         Some("0 names no AS".to_owned())
     } else if asn == Asn::TRANS {

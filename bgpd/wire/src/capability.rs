@@ -96,6 +96,8 @@ pub enum Capability {
     /// RFC 8654 §3.
     ExtendedMessage,
     GracefulRestart(GracefulRestart),
+    /// RFC 9234 §4.1: the sender's [`Role`](crate::Role), or a number that is none.
+    Role(u8),
     /// RFC 6793 §3: the sender's real AS number.
     FourOctetAs(Asn),
     /// RFC 7313 §3.1.
@@ -117,6 +119,7 @@ impl Capability {
     const ROUTE_REFRESH: u8 = 2;
     const EXTENDED_NEXT_HOP: u8 = 5;
     const EXTENDED_MESSAGE: u8 = 6;
+    const ROLE: u8 = 9;
     const GRACEFUL_RESTART: u8 = 64;
     const FOUR_OCTET_AS: u8 = 65;
     const ADD_PATH: u8 = 69;
@@ -128,6 +131,7 @@ impl Capability {
             Self::Multiprotocol(_) => Self::MULTIPROTOCOL,
             Self::RouteRefresh => Self::ROUTE_REFRESH,
             Self::ExtendedMessage => Self::EXTENDED_MESSAGE,
+            Self::Role(_) => Self::ROLE,
             Self::GracefulRestart(_) => Self::GRACEFUL_RESTART,
             Self::FourOctetAs(_) => Self::FOUR_OCTET_AS,
             Self::EnhancedRouteRefresh => Self::ENHANCED_ROUTE_REFRESH,
@@ -151,6 +155,7 @@ impl Capability {
                 out.put_u8(*safi);
             }
             Self::RouteRefresh | Self::ExtendedMessage | Self::EnhancedRouteRefresh => {}
+            Self::Role(role) => out.put_u8(*role),
             Self::GracefulRestart(restart) => encode_graceful_restart(restart, out),
             Self::FourOctetAs(asn) => out.put_u32(asn.to_u32()),
             Self::LongLived(families) => {
@@ -202,6 +207,7 @@ impl Capability {
             }
             Self::ROUTE_REFRESH => Self::RouteRefresh,
             Self::EXTENDED_MESSAGE => Self::ExtendedMessage,
+            Self::ROLE => Self::Role(inside.u8()?),
             Self::GRACEFUL_RESTART => Self::GracefulRestart(decode_graceful_restart(&mut inside)?),
             Self::FOUR_OCTET_AS => Self::FourOctetAs(Asn::new(inside.u32()?)),
             Self::ENHANCED_ROUTE_REFRESH => Self::EnhancedRouteRefresh,

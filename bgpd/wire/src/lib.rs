@@ -19,6 +19,7 @@ mod nlri;
 mod notification;
 mod open;
 mod reader;
+mod role;
 mod session;
 mod update;
 
@@ -39,6 +40,7 @@ pub use message::{Message, RouteRefresh, RouteRefreshSubtype};
 pub use nlri::{Nlri, NlriError};
 pub use notification::{Notification, NotificationCode};
 pub use open::{HoldTime, Open};
+pub use role::Role;
 pub use session::{Families, PeerKind, SessionParameters};
 pub use update::{
     Announcement, BgpNextHop, EncodeError, Update, encode_announcements, encode_end_of_rib,

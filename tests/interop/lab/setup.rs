@@ -69,6 +69,15 @@ pub(crate) fn with_bird_and(
     with_bird_of(theirs, ours, test);
 }
 
+/// The same where BIRD sees its peer in another AS: its own and that.
+pub(crate) fn with_bird_as(
+    (asn, peer_asn): (u32, u32),
+    ours: Config,
+    test: impl AsyncFnOnce(Bird, Node) + Send + 'static,
+) {
+    with_bird_of(bird_config(asn, peer_asn, "", ""), ours, test);
+}
+
 /// The same with all of BIRD's configuration.
 pub(crate) fn with_bird_of(
     theirs: String,

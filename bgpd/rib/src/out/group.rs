@@ -57,7 +57,7 @@ impl Group {
             policy: &profile.policy,
             long_lived: profile.long_lived,
         };
-        export::permits(&target, prefix, path).ok()?;
+        export::permits(&profile.local, &target, prefix, path).ok()?;
         let next_hop = export::next_hop(&profile.local, &target, prefix.family(), path)?;
         let attributes = path.attributes.clone();
         let telling = Telling { attributes, source: path.source, next_hop };

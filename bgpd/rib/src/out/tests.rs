@@ -73,6 +73,7 @@ fn profile(peer: usize, policy: usize, v6: bool, several: Several) -> Profile {
             address_v4: Some([192, 0, 2, 254].into()),
             address_v6: Some("2001:db8::fe".parse().unwrap()),
             link_local: None,
+            egress: Default::default(),
             extended_next_hop: false,
         },
         parameters: SessionParameters {
@@ -245,6 +246,7 @@ impl World {
             max_prefixes: Peer::DEFAULT_MAX_PREFIXES,
             max_v4: None,
             max_v6: None,
+            ingress: Default::default(),
         });
         let ids = peers.map(|peer| rib.add_peer(peer)).collect();
         let out = AdjRibsOut::with_log_limit(max_log_bytes);

@@ -10,7 +10,7 @@ use viaduct_net::{Family, Origination, Prefix, Underlay};
 
 use super::{AnnounceError, Origin, Rib, RibConfig};
 use crate::{
-    Peer, PeerId, Policy, Reason, import,
+    Ingress, Peer, PeerId, Policy, Reason, import,
     next_hop::{NextHopId, NextHopKey},
     paths::{NIL, Path},
     underlay::UnderlayTable,
@@ -34,6 +34,7 @@ impl Rib {
                 old.import != entry.peer.import
                     || old.kind != entry.peer.kind
                     || old.asn != entry.peer.asn
+                    || old.ingress != entry.peer.ingress
                     || old.enforce_first_as != entry.peer.enforce_first_as
             }
             None => return id,
@@ -56,6 +57,16 @@ impl Rib {
         let Some(entry) = self.peers.entry_mut(id) else { return };
         if entry.peer.import != policy {
             entry.peer.import = policy;
+            self.judge_again(id);
+        }
+    }
+
+    /// How the peer's routes come in from now on: what is there is judged anew, and not made anew. Where
+    /// that would be another, the session has to be another.
+    pub fn set_ingress(&mut self, id: PeerId, ingress: Ingress) {
+        let Some(entry) = self.peers.entry_mut(id) else { return };
+        if entry.peer.ingress != ingress {
+            entry.peer.ingress = ingress;
             self.judge_again(id);
         }
     }
@@ -115,6 +126,7 @@ impl Rib {
         if prefixes.is_empty() {
             return Ok(());
         }
+        let attributes = &entry.peer.ingress.apply(&entry.peer, attributes);
         let judged = import::judge_attributes(&self.config, &entry.peer, attributes);
         let key = NextHopKey::new(next_hop, entry.peer.interface);
         let attributes = self.attributes.intern(attributes);

@@ -3,7 +3,9 @@
 use std::{num::NonZeroU8, time::Duration};
 
 use bgp_speaker::{LimitAction, PrefixLimits, Transport, Ttl};
-use viaduct_api::v1alpha1::{MaxPrefixes, MaxPrefixesAction, SecretKeyRef, Shutdown};
+use viaduct_api::v1alpha1::{
+    LocalAs, MaxPrefixes, MaxPrefixesAction, Role, SecretKeyRef, Shutdown,
+};
 
 use super::*;
 
@@ -108,4 +110,30 @@ fn a_peer_that_is_shut_down_may_be_told_why() {
     assert!(peer.shutdown && peer.shutdown_message.as_deref() == Some("new cables"));
     assert!(read(with(None), &Passwords::new()).unwrap().peers[&border().address].shutdown);
     assert_eq!(wrong(with(Some("é".repeat(128)))), ["shutdown.message"]);
+}
+
+#[test]
+fn what_we_are_to_a_neighbour_in_another_as() {
+    let local = LocalAs { asn: 64777, no_prepend: true, replace_as: false };
+    let spec = BGPPeerSpec {
+        role: Some(Role::Customer),
+        strict_role: true,
+        local_as: Some(local.clone()),
+        allow_own_as: 2,
+        ..border()
+    };
+    let config = read(spec.clone(), &Passwords::new()).unwrap();
+    let peer = &config.peers[&border().address];
+    assert!(peer.role.unwrap().strict && peer.role.unwrap().role == bgp_wire::Role::Customer);
+    let read_as = peer.local_as.unwrap();
+    assert!(!read_as.prepend_received && !read_as.replace_sent && peer.allow_own_as == 2);
+    let asn = BGPConfigurationSpec::default().asn;
+    assert_eq!(wrong(BGPPeerSpec { asn, ..spec.clone() }), ["role", "localAs", "allowOwnAs"]);
+    assert_eq!(wrong(BGPPeerSpec { role: None, allow_own_as: 11, ..spec.clone() }), {
+        ["strictRole", "allowOwnAs"]
+    });
+    for wrong_asn in [0, 23456, asn, border().asn] {
+        let local_as = Some(LocalAs { asn: wrong_asn, ..local.clone() });
+        assert_eq!(wrong(BGPPeerSpec { local_as, ..spec.clone() }), ["localAs.asn"]);
+    }
 }

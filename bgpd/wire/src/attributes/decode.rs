@@ -216,6 +216,10 @@ impl Attributes {
                 path.large_communities = list(value, LargeCommunity::from_octets)?;
                 path.partial.large_communities = partial;
             }
+            Type::ONLY_TO_CUSTOMER => {
+                path.only_to_customer = Some(Asn::new(u32::from_be_bytes(exact(value)?)));
+                path.partial.only_to_customer = partial;
+            }
             // RFC 6793 §4.1: a peer that speaks four octets must send neither.
             Type::AS4_PATH | Type::AS4_AGGREGATOR if session.four_octet_as => {
                 return Err((Fault::FromFourOctetPeer, AttributeDiscard));

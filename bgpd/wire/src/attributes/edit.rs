@@ -26,6 +26,8 @@ pub enum Number {
 pub struct Edit {
     /// In front of AS_PATH, once; confederation segments go (RFC 4271 §5.1.2, RFC 5065 §4.1).
     pub prepend: Option<Asn>,
+    /// Between that and the path as it was (RFC 7705 §3.2).
+    pub behind: Option<Asn>,
     pub med: Number,
     pub local_pref: Number,
     /// RFC 4456 §8: who has brought it into the AS, where nobody is named yet, and the cluster that
@@ -34,6 +36,8 @@ pub struct Edit {
     /// ORIGINATOR_ID, CLUSTER_LIST and what is not transitive among the extended communities stay
     /// within the AS (RFC 4456 §8, RFC 4360 §6).
     pub leaves_as: bool,
+    /// RFC 9234 §5: the AS from which on the route goes to customers only, where none is named yet.
+    pub only_to_customer: Option<Asn>,
 }
 
 impl Edit {
@@ -50,6 +54,7 @@ impl Edit {
             && self.prepend.is_none()
             && self.reflected.is_none()
             && !self.leaves_as
+            && (self.only_to_customer.is_none() || set.facts().is_only_to_customer())
     }
 
     pub fn apply(&self, set: &AttributeSet) -> AttributeSet {
@@ -104,6 +109,9 @@ impl Walk<'_> {
         if let Some((_, cluster)) = edit.reflected.filter(|_| here(Type::CLUSTER_LIST)) {
             self.put(Type::CLUSTER_LIST, &[&cluster.octets()]);
         }
+        if let Some(asn) = edit.only_to_customer.filter(|_| here(Type::ONLY_TO_CUSTOMER)) {
+            self.put(Type::ONLY_TO_CUSTOMER, &[&asn.to_u32().to_be_bytes()]);
+        }
     }
 
     fn copy(&mut self, item: &Item<'_>) {
@@ -136,13 +144,16 @@ impl Walk<'_> {
             self.out.extend_from_slice(first.as_flattened());
             self.out.extend_from_slice(asns.as_flattened());
         };
-        let front = [asn.to_u32().to_be_bytes()];
+        let front = [asn, self.edit.behind.unwrap_or(asn)].map(|asn| asn.to_u32().to_be_bytes());
+        let front = &front[..1 + usize::from(self.edit.behind.is_some())];
         match rest.next() {
-            Some((SegmentKind::Sequence, asns)) if asns.len() < usize::from(u8::MAX) => {
-                segment(SegmentKind::Sequence, &front, asns);
+            Some((SegmentKind::Sequence, asns))
+                if asns.len() + front.len() <= usize::from(u8::MAX) =>
+            {
+                segment(SegmentKind::Sequence, front, asns);
             }
             other => {
-                segment(SegmentKind::Sequence, &front, &[]);
+                segment(SegmentKind::Sequence, front, &[]);
                 other.into_iter().for_each(|(kind, asns)| segment(kind, &[], asns));
             }
         }

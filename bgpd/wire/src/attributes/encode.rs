@@ -137,9 +137,9 @@ impl PathAttributes {
     }
 
     fn encode_later(&self, out: &mut BytesMut) {
-        let (before, after) = self
-            .unknown
-            .split_at(self.unknown.partition_point(|one| one.kind < Type::LARGE_COMMUNITY));
+        let below = |kind| self.unknown.partition_point(|one| one.kind < kind);
+        let (before, rest) = self.unknown.split_at(below(Type::LARGE_COMMUNITY));
+        let (between, after) = rest.split_at(below(Type::ONLY_TO_CUSTOMER) - before.len());
         let unknown = |some: &[super::UnknownAttribute], out: &mut BytesMut| {
             for one in some {
                 attribute(one.kind, true, out, |out| out.put_slice(&one.value));
@@ -153,6 +153,12 @@ impl PathAttributes {
                     out.put_u32(community.local_data_1);
                     out.put_u32(community.local_data_2);
                 }
+            });
+        }
+        unknown(between, out);
+        if let Some(asn) = self.only_to_customer {
+            attribute(Type::ONLY_TO_CUSTOMER, self.partial.only_to_customer, out, |out| {
+                out.put_u32(asn.to_u32());
             });
         }
         unknown(after, out);

@@ -61,6 +61,7 @@ pub struct PartialBits {
     pub communities: bool,
     pub extended_communities: bool,
     pub large_communities: bool,
+    pub only_to_customer: bool,
 }
 
 /// An optional transitive attribute that we pass on without understanding it.
@@ -88,6 +89,8 @@ pub struct PathAttributes {
     /// RFC 4456 §8; never from an external peer. Zero is no router id, so it is none.
     pub originator_id: Option<RouterId>,
     pub cluster_list: Vec<Ipv4Addr>,
+    /// RFC 9234 §5: the AS from which on the route goes to customers only.
+    pub only_to_customer: Option<Asn>,
     pub partial: PartialBits,
     /// In ascending order of type. They are sent with the partial bit.
     pub unknown: Vec<UnknownAttribute>,

@@ -101,7 +101,11 @@ fn has_expected_header(kind: Type, whole: &[u8], len: usize) -> bool {
     let (Some(expected), Some(&flags)) = (kind.flags(), whole.first()) else { return false };
     let may_be_partial = matches!(
         kind,
-        Type::AGGREGATOR | Type::COMMUNITIES | Type::EXTENDED_COMMUNITIES | Type::LARGE_COMMUNITY
+        Type::AGGREGATOR
+            | Type::COMMUNITIES
+            | Type::EXTENDED_COMMUNITIES
+            | Type::LARGE_COMMUNITY
+            | Type::ONLY_TO_CUSTOMER
     );
     let partial = if may_be_partial { PARTIAL } else { 0 };
     let is_long = len > usize::from(u8::MAX);
@@ -134,6 +138,7 @@ fn is_sound(kind: Type, value: &[u8], peer: PeerKind) -> bool {
         Type::CLUSTER_LIST => internal && list(4),
         Type::EXTENDED_COMMUNITIES => list(8),
         Type::LARGE_COMMUNITY => list(12),
+        Type::ONLY_TO_CUSTOMER => value.len() == 4,
         _ => false,
     }
 }

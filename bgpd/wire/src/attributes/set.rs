@@ -49,6 +49,7 @@ const CONFEDERATION: u16 = 32;
 const GRACEFUL_SHUTDOWN: u16 = 64;
 const LLGR_STALE: u16 = 128;
 const NO_LLGR: u16 = 256;
+const ONLY_TO_CUSTOMER: u16 = 512;
 
 /// A path has one of these for every distinct set of attributes, so a full table has many.
 const _: () = assert!(size_of::<Facts>() == 24);
@@ -111,6 +112,11 @@ impl Facts {
         self.flags & NO_LLGR != 0
     }
 
+    /// Whether the route goes to customers only (RFC 9234 §5).
+    pub const fn is_only_to_customer(&self) -> bool {
+        self.flags & ONLY_TO_CUSTOMER != 0
+    }
+
     /// Whether the path has confederation segments (RFC 5065 §3).
     pub const fn has_confederation(&self) -> bool {
         self.flags & CONFEDERATION != 0
@@ -162,6 +168,7 @@ impl Facts {
                     }
                 }
                 Type::ORIGINATOR_ID => facts.originator_id = number(),
+                Type::ONLY_TO_CUSTOMER => facts.flags |= ONLY_TO_CUSTOMER,
                 Type::CLUSTER_LIST => facts.cluster_list_len = (item.value.len() / 4) as u16,
                 _ => {}
             }
@@ -220,6 +227,33 @@ impl AttributeSet {
         let wanted = asn.to_u32().to_be_bytes();
         self.value(Type::AS_PATH)
             .is_some_and(|value| segments(value).any(|(_, asns)| asns.contains(&wanted)))
+    }
+
+    /// How often the AS stands in the path, sets and confederation segments included.
+    pub fn path_count(&self, asn: Asn) -> usize {
+        let wanted = asn.to_u32().to_be_bytes();
+        let path = self.value(Type::AS_PATH).unwrap_or_default();
+        segments(path).flat_map(|(_, asns)| asns).filter(|asn| **asn == wanted).count()
+    }
+
+    /// Whether the path begins with a sequence that begins with these.
+    pub fn path_starts_with(&self, asns: &[Asn]) -> bool {
+        let path = self.value(Type::AS_PATH).unwrap_or_default();
+        segments(path).next().is_some_and(|(kind, sequence)| {
+            let first = sequence.iter().map(|octets| Asn::new(u32::from_be_bytes(*octets)));
+            kind == SegmentKind::Sequence
+                && sequence.len() >= asns.len()
+                && first.zip(asns).all(|(one, other)| one == *other)
+        })
+    }
+
+    /// From which AS on the route goes to customers only (RFC 9234 §5).
+    pub fn only_to_customer(&self) -> Option<Asn> {
+        if !self.facts().is_only_to_customer() {
+            return None;
+        }
+        let octets = self.value(Type::ONLY_TO_CUSTOMER)?.first_chunk()?;
+        Some(Asn::new(u32::from_be_bytes(*octets)))
     }
 
     /// Whether the path has been reflected in the cluster (RFC 4456 §8).

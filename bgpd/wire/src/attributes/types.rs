@@ -38,7 +38,7 @@ macro_rules! attribute_types {
 }
 
 // RFC 4271 §5; RFC 1997 (8); RFC 4456 §8 (9, 10); RFC 4760 §3, §4 (14, 15); RFC 4360 §2 (16);
-// RFC 6793 §3 (17, 18); RFC 8092 §3 (32).
+// RFC 6793 §3 (17, 18); RFC 8092 §3 (32); RFC 9234 §5 (35).
 attribute_types! {
     1 ORIGIN WELL_KNOWN;
     2 AS_PATH WELL_KNOWN;
@@ -56,6 +56,7 @@ attribute_types! {
     17 AS4_PATH OPTIONAL_TRANSITIVE;
     18 AS4_AGGREGATOR OPTIONAL_TRANSITIVE;
     32 LARGE_COMMUNITY OPTIONAL_TRANSITIVE;
+    35 ONLY_TO_CUSTOMER OPTIONAL_TRANSITIVE;
 }
 
 impl fmt::Display for AttributeType {

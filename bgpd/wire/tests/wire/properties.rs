@@ -39,6 +39,7 @@ fn ipv4() -> impl Strategy<Value = Ipv4Addr> {
 fn unknown() -> impl Strategy<Value = UnknownAttribute> {
     // Neither a type we know nor one twice: the caller sorts and removes repeats.
     let kind = (33_u8..=255).prop_map(AttributeType);
+    let kind = kind.prop_filter("known", |kind| *kind != AttributeType::ONLY_TO_CUSTOMER);
     (kind, vec(any::<u8>(), 0..300))
         .prop_map(|(kind, value)| UnknownAttribute { kind, value: value.into() })
 }
@@ -54,7 +55,8 @@ prop_compose! {
         extended_communities in vec(any::<u64>().prop_map(ExtendedCommunity), 0..5),
         large in vec(any::<(u32, u32, u32)>(), 0..5),
         reflection in (option::of(router_id()), vec(ipv4(), 0..4)),
-        partial in any::<[bool; 4]>(),
+        only_to_customer in option::of(asn()),
+        partial in any::<[bool; 5]>(),
         mut unknown in vec(unknown(), 0..3),
     ) -> PathAttributes {
         unknown.sort_by_key(|one| one.kind);
@@ -67,11 +69,13 @@ prop_compose! {
             med,
             local_pref: local_pref.filter(|_| internal),
             atomic_aggregate,
+            only_to_customer,
             partial: PartialBits {
                 aggregator: partial[0] && aggregator.is_some(),
                 communities: partial[1] && !communities.is_empty(),
                 extended_communities: partial[2] && !extended_communities.is_empty(),
                 large_communities: partial[3] && !large.is_empty(),
+                only_to_customer: partial[4] && only_to_customer.is_some(),
             },
             aggregator: aggregator.map(|(asn, address)| Aggregator { asn, address }),
             communities,
@@ -177,6 +181,7 @@ fn capability() -> impl Strategy<Value = Capability> {
     prop_oneof![
         family().prop_map(Capability::Multiprotocol),
         Just(Capability::RouteRefresh),
+        any::<u8>().prop_map(Capability::Role),
         Just(Capability::ExtendedMessage),
         Just(Capability::EnhancedRouteRefresh),
         restart.prop_map(Capability::GracefulRestart),
@@ -210,9 +215,12 @@ fn number() -> impl Strategy<Value = Number> {
 
 fn edit() -> impl Strategy<Value = Edit> {
     let reflected = option::of((router_id(), ipv4()));
-    (option::of(asn()), number(), number(), reflected, any::<bool>()).prop_map(
-        |(prepend, med, local_pref, reflected, leaves_as)| Edit {
+    let asns = (option::of(asn()), option::of(asn()), option::of(asn()));
+    (asns, number(), number(), reflected, any::<bool>()).prop_map(
+        |((prepend, behind, only_to_customer), med, local_pref, reflected, leaves_as)| Edit {
             prepend,
+            behind: behind.filter(|_| prepend.is_some()),
+            only_to_customer,
             med,
             local_pref,
             // A path that leaves the AS is not reflected.
@@ -228,9 +236,10 @@ fn edited_values(mut values: PathAttributes, edit: &Edit) -> PathAttributes {
         Number::Remove => None,
         Number::Default(value) => old.or(Some(value)),
     };
-    if let Some(asn) = edit.prepend {
+    for asn in edit.behind.into_iter().chain(edit.prepend) {
         values.as_path = values.as_path.prepended(asn, 1);
     }
+    values.only_to_customer = values.only_to_customer.or(edit.only_to_customer);
     values.med = number(values.med, edit.med);
     values.local_pref = number(values.local_pref, edit.local_pref);
     if let Some((originator, cluster)) = edit.reflected {
@@ -332,10 +341,11 @@ proptest! {
         prop_assert_eq!(facts.as_path_len() as usize, attributes.as_path.route_len());
         prop_assert_eq!(facts.cluster_list_len() as usize, attributes.cluster_list.len());
         prop_assert_eq!(facts.has_confederation(), attributes.as_path.has_confederation());
+        prop_assert_eq!(set.only_to_customer(), attributes.only_to_customer);
         prop_assert_eq!(facts.is_no_export(), attributes.has_community(Community::NO_EXPORT));
         prop_assert_eq!(facts.is_no_advertise(), attributes.has_community(Community::NO_ADVERTISE));
         for asn in attributes.as_path.segments().iter().flat_map(|one| &one.asns) {
-            prop_assert!(set.path_contains(*asn));
+            prop_assert!(set.path_contains(*asn) && set.path_count(*asn) > 0);
         }
         for cluster in &attributes.cluster_list {
             prop_assert!(set.has_cluster(*cluster));

@@ -56,6 +56,9 @@ fn attributes_from_either_kind_of_peer() {
     let cases: &[(&str, &[&str], Expect)] = &[
         // §3 c: flags.
         ("ORIGIN optional", &["c0 01 01 00", AS_PATH, NEXT_HOP], Withdraw(T::ORIGIN)),
+        // RFC 9234 §5.
+        ("OTC of three", &with("c0 23 03 00fde9"), Withdraw(T::ONLY_TO_CUSTOMER)),
+        ("OTC not transitive", &with("80 23 04 0000fde9"), Withdraw(T::ONLY_TO_CUSTOMER)),
         ("MED transitive", &with("c0 04 04 00000001"), Withdraw(T::MULTI_EXIT_DISC)),
         ("COMMUNITIES not transitive", &with("80 08 04 fde80001"), Withdraw(T::COMMUNITIES)),
         // §3 d: missing.

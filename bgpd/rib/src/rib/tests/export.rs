@@ -13,6 +13,7 @@ fn local() -> LocalSpeaker {
         address_v4: Some("192.0.2.254".parse().unwrap()),
         address_v6: Some("2001:db8::fe".parse().unwrap()),
         link_local: None,
+        egress: Default::default(),
         extended_next_hop: false,
     }
 }

@@ -85,6 +85,7 @@ fn peer(text: &str, number: u32) -> Peer {
         max_prefixes: Peer::DEFAULT_MAX_PREFIXES,
         max_v4: None,
         max_v6: None,
+        ingress: Default::default(),
     }
 }
 

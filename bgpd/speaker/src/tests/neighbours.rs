@@ -1,0 +1,173 @@
+//! Roles (RFC 9234), another AS of ours (RFC 7705), and our own AS in what we are told.
+
+use std::time::Duration;
+
+use bgp_wire::Role;
+use viaduct_net::Asn;
+
+use super::harness::{Network, prefix, v4, with_peers};
+use crate::{LocalAs, PeerConfig, Policy, RoleConfig, State};
+
+/// Speakers N in AS 64500 + N, each a line to those named, all believing and told everything.
+fn network(peers: &[(u8, u8)], mut say: impl FnMut(u8, u8, &mut PeerConfig)) -> Network {
+    let mut network = Network::default();
+    let asn = |number: u8| 64500 + u32::from(number);
+    let numbers = || peers.iter().flat_map(|(a, b)| [*a, *b]);
+    for number in 1..=numbers().max().unwrap() {
+        let others = peers.iter().filter_map(|pair| match *pair {
+            (a, b) if a == number => Some(b),
+            (a, b) if b == number => Some(a),
+            _ => None,
+        });
+        let others: Vec<_> = others.map(|other| (other, asn(other))).collect();
+        let mut config = with_peers(number, asn(number), &others);
+        for (other, _) in others {
+            let peer = config.peers.get_mut(&v4(other)).unwrap();
+            (peer.import, peer.export) = (Policy::accept_all(), Policy::accept_all());
+            say(number, other, peer);
+        }
+        network.start(number, config);
+    }
+    network
+}
+
+fn role(role: Role, strict: bool) -> Option<RoleConfig> {
+    Some(RoleConfig { role, strict })
+}
+
+/// The AS path and the OTC of a prefix at a node.
+fn seen(network: &mut Network, node: u8, text: &str) -> (String, Option<u32>) {
+    let mut paths = network.speaker(node).paths().filter(|path| path.prefix == prefix(text));
+    let attributes = paths.next().unwrap().attributes.open();
+    (attributes.as_path.to_string(), attributes.only_to_customer.map(Asn::to_u32))
+}
+
+#[test]
+fn roles_that_do_not_fit_make_no_session() {
+    for (ours, theirs, fits) in [
+        (role(Role::Provider, true), role(Role::Customer, true), true),
+        (role(Role::Provider, false), role(Role::Provider, false), false),
+        (role(Role::Peer, false), None, true),
+        (role(Role::Peer, true), None, false),
+        (None, role(Role::RouteServer, false), true),
+    ] {
+        let say = |number, _, peer: &mut PeerConfig| {
+            peer.role = if number == 1 { ours } else { theirs };
+        };
+        let mut network = network(&[(1, 2)], say);
+        network.run(Duration::from_secs(20));
+        assert_eq!(network.state(1, 2) == State::Established, fits, "{ours:?} {theirs:?}");
+        if !fits {
+            let error = network.status(1, v4(2)).last_error.unwrap();
+            assert!(error.contains("role mismatch (2/11)"), "{error}");
+        }
+    }
+}
+
+/// 1 is the provider of 2, 2 a peer of 3, 3 the provider of 4, 4 the customer of 5, too.
+#[test]
+fn a_route_goes_down_and_not_up_again() {
+    let roles = |number, other, peer: &mut PeerConfig| {
+        peer.role = role(
+            match (number, other) {
+                (1, 2) | (3, 4) | (5, 4) => Role::Provider,
+                (2, 3) | (3, 2) => Role::Peer,
+                _ => Role::Customer,
+            },
+            false,
+        );
+    };
+    let mut network = network(&[(1, 2), (2, 3), (3, 4), (4, 5)], roles);
+    network.run(Duration::from_secs(5));
+    assert_eq!(seen(&mut network, 2, "10.1.0.0/24"), ("64501".to_owned(), Some(64501)));
+    assert!(!network.fib(3).contains(&"10.1.0.0/24".to_owned()), "a provider's, to a peer");
+    assert_eq!(seen(&mut network, 3, "10.2.0.0/24"), ("64502".to_owned(), Some(64502)));
+    assert_eq!(seen(&mut network, 4, "10.2.0.0/24"), ("64503 64502".to_owned(), Some(64502)));
+    let at_five = network.fib(5);
+    assert_eq!(at_five, ["10.4.0.0/24", "fd00:4::/64"], "what goes up is the customer's own");
+    assert_eq!(seen(&mut network, 5, "10.4.0.0/24"), ("64504".to_owned(), None));
+    assert_eq!(seen(&mut network, 4, "10.5.0.0/24"), ("64505".to_owned(), Some(64505)));
+}
+
+/// Customer 2 knows nothing of roles and passes on what its provider 1 has marked, to its other
+/// provider 3, who sees the mark.
+#[test]
+fn a_leak_is_seen_by_whoever_is_told() {
+    let roles = |number, other, peer: &mut PeerConfig| {
+        peer.role = match (number, other) {
+            (1 | 3, 2) => role(Role::Provider, false),
+            _ => None,
+        };
+    };
+    let mut network = network(&[(1, 2), (2, 3)], roles);
+    network.run(Duration::from_secs(5));
+    assert_eq!(network.fib(3), ["10.2.0.0/24", "fd00:2::/64"]);
+    let leaked = network.speaker(3).paths().find(|path| path.prefix == prefix("10.1.0.0/24"));
+    let reason = leaked.unwrap().reason;
+    assert_eq!(reason, bgp_rib::Reason::RouteLeak);
+}
+
+#[test]
+fn another_as_stands_before_ours_or_in_its_place() {
+    for (prepend_received, replace_sent, here, there) in [
+        (true, false, "64777 64502", "64777 64501"),
+        (false, false, "64502", "64777 64501"),
+        (true, true, "64777 64502", "64777"),
+        (false, true, "64502", "64777"),
+    ] {
+        let mut network = network(&[(1, 2)], |number, _, peer| {
+            if number == 1 {
+                let asn = Asn::new(64777);
+                peer.local_as = Some(LocalAs { asn, prepend_received, replace_sent });
+            } else {
+                peer.asn = Asn::new(64777);
+            }
+        });
+        network.wait_established(1, 2);
+        network.run(Duration::from_millis(10));
+        assert_eq!(seen(&mut network, 1, "10.2.0.0/24").0, here);
+        assert_eq!(seen(&mut network, 2, "10.1.0.0/24").0, there);
+        assert_eq!((network.fib(1).len(), network.fib(2).len()), (2, 2));
+    }
+}
+
+/// Two sites of AS 64501 with 2 between them.
+#[test]
+fn our_own_as_is_no_loop_where_it_may_stand_in_a_path() {
+    for (allowed, routes) in [(0, 2), (1, 4)] {
+        let mut network = Network::default();
+        for (number, asn, others) in [
+            (1, 64501, &[(2, 64502)][..]),
+            (2, 64502, &[(1, 64501), (3, 64501)]),
+            (3, 64501, &[(2, 64502)]),
+        ] {
+            let mut config = with_peers(number, asn, others);
+            for peer in config.peers.values_mut() {
+                (peer.import, peer.export) = (Policy::accept_all(), Policy::accept_all());
+                peer.allow_own_as = allowed;
+            }
+            network.start(number, config);
+        }
+        network.run(Duration::from_secs(5));
+        assert_eq!(network.fib(3).len(), routes);
+    }
+}
+
+#[test]
+fn what_a_neighbour_is_told_us_to_be_ends_the_session_when_it_changes() {
+    let mut config = None;
+    let mut network = network(&[(1, 2)], |_, _, _| {});
+    network.wait_established(1, 2);
+    let mut change = |network: &mut Network, say: &dyn Fn(&mut PeerConfig)| {
+        let config = config.get_or_insert_with(|| (**network.speaker(1).config()).clone());
+        say(config.peers.get_mut(&v4(2)).unwrap());
+        let config = config.clone();
+        network.configure(1, config);
+        network.run(Duration::from_millis(10));
+        network.status(2, v4(1)).flaps
+    };
+    assert_eq!(change(&mut network, &|peer| peer.allow_own_as = 1), 0, "goes on");
+    assert_eq!(change(&mut network, &|peer| peer.role = role(Role::Peer, false)), 1);
+    let error = network.status(2, v4(1)).last_error.unwrap();
+    assert!(error.contains("other configuration change (6/6)"), "{error}");
+}
