@@ -1,6 +1,6 @@
 //! How soon a loss is seen.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use bgp_bfd::Path;
 
@@ -89,5 +89,26 @@ fn frr_loses_us() {
         println!("frr, packets dropped there: it has withdrawn after {:?}", start.elapsed());
         let log = frr.ask("show bgp neighbors 192.0.2.1");
         assert!(log.contains("BFD"), "{log}");
+    });
+}
+
+/// The speaker and all of its runtime stand still; BFD does not.
+#[test]
+fn a_busy_speaker_keeps_no_packet_waiting() {
+    let ours = watched(v4(2), FASTEST, Path::SingleHop);
+    with_bird_of(watching_bird(FASTEST), ours, async |bird, node| {
+        let before = node.bfd_up(v4(2)).await;
+        std::thread::sleep(Duration::from_secs(3));
+        let after = node.bfd(v4(2)).await;
+        assert_eq!((after.ups, after.downs), (1, 0));
+        let (sent, received) = (
+            after.packets_sent - before.packets_sent,
+            after.packets_received - before.packets_received,
+        );
+        println!("in 3 s without a runtime: {sent} packets sent, {received} received");
+        // Every 37.5 to 50 ms, of each side.
+        assert!(sent >= 50 && received >= 50);
+        assert!(bird.ask("show bfd sessions").contains(" Up "));
+        assert_eq!(node.peer(v4(2)).await.flaps, 0);
     });
 }

@@ -1,3 +1,4 @@
+mod captured;
 mod codec;
 mod harness;
 mod pair;
