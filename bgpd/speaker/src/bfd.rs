@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Instant};
 
 use bgp_bfd::{DownReason, Path, Profile, SessionKey};
-use bgp_wire::{Notification, NotificationCode};
-use tracing::{debug, info};
+use bgp_wire::{Families, Notification, NotificationCode};
+use tracing::debug;
 
 use crate::{
     drive::Cause,
@@ -61,12 +61,23 @@ impl Speaker {
             // "Not a failure": its operator has something else in mind (RFC 5882 §4.2).
             DownReason::NeighborAdminDown => return debug!(peer = %address, "BFD held down"),
         }
-        info!(peer = %address, reason = reason.name(), control_plane_independent, "BFD down");
+        debug!(peer = %address, reason = reason.name(), control_plane_independent, "BFD down");
         if peer.is_established() {
             self.end_by_bfd(address, reason);
         } else if control_plane_independent && !peer.stale.is_empty() {
-            self.timers.stop(Owner::Peer(address), Timer::Restart);
-            self.drop_stale(address);
+            self.abort_restart(address);
+        }
+    }
+
+    /// Nothing is kept of a peer that cannot be reached (RFC 5882 §4.3.2.1), neither for the restart
+    /// time nor for long.
+    fn abort_restart(&mut self, address: IpAddr) {
+        self.timers.stop(Owner::Peer(address), Timer::Restart);
+        self.drop_stale(address);
+        let long_lived = self.peers.get(&address).map_or(Families::NONE, |peer| peer.long_lived);
+        for family in long_lived.iter() {
+            self.timers.stop(Owner::Peer(address), Timer::LongLived(family));
+            self.drop_long_lived(address, family);
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::{FASTEST, watched, watching_bird};
 use crate::lab::{
     node::{Node, v4},
-    setup::{BIRDS, OWN, with_bird_of},
+    setup::{BIRDS, OWN, with_bird_of, with_frr},
 };
 
 /// BIRD's BFD dies with it and says so (C = 0): its routes stay for the restart.
@@ -53,6 +53,37 @@ fn bird_keeps_our_routes_while_we_restart() {
             node = Node::start(again, &OWN);
             node.wait("in sync", async |node| {
                 assert!(bird.has_ours(), "{}", bird.ask("show protocols all viaduct"));
+                node.synced()
+            })
+            .await;
+        }
+    });
+}
+
+/// By intent and by a crash, beside an FRR that looks at the C bit: ours is clear, so our silence is no
+/// more than our restart.
+#[test]
+fn frr_keeps_our_routes_while_we_restart() {
+    let ours = watched(v4(2), FASTEST, Path::SingleHop);
+    let options = "bfd 3 50 50\nbfd check-control-plane-failure\ngraceful-restart";
+    with_frr(options, "", ours.clone(), async move |frr, mut node| {
+        for by_intent in [true, false, true, false] {
+            node.bfd_up(v4(2)).await;
+            node.wait("frr has ours", async |_| frr.has_ours()).await;
+            if by_intent {
+                node.handle.shutdown(Stop::Restart).await;
+            }
+            drop(node);
+            let what = || frr.ask("show bgp neighbors 192.0.2.1");
+            for _ in 0..50 {
+                assert!(frr.has_ours(), "{by_intent} {}", what());
+                sleep(Duration::from_millis(10)).await;
+            }
+            let mut again = ours.clone();
+            again.restarting = true;
+            node = Node::start(again, &OWN);
+            node.wait("in sync", async |node| {
+                assert!(frr.has_ours(), "{by_intent} {}", what());
                 node.synced()
             })
             .await;

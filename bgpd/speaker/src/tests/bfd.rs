@@ -126,3 +126,41 @@ fn the_sessions_there_shall_be_follow_the_configuration() {
     network.configure(1, config);
     assert_eq!(network.speaker(1).poll_bfd(), Some(BTreeMap::new()));
 }
+
+/// The same of what is kept for long (RFC 9494), whose restart time is over.
+#[test]
+fn what_is_kept_for_long_goes_with_the_way_to_the_peer() {
+    for (independent, kept) in [(false, 2), (true, 0)] {
+        let mut network = Network::default();
+        for (node, peer) in [(1, 2), (2, 1)] {
+            let mut config = watched(node, peer);
+            config.peers.get_mut(&v4(peer)).unwrap().long_lived_secs = 600;
+            network.start(node, config);
+        }
+        network.wait("both know the other's", |network| network.fib(1).len() == 2);
+        network.run(Duration::from_secs(30));
+        network.kill(2);
+        network.run(Duration::from_secs(60));
+        assert_eq!(network.status(1, v4(2)).prefixes_stale, 2);
+        network.bfd_down(1, key(2, Path::SingleHop), LOST, independent);
+        assert_eq!(network.status(1, v4(2)).prefixes_stale, kept);
+        network.run(Duration::from_secs(600));
+        assert_eq!(network.status(1, v4(2)).prefixes_stale, 0);
+    }
+}
+
+/// A session that has BFD ends for good with it, whatever is kept for whom else.
+#[test]
+fn nothing_is_kept_for_long_of_a_peer_that_bfd_has_lost() {
+    let mut network = Network::default();
+    for (node, peer) in [(1, 2), (2, 1)] {
+        let mut config = watched(node, peer);
+        config.peers.get_mut(&v4(peer)).unwrap().long_lived_secs = 600;
+        network.start(node, config);
+    }
+    network.wait("both know the other's", |network| network.fib(1).len() == 2);
+    network.cut(1, 2);
+    network.bfd_down(1, key(2, Path::SingleHop), LOST, false);
+    assert_eq!(network.status(1, v4(2)).prefixes_stale, 0);
+    assert_eq!(network.fib(1), Vec::<String>::new());
+}
