@@ -7,8 +7,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use bgp_policy::{Decided, Route};
-use bgp_wire::{AttributeSet, BgpNextHop, Edit, Facts, Number, PeerKind, Role};
+use bgp_policy::{Applied, Decided, Judge, NextHopChange, Route};
+use bgp_wire::{AttributeSet, BgpNextHop, Edit, Number, PeerKind, Role};
 use viaduct_net::{Asn, Family, Prefix, RouterId};
 
 use crate::{BestPath, PathSource, PeerId, Policy, Source, local_pref};
@@ -98,13 +98,15 @@ pub struct Exported {
     pub next_hop: BgpNextHop,
 }
 
-/// Whether the peer is told of the path at all.
-pub fn permits(
+/// Whether the peer is told of the path at all, and as what its policy makes it: `apply` is asked where
+/// that needs a look at the attributes.
+pub(crate) fn pass(
     local: &LocalSpeaker,
     target: &ExportPeer<'_>,
     prefix: Prefix,
     path: &BestPath,
-) -> Result<(), ExportReject> {
+    apply: impl FnOnce(&Route) -> Option<Applied>,
+) -> Result<Applied, ExportReject> {
     let source = match path.source {
         PathSource::Local(_) => Source::Local,
         PathSource::Peer { peer, .. } if Some(peer) == target.id => return Err(ExportReject::Echo),
@@ -131,27 +133,30 @@ pub fn permits(
     if external && sideways_or_up && facts.is_only_to_customer() {
         return Err(ExportReject::OnlyToCustomer);
     }
-    let route = Route::new(prefix, source);
-    let accepted = match target.policy.before_attributes(&route) {
-        Decided::Accept => true,
-        Decided::Reject => false,
-        Decided::NeedsAttributes => target.policy.accepts(&route, &path.attributes),
-    };
-    if accepted { Ok(()) } else { Err(ExportReject::Policy) }
+    let next_hop = path.next_hop.map(BgpNextHop::address);
+    let route = Route { prefix, source, peer: path.source.address(), next_hop };
+    match target.policy.before_attributes(&route) {
+        Decided::Accept => {
+            Ok(Applied { attributes: path.attributes.clone(), next_hop: None, sets_med: false })
+        }
+        Decided::Reject => Err(ExportReject::Policy),
+        Decided::NeedsAttributes => apply(&route).ok_or(ExportReject::Policy),
+    }
 }
 
-/// What the peer is told of the path: [`permits`], then the next hop and attributes as the peer
-/// must see them.
+/// What the peer is told of the path, if it is: as the policy makes it, then with the next hop and
+/// attributes as the peer must see them.
 pub fn export(
     local: &LocalSpeaker,
     target: &ExportPeer<'_>,
     prefix: Prefix,
     path: &BestPath,
 ) -> Result<Exported, ExportReject> {
-    permits(local, target, prefix, path)?;
-    let next_hop = next_hop(local, target, prefix.family(), path).ok_or(ExportReject::NoNextHop)?;
-    let attributes =
-        edit(local, target.kind, path.source, path.attributes.facts()).apply(&path.attributes);
+    let judge = |route: &Route| Judge::new(target.policy, &path.attributes).apply(route);
+    let applied = pass(local, target, prefix, path, judge)?;
+    let next_hop = next_hop(local, target, prefix.family(), path, applied.next_hop)
+        .ok_or(ExportReject::NoNextHop)?;
+    let attributes = edit(local, target.kind, path.source, &applied).apply(&applied.attributes);
     Ok(Exported { attributes, next_hop })
 }
 
@@ -160,6 +165,7 @@ pub(crate) fn next_hop(
     target: &ExportPeer<'_>,
     family: Family,
     path: &BestPath,
+    change: Option<NextHopChange>,
 ) -> Option<BgpNextHop> {
     let ours_v6 =
         || local.address_v6.map(|global| BgpNextHop::V6 { global, link_local: local.link_local });
@@ -171,11 +177,21 @@ pub(crate) fn next_hop(
         Family::V6 => ours_v6(),
     };
     let from_outside = matches!(path.source, PathSource::Peer { kind: PeerKind::External, .. });
-    match path.next_hop {
-        // RFC 4271 §5.1.3: to an internal peer a next hop stays, unless we are told to stand in.
-        Some(theirs)
-            if target.kind == PeerKind::Internal && !(from_outside && target.next_hop_self) =>
+    let stays = match change {
+        Some(NextHopChange::Address(address))
+            if family == Family::of(address) || family == Family::V4 && local.extended_next_hop =>
         {
+            return Some(address.into());
+        }
+        Some(NextHopChange::Own) => false,
+        Some(NextHopChange::Unchanged) => true,
+        // RFC 4271 §5.1.3: to an internal peer a next hop stays, unless we are told to stand in.
+        Some(NextHopChange::Address(_)) | None => {
+            target.kind == PeerKind::Internal && !(from_outside && target.next_hop_self)
+        }
+    };
+    match path.next_hop {
+        Some(theirs) if stays => {
             match theirs {
                 BgpNextHop::V6 { global, .. } if global.is_unicast_link_local() => ours(),
                 BgpNextHop::V6 { .. } if family == Family::V4 && !local.extended_next_hop => ours(),
@@ -205,7 +221,13 @@ pub(crate) fn reflected_of(to: PeerKind, source: PathSource) -> Option<RouterId>
 /// RFC 4271 §5.1.5: internal peers are always told LOCAL_PREF. RFC 4456 §8: what is reflected says
 /// who has brought it into the AS, and which clusters it has passed; RFC 4456 §10: nothing else of
 /// it changes.
-pub fn edit(local: &LocalSpeaker, kind: PeerKind, source: PathSource, facts: &Facts) -> Edit {
+pub(crate) fn edit(
+    local: &LocalSpeaker,
+    kind: PeerKind,
+    source: PathSource,
+    applied: &Applied,
+) -> Edit {
+    let facts = applied.attributes.facts();
     let from = source.kind().unwrap_or(PeerKind::Internal);
     match kind {
         PeerKind::Internal => Edit {
@@ -222,8 +244,8 @@ pub fn edit(local: &LocalSpeaker, kind: PeerKind, source: PathSource, facts: &Fa
             local_pref: Number::Remove,
             // RFC 4271 §5.1.4: a neighbour's MED is for us alone.
             med: match source {
-                PathSource::Local(_) => Number::Keep,
-                PathSource::Peer { .. } => Number::Remove,
+                PathSource::Peer { .. } if !applied.sets_med => Number::Remove,
+                PathSource::Peer { .. } | PathSource::Local(_) => Number::Keep,
             },
             reflected: None,
             leaves_as: true,

@@ -3,11 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use bgp_policy::{Decided, Route};
-use bgp_wire::{AttributeSet, PeerKind};
+use bgp_policy::{Applied, Decided, Route};
+use bgp_wire::{AttributeSet, BgpNextHop, PeerKind};
 use viaduct_net::Prefix;
 
-use crate::{Peer, Reason, RibConfig};
+use crate::{Peer, Reason, RibConfig, judges::Judges};
 
 /// What the attributes alone decide, once for all prefixes of an UPDATE.
 pub(crate) fn judge_attributes(
@@ -35,23 +35,28 @@ pub(crate) fn judge_attributes(
     ingress.leak(peer.asn, attributes)
 }
 
-/// What the prefix decides.
+/// What the prefix and the policy decide; `None` where the path is accepted as it is.
 pub(crate) fn judge_prefix(
     peer: &Peer,
     prefix: Prefix,
     attributes: &AttributeSet,
-) -> Option<Reason> {
+    next_hop: BgpNextHop,
+    judges: &Judges,
+) -> Result<Option<Applied>, Reason> {
     if is_martian(prefix) {
-        return Some(Reason::Martian);
+        return Err(Reason::Martian);
     }
     let source = peer.kind.into();
-    let route = Route { peer: Some(peer.address), ..Route::new(prefix, source) };
-    let accepted = match peer.import.before_attributes(&route) {
-        Decided::Accept => true,
-        Decided::Reject => false,
-        Decided::NeedsAttributes => peer.import.accepts(&route, attributes),
-    };
-    (!accepted).then_some(Reason::ImportPolicy)
+    let next_hop = Some(next_hop.address());
+    let route = Route { prefix, source, peer: Some(peer.address), next_hop };
+    match peer.import.before_attributes(&route) {
+        Decided::Accept => Ok(None),
+        Decided::Reject => Err(Reason::ImportPolicy),
+        Decided::NeedsAttributes => {
+            let applied = judges.apply(&peer.import, attributes, &route);
+            applied.map(Some).ok_or(Reason::ImportPolicy)
+        }
+    }
 }
 
 /// Prefixes that no router can have a route to (RFC 4271 §6.3: a semantically incorrect prefix is

@@ -17,6 +17,7 @@ pub mod export;
 mod import;
 mod ingress;
 mod interner;
+mod judges;
 mod next_hop;
 pub mod out;
 mod paths;

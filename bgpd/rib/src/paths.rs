@@ -102,6 +102,16 @@ pub(crate) struct Paths {
     /// The path identifiers of peers that send several paths for a prefix (RFC 7911): few do, so the
     /// paths themselves have no place for it.
     path_ids: HashMap<u32, u32>,
+    /// What came in of the paths that import has changed.
+    originals: HashMap<u32, Original>,
+}
+
+/// A path as the peer told it.
+#[derive(Clone, Debug)]
+pub(crate) struct Original {
+    pub(crate) attributes: AttributeSet,
+    /// Holds a reference.
+    pub(crate) next_hop: NextHopId,
 }
 
 impl Paths {
@@ -130,6 +140,21 @@ impl Paths {
     /// By which the peer knows the path among its others for the prefix.
     pub(crate) fn path_id(&self, id: u32) -> u32 {
         if self.at(id).numbered { self.path_ids.get(&id).copied().unwrap_or_default() } else { 0 }
+    }
+
+    /// As the peer told a path; `None` where it is as it was told.
+    pub(crate) fn original(&self, id: u32) -> Option<&Original> {
+        if self.originals.is_empty() { None } else { self.originals.get(&id) }
+    }
+
+    /// Gives what was noted before, with its reference to a next hop. To be called with `None` for a path
+    /// that is removed.
+    pub(crate) fn set_original(&mut self, id: u32, original: Option<Original>) -> Option<Original> {
+        match original {
+            Some(original) => self.originals.insert(id, original),
+            None if self.originals.is_empty() => None,
+            None => self.originals.remove(&id),
+        }
     }
 
     /// Takes a path out of the list it stands in.

@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
             let problem = format!("{} is more than {}", spec.add_paths.send, AddPaths::MAX_SEND);
             self.wrong(format!("{place}.addPaths.send"), problem);
         }
-        let own = self.config.asn;
+        let own = peer.local_as.map_or(self.config.asn, |local| local.asn);
         if let Some(policy) = &spec.import {
             peer.import = self.policy(place, policy, Direction::Import, own);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bgp_policy::Applied;
 use bgp_wire::{
     AttributeSet, BgpNextHop, EXTENDED_MESSAGE_LEN, Nlri, PeerKind, encode_announcements,
     encode_withdrawals, first_frame, fits,
@@ -15,13 +16,15 @@ use super::{
     group::audience,
     log::{Audience, Entry},
 };
-use crate::{PathSource, export};
+use crate::{PathSource, export, interner::AttributeInterner};
 
 /// How a path is told.
 #[derive(Clone, Debug)]
 pub(super) struct Telling {
-    /// As they came; what changes on the way out depends on the source.
-    pub(super) attributes: AttributeSet,
+    /// As the policy has made them; what changes on the way out depends on the source.
+    pub(super) applied: Applied,
+    /// They are the table's own allocation, one for all that are equal.
+    pub(super) is_interned: bool,
     pub(super) source: PathSource,
     pub(super) next_hop: BgpNextHop,
 }
@@ -31,6 +34,7 @@ pub(super) struct Telling {
 struct Key {
     family: Family,
     attributes: usize,
+    sets_med: bool,
     next_hop: BgpNextHop,
     audience: Audience,
     originated: bool,
@@ -45,7 +49,8 @@ impl Telling {
         };
         Key {
             family,
-            attributes: self.attributes.address(),
+            attributes: self.applied.attributes.address(),
+            sets_med: self.applied.sets_med,
             next_hop: self.next_hop,
             audience: audience(self.source.peer()),
             originated,
@@ -56,7 +61,7 @@ impl Telling {
     /// Whether a message has room for it: what has not cannot be told (RFC 8654 §4).
     pub(super) fn fits(&self, profile: &Profile, nlri: Nlri) -> bool {
         // Nothing that is changed on the way makes a set twice as long.
-        if self.attributes.octets().len() <= profile.parameters.send_limit() / 4 {
+        if self.attributes().octets().len() <= profile.parameters.send_limit() / 4 {
             return true;
         }
         let attributes = self.edited(profile);
@@ -66,15 +71,19 @@ impl Telling {
     /// The attributes as they are told.
     fn edited(&self, profile: &Profile) -> AttributeSet {
         let kind = profile.parameters.peer_kind;
-        let edit = export::edit(&profile.local, kind, self.source, self.attributes.facts());
-        edit.apply(&self.attributes)
+        export::edit(&profile.local, kind, self.source, &self.applied).apply(self.attributes())
+    }
+
+    pub(super) fn attributes(&self) -> &AttributeSet {
+        &self.applied.attributes
     }
 
     /// Whether a peer that has been told the other would learn nothing.
     pub(super) fn says_the_same_as(&self, other: &Self, kind: PeerKind) -> bool {
         let originated = |telling: &Self| matches!(telling.source, PathSource::Local(_));
         let reflected = |telling: &Self| export::reflected_of(kind, telling.source);
-        self.attributes.ptr_eq(&other.attributes)
+        self.attributes() == other.attributes()
+            && self.applied.sets_med == other.applied.sets_med
             && self.next_hop == other.next_hop
             && originated(self) == originated(other)
             && reflected(self) == reflected(other)
@@ -97,6 +106,8 @@ struct Bucket {
 
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    /// What policies have made, so that what is equal is told together.
+    attributes: AttributeInterner,
     buckets: Vec<Bucket>,
     index: HashMap<Key, u32>,
     prefixes: Vec<(Nlri, u32)>,
@@ -114,7 +125,10 @@ impl Batch {
         self.withdrawn_count += 1;
     }
 
-    pub(super) fn announce(&mut self, nlri: Nlri, telling: Telling) {
+    pub(super) fn announce(&mut self, nlri: Nlri, mut telling: Telling) {
+        if !telling.is_interned {
+            telling.applied.attributes = self.attributes.intern(telling.attributes());
+        }
         let at = self.prefixes.len() as u32;
         self.prefixes.push((nlri, NIL));
         let family = nlri.prefix.family();
@@ -140,7 +154,7 @@ impl Batch {
     /// Gives everything as entries, and is empty. No path stands in it twice for one peer, so the
     /// order of the entries is free: those of one audience are one entry, up to [`ENTRY_BYTES`].
     pub(super) fn write(&mut self, profile: &Profile, entry: &mut impl FnMut(Entry)) {
-        let Self { buckets, index, prefixes, withdrawn, withdrawn_count } = self;
+        let Self { buckets, index, prefixes, withdrawn, withdrawn_count, .. } = self;
         let parameters = &profile.parameters;
         buckets.sort_by_key(|bucket| audience(bucket.telling.source.peer()));
         let mut writer = Writer { audience: Audience::All, out: BytesMut::new(), entry };

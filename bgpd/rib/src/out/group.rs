@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use bgp_policy::Route;
 use bgp_wire::Nlri;
 use tracing::warn;
 use viaduct_net::{Family, Prefix};
@@ -11,7 +12,7 @@ use super::{
     batch::{Batch, Telling},
     log::{Audience, Log},
 };
-use crate::{BestChange, BestPath, ExportPeer, PeerId, Rib, export};
+use crate::{BestChange, BestPath, ExportPeer, PeerId, Rib, export, judges::Judges};
 
 /// Changes encoded together at most: those with equal attributes share messages.
 const MAX_BATCH: usize = 8192;
@@ -28,6 +29,7 @@ pub(super) struct Group {
     /// How many of them each peer has told us.
     told_by: HashMap<PeerId, usize>,
     batch: Batch,
+    judges: Judges,
 }
 
 impl Group {
@@ -40,6 +42,7 @@ impl Group {
             told: 0,
             told_by: HashMap::new(),
             batch: Batch::default(),
+            judges: Judges::default(),
         }
     }
 
@@ -57,12 +60,14 @@ impl Group {
             policy: &profile.policy,
             long_lived: profile.long_lived,
         };
-        export::permits(&profile.local, &target, prefix, path).ok()?;
-        let next_hop = export::next_hop(&profile.local, &target, prefix.family(), path)?;
-        let attributes = path.attributes.clone();
-        let telling = Telling { attributes, source: path.source, next_hop };
+        let apply = |route: &Route| self.judges.apply(&profile.policy, &path.attributes, route);
+        let applied = export::pass(&profile.local, &target, prefix, path, apply).ok()?;
+        let next_hop =
+            export::next_hop(&profile.local, &target, prefix.family(), path, applied.next_hop)?;
+        let is_interned = applied.attributes.ptr_eq(&path.attributes);
+        let telling = Telling { applied, is_interned, source: path.source, next_hop };
         if !telling.fits(profile, profile.nlri(prefix, path)) {
-            warn!(%prefix, octets = path.attributes.octets().len(), "too long to be told");
+            warn!(%prefix, octets = telling.attributes().octets().len(), "too long to be told");
             return None;
         }
         Some(telling)

@@ -93,6 +93,11 @@ impl Member {
         self.lagging.is_some()
     }
 
+    /// Whether what is owed and the log say all there is, apart from a refresh.
+    pub(super) fn knows_all(&self) -> bool {
+        self.dump.is_none() && self.lagging.is_none()
+    }
+
     /// Of what the group knows.
     pub(super) fn told_so_far(&self, all: usize) -> usize {
         self.dump.as_ref().map_or(all, |dump| dump.told.min(all))

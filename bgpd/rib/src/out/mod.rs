@@ -14,6 +14,7 @@
 //! Members join and change between flushes, when what the table says is what the groups were told.
 
 mod batch;
+mod difference;
 mod group;
 mod log;
 mod member;
@@ -28,9 +29,8 @@ use bytes::Bytes;
 use viaduct_net::{Family, Prefix, RouteUpdate};
 
 use crate::{BestPath, LocalSpeaker, PeerId, Policy, Rib};
-use batch::Batch;
+use difference::Step;
 use group::Group;
-use log::Audience;
 use member::Member;
 
 /// Octets of a group's log beyond which the slowest members leave it.
@@ -136,7 +136,7 @@ impl AdjRibsOut {
     }
 
     /// The session goes on under another profile: what the peer is not to know any more is withdrawn,
-    /// and everything is told anew.
+    /// and everything is told anew, or what differs where only the policy is another.
     pub fn change(&mut self, rib: &Rib, peer: PeerId, profile: Profile) {
         let Some((at, member)) = self.members.get_mut(&peer) else { return };
         let Some(group) = &mut self.groups[*at] else { return };
@@ -148,16 +148,14 @@ impl AdjRibsOut {
             member.take_log(peer, &mut group.log, usize::MAX);
         }
         let new = Group::new(profile.clone());
-        let mut gone = Batch::default();
-        for (nlri, _) in group.told_paths(rib).filter(|(_, path)| path.source.peer() != Some(peer))
-        {
-            if !new.knows(rib, nlri) {
-                gone.withdraw(nlri, Audience::All);
-            }
-        }
-        member.owe(&mut gone, &group.profile);
+        let step = Step { rib, peer, old: group, new: &new };
+        let difference = if member.knows_all() { step.difference() } else { None };
+        let is_told = difference.is_some();
+        member.owe(&mut difference.unwrap_or_else(|| step.gone()), &group.profile);
         if let Some(mut member) = self.take(peer) {
-            member.dump(profile.parameters.families);
+            if !is_told {
+                member.dump(profile.parameters.families);
+            }
             self.enter(rib, peer, profile, member);
         }
     }

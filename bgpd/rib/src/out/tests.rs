@@ -15,7 +15,10 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use viaduct_net::{Asn, IfIndex, OriginSource, Origination, Prefix, RouterId, UnderlayRoute};
 
 use super::*;
-use crate::{Action, ExportPeer, Matches, Peer, PrefixMatch, RibConfig, Rule, Source, export};
+use crate::{
+    Action, Change, ExportPeer, Matches, Peer, PrefixMatch, RibConfig, Rule, Source, export,
+    policy::{AsPathPattern, MedChange, NextHopChange},
+};
 
 const LOCAL_AS: u32 = 64512;
 /// Address, AS, whether it is a client of ours.
@@ -36,17 +39,39 @@ fn prefix(number: usize) -> Prefix {
     Prefix::new(address, if number.is_multiple_of(3) { 48 } else { 16 }).unwrap()
 }
 
-fn policies() -> [Policy; 3] {
+const POLICIES: usize = 5;
+
+fn policies() -> [Policy; POLICIES] {
     let rule = |sources: &[Source], prefixes: Vec<PrefixMatch>| {
         let sources = sources.to_vec();
         let matches = Matches { prefixes: prefixes.into(), sources, ..Matches::default() };
         Rule::new(matches, Action::Accept)
     };
+    let change = |prefixes: Vec<PrefixMatch>, change: Change| Rule {
+        matches: Matches { prefixes: prefixes.into(), ..Matches::default() },
+        change: change.into(),
+        action: Action::Continue,
+    };
     let v4 = PrefixMatch::or_longer("10.0.0.0/12".parse().unwrap());
+    let as_paths = vec![AsPathPattern::new("_65101_").unwrap()];
+    // What differs in MED alone, and so does not where we set it.
+    let mut marked = Change { med: Some(MedChange::Set(7)), ..Change::default() };
+    marked.communities.add.push(Community::new(65000, 1));
+    let elsewhere = Change {
+        next_hop: Some(NextHopChange::Unchanged),
+        prepend: Some((Asn::new(LOCAL_AS), 2)),
+        ..Change::default()
+    };
     [
         Policy::accept_all(),
         Policy::new([rule(&[Source::Local, Source::External], Vec::new())]),
         Policy::new([rule(&[], vec![v4])]),
+        Policy::new([change(vec![v4], marked), rule(&[], Vec::new())]),
+        Policy::new([
+            Rule::new(Matches { as_paths, ..Matches::default() }, Action::Reject),
+            change(Vec::new(), elsewhere),
+            rule(&[], Vec::new()),
+        ]),
     ]
 }
 
@@ -122,10 +147,10 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => peer().prop_map(|peer| Operation::PeerDown { peer }),
         1 => prefixes().prop_map(Operation::Originate),
         8 => Just(Operation::Flush),
-        3 => (peer(), 0..3_usize, any::<bool>(), several())
+        3 => (peer(), 0..POLICIES, any::<bool>(), several())
             .prop_map(|(peer, policy, v6, several)| Operation::Join { peer, policy, v6, several }),
         1 => peer().prop_map(|peer| Operation::Leave { peer }),
-        2 => (peer(), 0..3_usize).prop_map(|(peer, policy)| Operation::Change { peer, policy }),
+        2 => (peer(), 0..POLICIES).prop_map(|(peer, policy)| Operation::Change { peer, policy }),
         1 => (peer(), any::<bool>()).prop_map(|(peer, v6)| Operation::Refresh { peer, v6 }),
         6 => (peer(), select(&[1, 200, 100_000][..]))
             .prop_map(|(peer, room)| Operation::Read { peer, room }),

@@ -1,6 +1,6 @@
 //! Resolution over BGP, decision, and what follows.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
 use bgp_wire::PeerKind;
 use viaduct_net::{NextHop, Prefix, Route, RouteSource, RouteUpdate};
@@ -139,7 +139,7 @@ impl Rib {
             metric: 0,
             router_id: self.config.router_id.to_u32(),
             cluster_list_len: facts.cluster_list_len(),
-            peer_address: std::net::Ipv4Addr::UNSPECIFIED.into(),
+            peer_address: Ipv4Addr::UNSPECIFIED.into(),
             path_id: self.paths.path_id(id),
         };
         let Some(peer) = path.peer() else {
@@ -311,6 +311,7 @@ impl Rib {
                 let entry = self.peers.entry(peer).map(|entry| &entry.peer);
                 PathSource::Peer {
                     peer,
+                    address: entry.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address),
                     kind: entry.map_or(PeerKind::External, |peer| peer.kind),
                     router_id: entry.map_or(self.config.router_id, |peer| peer.router_id),
                     reflector_client: entry.is_some_and(|peer| peer.reflector_client),

@@ -1,5 +1,6 @@
 //! The table and what goes in and out of it.
 
+mod announce;
 mod flush;
 mod update;
 mod view;
@@ -56,6 +57,7 @@ pub enum PathSource {
     Local(OriginSource),
     Peer {
         peer: PeerId,
+        address: IpAddr,
         kind: PeerKind,
         /// The peer's, which becomes the ORIGINATOR_ID of what is reflected.
         router_id: RouterId,
@@ -78,6 +80,14 @@ impl PathSource {
             Self::Peer { peer, .. } => Some(peer),
         }
     }
+
+    /// The peer's; `None` where it is ours.
+    pub const fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Local(_) => None,
+            Self::Peer { address, .. } => Some(address),
+        }
+    }
 }
 
 /// A path that peers are told of, in words that outlive it.
@@ -89,7 +99,7 @@ pub struct BestPath {
     pub source: PathSource,
     /// One allocation for all paths with equal attributes.
     pub attributes: AttributeSet,
-    /// As the peer said it; `None` for what is originated here.
+    /// As the peer said it, or as import has made it; `None` for what is originated here.
     pub next_hop: Option<BgpNextHop>,
 }
 

@@ -5,13 +5,13 @@ use std::{
     net::IpAddr,
 };
 
-use bgp_wire::{AttributeSet, BgpNextHop, Community, Nlri, Rewrite, Update};
+use bgp_wire::{AttributeSet, Community, Nlri, Rewrite, Update};
 use viaduct_net::{Family, Origination, Prefix, Underlay};
 
 use super::{AnnounceError, Origin, Rib, RibConfig};
 use crate::{
-    Ingress, Peer, PeerId, Policy, Reason, import,
-    next_hop::{NextHopId, NextHopKey},
+    Ingress, Peer, PeerId, Policy, Reason,
+    next_hop::NextHopId,
     paths::{NIL, Path},
     underlay::UnderlayTable,
 };
@@ -111,108 +111,6 @@ impl Rib {
             let prefixes = &announcement.prefixes;
             self.announce(peer, &update.attributes, announcement.next_hop, prefixes)
         })
-    }
-
-    /// Takes paths of a peer; each replaces the peer's earlier one for its prefix (RFC 4271 §9.1).
-    /// On an error those before the one too many have been taken.
-    pub fn announce(
-        &mut self,
-        peer: PeerId,
-        attributes: &AttributeSet,
-        next_hop: BgpNextHop,
-        prefixes: &[Nlri],
-    ) -> Result<(), AnnounceError> {
-        let Some(entry) = self.peers.entry(peer) else { return Ok(()) };
-        if prefixes.is_empty() {
-            return Ok(());
-        }
-        let attributes = &entry.peer.ingress.apply(&entry.peer, attributes);
-        let judged = import::judge_attributes(&self.config, &entry.peer, attributes);
-        let key = NextHopKey::new(next_hop, entry.peer.interface);
-        let attributes = self.attributes.intern(attributes);
-        // One reference of our own, so that the entry lives even if the first prefix fails.
-        let next_hop = self.next_hops.acquire(key, &self.underlay, &self.config.addresses);
-        let result = prefixes
-            .iter()
-            .try_for_each(|&nlri| self.announce_one(peer, judged, &attributes, next_hop, nlri));
-        self.next_hops.release(next_hop);
-        result
-    }
-
-    fn announce_one(
-        &mut self,
-        peer: PeerId,
-        judged: Option<Reason>,
-        attributes: &AttributeSet,
-        next_hop: NextHopId,
-        nlri: Nlri,
-    ) -> Result<(), AnnounceError> {
-        let Nlri { prefix, path_id } = nlri;
-        let Some(entry) = self.peers.entry(peer) else { return Ok(()) };
-        let import = judged
-            .or_else(|| import::judge_prefix(&entry.peer, prefix, attributes))
-            .unwrap_or(Reason::Undecided);
-        let limit_reached = entry.peer.limit_reached(entry.counts, prefix.family());
-        let origin = Origin::Peer(peer);
-        let known = self.destinations.find(prefix);
-        if let Some(destination) = known
-            && let Some(old) = self.find_in(destination, origin, path_id)
-        {
-            self.replace(destination, old, peer, attributes, next_hop, import);
-            return Ok(());
-        }
-        if let Some(error) = limit_reached {
-            return Err(error);
-        }
-        let destination = match known {
-            Some(destination) => destination,
-            None => self.insert_destination(prefix)?,
-        };
-        let path = Path::new(attributes.clone(), origin, Some(next_hop), import);
-        self.insert_path(destination, path, path_id)?;
-        self.next_hops.retain(next_hop);
-        if let Some(entry) = self.peers.entry_mut(peer) {
-            entry.counts.received += 1;
-            entry.counts.received_v4 += u32::from(prefix.family() == Family::V4);
-            entry.counts.accepted += u32::from(import == Reason::Undecided);
-        }
-        Ok(())
-    }
-
-    /// Another path in place of one the peer has told before.
-    fn replace(
-        &mut self,
-        destination: u32,
-        id: u32,
-        peer: PeerId,
-        attributes: &AttributeSet,
-        next_hop: NextHopId,
-        import: Reason,
-    ) {
-        let path = self.paths.at_mut(id);
-        let was_stale = std::mem::replace(&mut path.stale, false);
-        let was_accepted = path.import == Reason::Undecided;
-        let unchanged = path.next_hop() == Some(next_hop)
-            && path.import == import
-            && path.attributes().ptr_eq(attributes);
-        if let Some(entry) = self.peers.entry_mut(peer) {
-            entry.counts.stale -= u32::from(was_stale);
-            entry.counts.accepted -= u32::from(was_accepted);
-            entry.counts.accepted += u32::from(import == Reason::Undecided);
-        }
-        if unchanged {
-            return;
-        }
-        self.mark_dirty(destination);
-        self.next_hops.retain(next_hop);
-        let path = self.paths.at_mut(id);
-        let old_next_hop = path.next_hop();
-        path.import = import;
-        path.set_attributes(attributes.clone());
-        path.set_next_hop(next_hop);
-        if let Some(old) = old_next_hop {
-            self.next_hops.release(old);
-        }
     }
 
     /// Drops these paths of a peer; those it never told are passed over (RFC 7911 §5).
@@ -356,32 +254,14 @@ impl Rib {
         self.for_each_path_of(peer, |rib, destination, _| rib.mark_dirty(destination));
     }
 
-    /// Asks import about every path of a peer again.
-    fn judge_again(&mut self, peer: PeerId) {
-        self.for_each_path_of(peer, |rib, destination, id| {
-            let Some(entry) = rib.peers.entry(peer) else { return };
-            let path = rib.paths.at(id);
-            let prefix = rib.destinations.prefix(destination);
-            let import = import::judge_attributes(&rib.config, &entry.peer, path.attributes())
-                .or_else(|| import::judge_prefix(&entry.peer, prefix, path.attributes()))
-                .unwrap_or(Reason::Undecided);
-            let old = path.import;
-            if old == import {
-                return;
-            }
-            rib.mark_dirty(destination);
-            rib.paths.at_mut(id).import = import;
-            if let Some(entry) = rib.peers.entry_mut(peer) {
-                entry.counts.accepted -= u32::from(old == Reason::Undecided);
-                entry.counts.accepted += u32::from(import == Reason::Undecided);
-            }
-        });
-    }
-
     /// Calls for each path of a peer, with its prefix; the call may remove the path it is given. A walk
     /// over the table up to the last of them: lists of their own would cost every path more than
     /// they save the few times that they are wanted.
-    fn for_each_path_of(&mut self, peer: PeerId, mut call: impl FnMut(&mut Self, u32, u32)) {
+    pub(super) fn for_each_path_of(
+        &mut self,
+        peer: PeerId,
+        mut call: impl FnMut(&mut Self, u32, u32),
+    ) {
         let Some(entry) = self.peers.entry(peer) else { return };
         let mut left = entry.counts.received;
         let mut destination = 0;
@@ -403,7 +283,7 @@ impl Rib {
         }
     }
 
-    fn find_in(&self, destination: u32, origin: Origin, path_id: u32) -> Option<u32> {
+    pub(super) fn find_in(&self, destination: u32, origin: Origin, path_id: u32) -> Option<u32> {
         let mut paths = self.paths.list(self.destination(destination).head);
         let is_it = |&(id, path): &(u32, &Path)| {
             path.origin() == origin && self.paths.path_id(id) == path_id
@@ -419,12 +299,12 @@ impl Rib {
     }
 
     /// A prefix that is not in the table yet.
-    fn insert_destination(&mut self, prefix: Prefix) -> Result<u32, AnnounceError> {
+    pub(super) fn insert_destination(&mut self, prefix: Prefix) -> Result<u32, AnnounceError> {
         self.destinations.insert(prefix).ok_or(AnnounceError::TableFull)
     }
 
     /// Puts a path into the table.
-    fn insert_path(
+    pub(super) fn insert_path(
         &mut self,
         destination: u32,
         path: Path,
@@ -451,6 +331,7 @@ impl Rib {
             entry.best = NIL;
         }
         let Some(path) = self.paths.remove(&mut entry.head, id) else { return };
+        self.set_original(id, None);
         if let Some(next_hop) = path.next_hop() {
             self.next_hops.release(next_hop);
         }
@@ -468,7 +349,7 @@ impl Rib {
     }
 }
 
-fn with_llgr_stale(attributes: &AttributeSet) -> AttributeSet {
+pub(super) fn with_llgr_stale(attributes: &AttributeSet) -> AttributeSet {
     if attributes.facts().is_llgr_stale() {
         return attributes.clone();
     }

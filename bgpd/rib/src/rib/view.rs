@@ -18,9 +18,12 @@ pub struct PathView<'a> {
     pub source: PathSource,
     /// `None` for what is originated here.
     pub peer: Option<&'a Peer>,
+    /// As import has made them.
     pub attributes: &'a AttributeSet,
-    /// As the peer said it.
+    /// The same.
     pub next_hop: Option<BgpNextHop>,
+    /// What the peer said, where import has changed it.
+    pub received: Option<(&'a AttributeSet, BgpNextHop)>,
     /// Where it leads on link; empty where it is unreachable or there is none.
     pub resolved: &'a [NextHop],
     /// Of the underlay's route to the next hop.
@@ -202,6 +205,9 @@ impl Rib {
         let path = self.paths.at(id);
         let next_hop = path.next_hop().map(|id| self.next_hops.at(id));
         let resolved = next_hop.and_then(|entry| entry.resolved.as_ref());
+        let received = self.paths.original(id).map(|original| {
+            (&original.attributes, self.next_hops.at(original.next_hop).key.next_hop())
+        });
         PathView {
             prefix: self.destinations.prefix(destination),
             path_id: self.paths.path_id(id),
@@ -209,6 +215,7 @@ impl Rib {
             peer: path.peer().and_then(|id| self.peer(id)),
             attributes: path.attributes(),
             next_hop: next_hop.map(|entry| entry.key.next_hop()),
+            received,
             resolved: resolved.map(|to| &*to.next_hops).unwrap_or_default(),
             metric: resolved.map(|to| to.metric),
             reason: path.reason,

@@ -3,6 +3,7 @@
 mod changes;
 mod export;
 mod model;
+mod policy;
 mod reflection;
 mod resolution;
 mod restart;

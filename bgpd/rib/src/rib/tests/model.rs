@@ -4,16 +4,17 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
-use bgp_wire::{AsPath, Origin};
+use bgp_wire::{AsPath, Community, Origin};
 use proptest::{collection::vec, prelude::*, sample::select};
 use viaduct_net::{Family, OriginSource, Origination, Route, RouteSource};
 
 use super::*;
 use crate::{
-    MAX_MULTIPATH, Matches, Rule,
-    policy::{Action, PrefixMatch},
+    MAX_MULTIPATH, Matches, PathView, Rule,
+    policy::{Action, AsPathPattern, Change, MedChange, NextHopChange, PrefixMatch},
 };
 
 const PEERS: &[(&str, u32)] = &[
@@ -84,7 +85,7 @@ enum Operation {
     },
     Import {
         peer: usize,
-        all: bool,
+        policy: usize,
     },
     Originate(BTreeSet<usize>),
     Underlay(BTreeSet<usize>),
@@ -139,7 +140,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (peer(), family()).prop_map(|(peer, family)| Operation::SweepStale { peer, family }),
         1 => (peer(), family())
             .prop_map(|(peer, family)| Operation::WithdrawFamily { peer, family }),
-        1 => (peer(), any::<bool>()).prop_map(|(peer, all)| Operation::Import { peer, all }),
+        2 => (peer(), 0..POLICIES).prop_map(|(peer, policy)| Operation::Import { peer, policy }),
         1 => proptest::collection::btree_set(prefix(), 0..3).prop_map(Operation::Originate),
         2 => proptest::collection::btree_set(0..underlay_routes().len(), 0..9)
             .prop_map(Operation::Underlay),
@@ -158,7 +159,7 @@ struct ModelPath {
 struct Model {
     /// By prefix, peer and the peer's path identifier.
     paths: BTreeMap<(Prefix, usize, u32), ModelPath>,
-    import_all: [bool; PEERS.len()],
+    import: [usize; PEERS.len()],
     own: BTreeSet<Prefix>,
     underlay: Vec<UnderlayRoute>,
 }
@@ -166,22 +167,94 @@ struct Model {
 type Ways = (BTreeSet<NextHop>, u32);
 
 /// Peer, path, metric and path identifier.
-type One<'a> = (usize, &'a ModelPath, u32, u32);
+type One = (usize, ModelPath, u32, u32);
 
-fn only_tens() -> Policy {
-    let prefixes = vec![PrefixMatch::or_longer(prefix("10.0.0.0/8"))].into();
-    Policy::new([Rule::new(Matches { prefixes, ..Matches::default() }, Action::Accept)])
+const POLICIES: usize = 5;
+
+/// The policies that peers may have.
+fn policy(which: usize) -> Policy {
+    let rule = |matches, change, action| Rule { matches, change: Arc::new(change), action };
+    let all = |change| rule(Matches::default(), change, Action::Accept);
+    let within = |text| Matches {
+        prefixes: vec![PrefixMatch::or_longer(prefix(text))].into(),
+        ..Matches::default()
+    };
+    match which {
+        0 => Policy::accept_all(),
+        1 => Policy::new([Rule::new(within("10.0.0.0/8"), Action::Accept)]),
+        2 => {
+            let preferred = Change { local_pref: Some(300), ..Change::default() };
+            let without_med = Change { med: Some(MedChange::Remove), ..Change::default() };
+            let first = rule(within("198.51.100.0/24"), preferred, Action::Continue);
+            Policy::new([first, all(without_med)])
+        }
+        3 => {
+            let as_paths = vec![AsPathPattern::new("_65003_").unwrap()];
+            let refused = Matches { as_paths, ..Matches::default() };
+            let egp = Matches { origins: vec![Origin::Egp], ..Matches::default() };
+            let mut marked = Change { prepend: Some((asn(65009), 2)), ..Change::default() };
+            marked.communities.add.push(Community::new(65000, 1));
+            Policy::new([
+                Rule::new(refused, Action::Reject),
+                rule(egp, marked, Action::Continue),
+                all(Change::default()),
+            ])
+        }
+        _ => {
+            let ours = PrefixMatch::exact(prefix("192.0.2.254/32"));
+            let refused = Matches { next_hops: vec![ours].into(), ..Matches::default() };
+            let next_hop = Some(NextHopChange::Address(address("192.0.2.2")));
+            let elsewhere = Change { next_hop, ..Change::default() };
+            Policy::new([Rule::new(refused, Action::Reject), all(elsewhere)])
+        }
+    }
+}
+
+/// What a policy makes of a path, in other words.
+fn applied(which: usize, of: Prefix, path: &ModelPath) -> Option<ModelPath> {
+    let mut path = path.clone();
+    let attributes = &mut path.attributes;
+    match which {
+        0 => {}
+        1 if !prefix("10.0.0.0/8").covers(of) => return None,
+        1 => {}
+        2 => {
+            if prefix("198.51.100.0/24").covers(of) {
+                attributes.local_pref = Some(300);
+            }
+            attributes.med = None;
+        }
+        3 => {
+            if attributes.as_path.contains(asn(65003)) {
+                return None;
+            }
+            if attributes.origin == Origin::Egp {
+                attributes.as_path = attributes.as_path.prepended(asn(65009), 2);
+                attributes.communities.push(Community::new(65000, 1));
+            }
+        }
+        _ => {
+            if path.next_hop == address("192.0.2.254") {
+                return None;
+            }
+            if of.family() == Family::V4 {
+                path.next_hop = address("192.0.2.2");
+            }
+        }
+    }
+    Some(path)
 }
 
 impl Model {
-    fn accepted(&self, of: Prefix, from: usize, path: &ModelPath) -> bool {
+    /// The path as it competes, if it does.
+    fn accepted(&self, of: Prefix, from: usize, path: &ModelPath) -> Option<ModelPath> {
         let (_, number) = PEERS[from];
         let asns: Vec<_> =
             path.attributes.as_path.segments().iter().flat_map(|one| one.asns.clone()).collect();
         let external = number != LOCAL_AS;
-        !asns.contains(&asn(LOCAL_AS))
-            && (!external || asns.first() == Some(&asn(number)))
-            && (self.import_all[from] || prefix("10.0.0.0/8").covers(of))
+        let is_good =
+            !asns.contains(&asn(LOCAL_AS)) && (!external || asns.first() == Some(&asn(number)));
+        if is_good { applied(self.import[from], of, path) } else { None }
     }
 
     fn direct(&self, address: IpAddr) -> (Option<Ways>, Option<Prefix>, bool) {
@@ -241,26 +314,22 @@ impl Model {
     }
 
     /// The paths that are equal to the best, best first: each is held against every other.
-    fn ranked(
-        &self,
-        of: Prefix,
-        ways: impl Fn(IpAddr) -> Option<Ways>,
-    ) -> Vec<(usize, &ModelPath)> {
+    fn ranked(&self, of: Prefix, ways: impl Fn(IpAddr) -> Option<Ways>) -> Vec<(usize, ModelPath)> {
         let mut left = self.usable(of, ways);
-        let steps: [fn(&One<'_>, &One<'_>) -> Ordering; 6] = [
+        let steps: [fn(&One, &One) -> Ordering; 6] = [
             |a, b| {
-                let pref = |one: &One<'_>| one.1.attributes.local_pref.unwrap_or(100);
+                let pref = |one: &One| one.1.attributes.local_pref.unwrap_or(100);
                 pref(b).cmp(&pref(a))
             },
             |a, b| a.1.attributes.as_path.route_len().cmp(&b.1.attributes.as_path.route_len()),
             |a, b| a.1.attributes.origin.cmp(&b.1.attributes.origin),
             |a, b| {
-                let neighbor = |one: &One<'_>| one.1.attributes.as_path.neighbor_as();
-                let med = |one: &One<'_>| one.1.attributes.med.unwrap_or(0);
+                let neighbor = |one: &One| one.1.attributes.as_path.neighbor_as();
+                let med = |one: &One| one.1.attributes.med.unwrap_or(0);
                 if neighbor(a) == neighbor(b) { med(a).cmp(&med(b)) } else { Ordering::Equal }
             },
             |a, b| {
-                let internal = |one: &One<'_>| PEERS[one.0].1 == LOCAL_AS;
+                let internal = |one: &One| PEERS[one.0].1 == LOCAL_AS;
                 internal(a).cmp(&internal(b))
             },
             |a, b| a.2.cmp(&b.2),
@@ -277,11 +346,15 @@ impl Model {
     }
 
     /// The accepted paths of a prefix that lead somewhere, with the metric and the path identifier.
-    fn usable(&self, of: Prefix, ways: impl Fn(IpAddr) -> Option<Ways>) -> Vec<One<'_>> {
+    fn usable(&self, of: Prefix, ways: impl Fn(IpAddr) -> Option<Ways>) -> Vec<One> {
         self.paths
             .iter()
-            .filter(|((prefix, from, _), path)| *prefix == of && self.accepted(of, *from, path))
-            .filter_map(|((_, from, id), path)| Some((*from, path, ways(path.next_hop)?.1, *id)))
+            .filter(|((prefix, ..), _)| *prefix == of)
+            .filter_map(|((_, from, id), path)| {
+                let path = self.accepted(of, *from, path)?;
+                let metric = ways(path.next_hop)?.1;
+                Some((*from, path, metric, *id))
+            })
             .collect()
     }
 
@@ -328,7 +401,7 @@ impl Pair {
         rib.set_additional_paths(Some(100));
         let ids = PEERS.iter().map(|(address, number)| rib.add_peer(peer(address, *number)));
         let ids = ids.collect();
-        let model = Model { import_all: [true; PEERS.len()], ..Model::default() };
+        let model = Model::default();
         Self { rib, model, ids, fib: BTreeMap::new(), told: BTreeMap::new() }
     }
 
@@ -359,7 +432,7 @@ impl Pair {
                 rib.remove_peer(ids[*i]);
                 ids[*i] = rib.add_peer(peer(PEERS[*i].0, PEERS[*i].1));
                 model.paths.retain(|(_, from, _), _| from != i);
-                model.import_all[*i] = true;
+                model.import[*i] = 0;
             }
             Operation::MarkStale { peer, family } => {
                 rib.mark_stale(ids[*peer], *family);
@@ -380,10 +453,9 @@ impl Pair {
                 rib.withdraw_family(ids[*peer], *family);
                 model.paths.retain(|(of, from, _), _| from != peer || of.family() != *family);
             }
-            Operation::Import { peer, all } => {
-                let policy = if *all { Policy::accept_all() } else { only_tens() };
-                rib.set_import_policy(ids[*peer], policy);
-                model.import_all[*peer] = *all;
+            Operation::Import { peer, policy: which } => {
+                rib.set_import_policy(ids[*peer], policy(*which));
+                model.import[*peer] = *which;
             }
             Operation::Originate(which) => {
                 model.own = which.iter().map(|i| prefix(PREFIXES[*i])).collect();
@@ -425,6 +497,22 @@ impl Pair {
         self.check();
     }
 
+    /// A path stands in the table as import has made it, and what came in beside it.
+    fn check_view(&self, view: &PathView<'_>) {
+        let Some(peer) = view.source.peer() else { return };
+        let from = self.ids.iter().position(|id| *id == peer).unwrap();
+        let came = &self.model.paths[&(view.prefix, from, view.path_id)];
+        let effective = self.model.accepted(view.prefix, from, came);
+        assert_eq!(view.reason.is_rejected(), effective.is_none(), "{view:?}");
+        let next_hop = view.next_hop.unwrap();
+        let effective = effective.as_ref().unwrap_or(came);
+        assert_eq!(*view.attributes, effective.attributes);
+        assert_eq!(next_hop.address(), effective.next_hop);
+        let (attributes, next_hop) = view.received.unwrap_or((view.attributes, next_hop));
+        assert_eq!(*attributes, came.attributes);
+        assert_eq!(next_hop.address(), came.next_hop);
+    }
+
     fn check(&self) {
         let Self { rib, model, .. } = self;
         for text in PREFIXES {
@@ -463,6 +551,7 @@ impl Pair {
                         && view.next_hop.is_some_and(|hop| model.resolve(hop.address()).is_none()),
                     "{view:?}"
                 );
+                self.check_view(&view);
             }
         }
         let paths = model.paths.len() + model.own.len();
@@ -477,8 +566,9 @@ impl Pair {
                 counts.stale as usize,
                 of_peer.clone().filter(|(_, path)| path.stale).count()
             );
-            let accepted =
-                of_peer.filter(|((of, from, _), path)| model.accepted(*of, *from, path)).count();
+            let accepted = of_peer
+                .filter(|((of, from, _), path)| model.accepted(*of, *from, path).is_some())
+                .count();
             assert_eq!(counts.accepted as usize, accepted);
             assert_eq!(rib.adj_rib_in(id).count(), counts.received as usize);
         }

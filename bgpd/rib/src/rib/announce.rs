@@ -1,0 +1,223 @@
+//! Paths that come in, and what import makes of them.
+//!
+//! A path stands in the table as import has made it. What came in is kept beside it where that is
+//! something else, so that another policy needs nobody to be asked.
+
+use bgp_policy::NextHopChange;
+use bgp_wire::{AttributeSet, BgpNextHop, Nlri};
+use viaduct_net::{Family, Prefix};
+
+use super::{AnnounceError, Origin, Rib, update::with_llgr_stale};
+use crate::{
+    PeerId, Reason, import,
+    judges::Judges,
+    next_hop::{NextHopId, NextHopKey},
+    paths::{Original, Path},
+};
+
+/// What one UPDATE says of many prefixes.
+struct Arrival<'a> {
+    peer: PeerId,
+    /// What the attributes alone have decided.
+    judged: Option<Reason>,
+    original: &'a Original,
+    judges: Judges,
+}
+
+/// A path as it stands in the table. The next hops hold a reference each.
+struct Judged {
+    import: Reason,
+    attributes: AttributeSet,
+    next_hop: NextHopId,
+    original: Option<Original>,
+}
+
+impl Rib {
+    /// Takes paths of a peer; each replaces the peer's earlier one for its prefix (RFC 4271 §9.1).
+    /// On an error those before the one too many have been taken.
+    pub fn announce(
+        &mut self,
+        peer: PeerId,
+        attributes: &AttributeSet,
+        next_hop: BgpNextHop,
+        prefixes: &[Nlri],
+    ) -> Result<(), AnnounceError> {
+        let Some(entry) = self.peers.entry(peer) else { return Ok(()) };
+        if prefixes.is_empty() {
+            return Ok(());
+        }
+        let attributes = &entry.peer.ingress.apply(&entry.peer, attributes);
+        let judged = import::judge_attributes(&self.config, &entry.peer, attributes);
+        let key = NextHopKey::new(next_hop, entry.peer.interface);
+        let attributes = self.attributes.intern(attributes);
+        // One reference of our own, so that the entry lives even if the first prefix fails.
+        let next_hop = self.next_hops.acquire(key, &self.underlay, &self.config.addresses);
+        let original = Original { attributes, next_hop };
+        let arrival = Arrival { peer, judged, original: &original, judges: Judges::default() };
+        let result = prefixes.iter().try_for_each(|&nlri| self.announce_one(&arrival, nlri));
+        self.next_hops.release(next_hop);
+        result
+    }
+
+    fn announce_one(&mut self, arrival: &Arrival<'_>, nlri: Nlri) -> Result<(), AnnounceError> {
+        let Nlri { prefix, path_id } = nlri;
+        let peer = arrival.peer;
+        let Some(entry) = self.peers.entry(peer) else { return Ok(()) };
+        let limit_reached = entry.peer.limit_reached(entry.counts, prefix.family());
+        let origin = Origin::Peer(peer);
+        let known = self.destinations.find(prefix);
+        if let Some(destination) = known
+            && let Some(old) = self.find_in(destination, origin, path_id)
+        {
+            if let Some(judged) = self.judge(arrival, prefix) {
+                self.replace(destination, old, peer, judged);
+            }
+            return Ok(());
+        }
+        if let Some(error) = limit_reached {
+            return Err(error);
+        }
+        let destination = match known {
+            Some(destination) => destination,
+            None => self.insert_destination(prefix)?,
+        };
+        let Some(judged) = self.judge(arrival, prefix) else { return Ok(()) };
+        let Judged { import, attributes, next_hop, original } = judged;
+        let path = Path::new(attributes, origin, Some(next_hop), import);
+        match self.insert_path(destination, path, path_id) {
+            Ok(id) => self.set_original(id, original),
+            Err(error) => {
+                self.next_hops.release(next_hop);
+                self.release_original(original);
+                return Err(error);
+            }
+        }
+        if let Some(entry) = self.peers.entry_mut(peer) {
+            entry.counts.received += 1;
+            entry.counts.received_v4 += u32::from(prefix.family() == Family::V4);
+            entry.counts.accepted += u32::from(import == Reason::Undecided);
+        }
+        Ok(())
+    }
+
+    /// Another path in place of one the peer has told before.
+    fn replace(&mut self, destination: u32, id: u32, peer: PeerId, judged: Judged) {
+        let was_stale = std::mem::replace(&mut self.paths.at_mut(id).stale, false);
+        if let Some(entry) = self.peers.entry_mut(peer) {
+            entry.counts.stale -= u32::from(was_stale);
+        }
+        self.put(destination, id, peer, judged);
+    }
+
+    /// Another outcome for a path that is there; decided anew only where it is another.
+    fn put(&mut self, destination: u32, id: u32, peer: PeerId, judged: Judged) {
+        let Judged { import, attributes, next_hop, original } = judged;
+        self.set_original(id, original);
+        let path = self.paths.at(id);
+        let was_accepted = path.import == Reason::Undecided;
+        let unchanged = path.next_hop() == Some(next_hop)
+            && path.import == import
+            && path.attributes().ptr_eq(&attributes);
+        if unchanged {
+            return self.next_hops.release(next_hop);
+        }
+        if let Some(entry) = self.peers.entry_mut(peer) {
+            entry.counts.accepted -= u32::from(was_accepted);
+            entry.counts.accepted += u32::from(import == Reason::Undecided);
+        }
+        self.mark_dirty(destination);
+        let path = self.paths.at_mut(id);
+        let old_next_hop = path.next_hop();
+        path.import = import;
+        path.set_attributes(attributes);
+        path.set_next_hop(next_hop);
+        if let Some(old) = old_next_hop {
+            self.next_hops.release(old);
+        }
+    }
+
+    /// Asks import about every path of a peer again.
+    pub(super) fn judge_again(&mut self, peer: PeerId) {
+        let mut judges = Judges::default();
+        self.for_each_path_of(peer, |rib, destination, id| {
+            let Some(entry) = rib.peers.entry(peer) else { return };
+            let path = rib.paths.at(id);
+            // Which no policy is to forget (RFC 9494 §4.2).
+            let kept_long = path.stale && path.attributes().facts().is_llgr_stale();
+            let original = match (rib.paths.original(id), path.next_hop()) {
+                (Some(original), _) => original.clone(),
+                (None, Some(next_hop)) => {
+                    Original { attributes: path.attributes().clone(), next_hop }
+                }
+                (None, None) => return,
+            };
+            let judged = import::judge_attributes(&rib.config, &entry.peer, &original.attributes);
+            let prefix = rib.destinations.prefix(destination);
+            let arrival =
+                Arrival { peer, judged, original: &original, judges: std::mem::take(&mut judges) };
+            if let Some(mut judged) = rib.judge(&arrival, prefix) {
+                if kept_long {
+                    let marked = with_llgr_stale(&judged.attributes);
+                    judged.attributes = rib.attributes.intern(&marked);
+                }
+                rib.put(destination, id, peer, judged);
+            }
+            judges = arrival.judges;
+        });
+    }
+
+    /// What import makes of a path.
+    fn judge(&mut self, arrival: &Arrival<'_>, prefix: Prefix) -> Option<Judged> {
+        let Arrival { judged, original, judges, .. } = arrival;
+        let peer = &self.peers.entry(arrival.peer)?.peer;
+        let came = self.next_hops.at(original.next_hop).key.next_hop();
+        let outcome = match judged {
+            Some(reason) => Err(*reason),
+            None => import::judge_prefix(peer, prefix, &original.attributes, came, judges),
+        };
+        let interface = peer.interface;
+        let as_it_came = |rib: &mut Self, import| {
+            rib.next_hops.retain(original.next_hop);
+            let Original { attributes, next_hop } = (*original).clone();
+            Judged { import, attributes, next_hop, original: None }
+        };
+        let applied = match outcome {
+            Err(reason) => return Some(as_it_came(self, reason)),
+            Ok(None) => return Some(as_it_came(self, Reason::Undecided)),
+            Ok(Some(applied)) => applied,
+        };
+        let attributes = self.attributes.intern(&applied.attributes);
+        let next_hop = match applied.next_hop {
+            Some(NextHopChange::Address(address))
+                if prefix.family() == Family::of(address) || address.is_ipv6() =>
+            {
+                let key = NextHopKey::new(address.into(), interface);
+                self.next_hops.acquire(key, &self.underlay, &self.config.addresses)
+            }
+            // What is ours or unchanged is no change of what comes in.
+            _ => {
+                self.next_hops.retain(original.next_hop);
+                original.next_hop
+            }
+        };
+        if attributes.ptr_eq(&original.attributes) && next_hop == original.next_hop {
+            let import = Reason::Undecided;
+            return Some(Judged { import, attributes, next_hop, original: None });
+        }
+        self.next_hops.retain(original.next_hop);
+        let original = Some((*original).clone());
+        Some(Judged { import: Reason::Undecided, attributes, next_hop, original })
+    }
+
+    /// Notes what came in of a path, with its reference.
+    pub(super) fn set_original(&mut self, id: u32, original: Option<Original>) {
+        let old = self.paths.set_original(id, original);
+        self.release_original(old);
+    }
+
+    fn release_original(&mut self, original: Option<Original>) {
+        if let Some(original) = original {
+            self.next_hops.release(original.next_hop);
+        }
+    }
+}
