@@ -1,6 +1,6 @@
 //! The codec, and a machine under anything.
 
-use std::num::NonZeroU8;
+use std::{num::NonZeroU8, time::Duration};
 
 use proptest::{array::uniform5, collection::vec, prelude::*};
 
@@ -66,15 +66,18 @@ proptest! {
     #[test]
     fn no_packets_panic(packets in vec((packets(), any::<bool>(), 0u64..5000), 0..50)) {
         let mut one = One::up(profile(50, 50, 3));
-        for (packet, ours, millis) in packets {
+        let (began, before) = (one.now, one.sent.len());
+        for (heard, (packet, ours, millis)) in (1..).zip(packets) {
             let local = one.last().my_discriminator;
             let your_discriminator = if ours { Some(local) } else { packet.your_discriminator };
             let packet = ControlPacket { your_discriminator, ..packet };
             let _discarded = one.hear_octets(255, &packet.encode());
-            one.pass(std::time::Duration::from_millis(millis));
-            let sent = one.sent.len();
-            // Never faster than half of the least that we offer, whatever the peer asks for.
-            prop_assert!(sent < 100_000, "{sent}");
+            one.pass(Duration::from_millis(millis));
+            // Whatever the peer asks for: none faster than three quarters of 50 ms, but for two that a
+            // packet can cause, its answer and news of ourselves, and one that silence causes.
+            let (sent, passed) = (one.sent.len() - before, one.now - began);
+            prop_assert!(sent <= 1 + 3 * heard + passed.as_micros() as usize / 37_500, "{sent}");
+            prop_assert!(one.bfd.poll_timeout().is_none_or(|at| at > one.now));
         }
     }
 }
