@@ -35,6 +35,9 @@ pub struct BGPConfigurationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub cluster_id: Option<Ipv4Addr>,
+    /// How the best of several paths is found, beyond RFC 4271 §9.1.2.2.
+    #[serde(default)]
+    pub decision: DecisionSpec,
     /// How the nodes of the mesh watch each other; not at all where not given. Other peers have a
     /// profile of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,8 +53,31 @@ impl Default for BGPConfigurationSpec {
             hold_time_seconds: hold_time_secs(),
             graceful_restart_seconds: restart_time_secs(),
             cluster_id: None,
+            decision: DecisionSpec::default(),
             bfd: None,
         }
+    }
+}
+
+/// What there is to choose in the decision. MED always compares to one end, whatever came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DecisionSpec {
+    /// Compare MED between paths of different neighbouring ASes too.
+    #[serde(default)]
+    pub always_compare_med: bool,
+    /// The most next hops of one route; 1 for one path alone.
+    #[serde(default = "max_multipath")]
+    #[schemars(range(min = 1, max = 16))]
+    pub multipath: u16,
+    /// Whether paths with another AS path, as long as the best one's, are used beside it.
+    #[serde(default = "yes")]
+    pub multipath_relax: bool,
+}
+
+impl Default for DecisionSpec {
+    fn default() -> Self {
+        Self { always_compare_med: false, multipath: max_multipath(), multipath_relax: true }
     }
 }
 
@@ -221,6 +247,10 @@ impl BGPPeerSpec {
             export: None,
         }
     }
+}
+
+const fn max_multipath() -> u16 {
+    16
 }
 
 const fn one() -> u16 {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     bfd::BFDProfile,
-    bgp::{AddPaths, BGPConfigurationSpec, BGPPeerSpec},
+    bgp::{AddPaths, BGPConfigurationSpec, BGPPeerSpec, DecisionSpec},
     policy::{
         CommunityChange, MedChange, OriginMatch, Policy, PolicyAction, PolicyChange, PolicyRule,
         PrefixMatch, Prepend, SourceMatch,

@@ -11,6 +11,31 @@ use viaduct_net::Asn;
 
 use crate::Reason;
 
+/// What an operator may have otherwise in the decision. The default compares MED among the paths of one
+/// neighbouring AS, always to the same end whatever came first ("deterministic MED"), and takes
+/// paths through different ASes for equal where they are equally long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecisionRules {
+    /// MED compares between all paths, whoever told them (RFC 4271 §9.1.2.2 c, "MAY").
+    pub always_compare_med: bool,
+    /// The most next hops of one route; one turns multipath off. Bounded by
+    /// [`crate::MAX_MULTIPATH`].
+    pub multipath: usize,
+    /// Whether paths that are as good as the best may have another AS_PATH to be used beside it.
+    pub multipath_relax: bool,
+}
+
+impl DecisionRules {
+    pub const DEFAULT: Self =
+        Self { always_compare_med: false, multipath: crate::MAX_MULTIPATH, multipath_relax: true };
+}
+
+impl Default for DecisionRules {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// A usable path, as numbers. Smaller is better but for `local_pref`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {

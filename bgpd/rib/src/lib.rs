@@ -29,6 +29,7 @@ mod underlay;
 
 pub use bgp_policy as policy;
 pub use bgp_policy::{Action, Change, Matches, Policy, PrefixMatch, PrefixSet, Rule, Source};
+pub use decision::DecisionRules;
 pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker};
 pub use ingress::Ingress;
 pub use peer::{Peer, PeerCounts, PeerId};

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bgp_rib::Policy;
+use bgp_rib::{DecisionRules, Policy};
 use bgp_wire::{Families, HoldTime, PeerKind};
 use viaduct_net::{Asn, Family, RouterId};
 
@@ -87,6 +87,7 @@ pub struct Config {
     pub listen_port: u16,
     /// Zero: graceful restart is offered to nobody, and peers drop our routes with the session.
     pub restart_time: RestartTime,
+    pub decision: DecisionRules,
     /// How long the first picture may take: at most so long after the start the FIB is told that
     /// it is in sync, and a restarting speaker holds back its announcements (the
     /// Selection_Deferral_Timer of RFC 4724 §4.1).

@@ -29,7 +29,10 @@ mod transport;
 pub use announce::{MAX_UNWRITTEN_BYTES, SEND_BUFFER_BYTES};
 pub use bfd::BfdConfig;
 pub use bgp_bfd::{DownReason, SessionKey};
-pub use bgp_rib::{Action as PolicyAction, Matches, Policy, PrefixMatch, Rule, Source, policy};
+pub use bgp_rib::{
+    Action as PolicyAction, DecisionRules, MAX_MULTIPATH, Matches, Policy, PrefixMatch, Rule,
+    Source, policy,
+};
 pub use collision::Direction;
 pub use config::{
     BGP_PORT, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime, RestartTimeError,

@@ -149,6 +149,7 @@ fn missing_families(families: Families) -> Notification {
 mod tests {
     use super::*;
     use crate::config::{LocalAddresses, RestartTime};
+    use bgp_rib::DecisionRules;
 
     fn config(asn: u32, id: &str) -> Config {
         Config {
@@ -161,6 +162,7 @@ mod tests {
             deferral: std::time::Duration::from_secs(30),
             restarting: false,
             incomplete: false,
+            decision: DecisionRules::DEFAULT,
             peers: Default::default(),
         }
     }

@@ -248,6 +248,7 @@ fn rib_config(config: &Config) -> RibConfig {
     let addresses = Family::ALL.into_iter().filter_map(|family| config.addresses.of(family));
     RibConfig {
         cluster_id: config.is_reflector().then_some(config.cluster_id),
+        decision: config.decision,
         ..RibConfig::new(config.asn, config.router_id, addresses.collect())
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use bgp_speaker::{BfdConfig, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime};
+use bgp_speaker::{
+    BfdConfig, Config, DecisionRules, LocalAddresses, MAX_MULTIPATH, MAX_PEERS, PeerConfig,
+    RestartTime,
+};
 use bgp_wire::{HoldTime, LongLivedFamily};
 use viaduct_api::v1alpha1::{AddPaths, BGPConfigurationSpec, BGPPeerSpec};
 use viaduct_net::{Asn, Prefix};
@@ -53,6 +56,15 @@ impl<'a> Reader<'a> {
             wrong("gracefulRestartSeconds", error.to_string());
             RestartTime::default()
         });
+        let decision = DecisionRules {
+            always_compare_med: spec.decision.always_compare_med,
+            multipath: spec.decision.multipath.into(),
+            multipath_relax: spec.decision.multipath_relax,
+        };
+        if !(1..=MAX_MULTIPATH).contains(&decision.multipath) {
+            let problem = format!("{} is not within 1 and {MAX_MULTIPATH}", decision.multipath);
+            wrong("decision.multipath", problem);
+        }
         if node.v4.is_none() && node.v6.is_none() {
             errors.push(ConfigError {
                 field: format!("Node/{}: status.addresses", node.name),
@@ -69,6 +81,7 @@ impl<'a> Reader<'a> {
             deferral: restart_time.duration().max(MIN_DEFERRAL),
             restarting: node.restarting,
             incomplete: false,
+            decision,
             peers: BTreeMap::new(),
         };
         let mut reader = Self {

@@ -7,7 +7,7 @@ use bgp_speaker::{
     policy::{Decided, Route},
 };
 use viaduct_api::v1alpha1::{
-    self as api, PolicyAction, PolicyRule, PrefixMatch as ApiPrefixMatch, SourceMatch,
+    self as api, DecisionSpec, PolicyAction, PolicyRule, PrefixMatch as ApiPrefixMatch, SourceMatch,
 };
 use viaduct_net::Prefix;
 
@@ -127,6 +127,7 @@ fn every_error_is_found_and_names_its_field() {
         hold_time_seconds: 2,
         graceful_restart_seconds: 5000,
         cluster_id: None,
+        decision: DecisionSpec { multipath: 0, ..DecisionSpec::default() },
         bfd: None,
     };
     let prefix: Prefix = "10.0.0.0/8".parse().unwrap();
@@ -162,6 +163,7 @@ fn every_error_is_found_and_names_its_field() {
             "BGPConfiguration: spec.listenPort",
             "BGPConfiguration: spec.holdTimeSeconds",
             "BGPConfiguration: spec.gracefulRestartSeconds",
+            "BGPConfiguration: spec.decision.multipath",
             "Node/c: router id",
             "BGPPeer/broken: spec.asn",
             "BGPPeer/broken: spec.port",

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bgp_speaker::{Config, LocalAddresses, PeerConfig, Policy, RestartTime};
+use bgp_speaker::{Config, DecisionRules, LocalAddresses, PeerConfig, Policy, RestartTime};
 use bgp_wire::HoldTime;
 use bgpd::{Handle, Inputs};
 use tokio::{
@@ -55,6 +55,7 @@ pub(crate) fn config(number: u8, asn: u32, peers: &[(IpAddr, u32)]) -> Config {
         deferral: Duration::from_secs(30),
         restarting: false,
         incomplete: false,
+        decision: DecisionRules::DEFAULT,
         peers: peers.iter().map(peer).collect(),
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bgp_rib::Policy;
-use bgp_speaker::{Config, LocalAddresses, PeerConfig, RestartTime};
+use bgp_speaker::{Config, DecisionRules, LocalAddresses, PeerConfig, RestartTime};
 use bgp_wire::HoldTime;
 use viaduct_net::{Asn, Prefix, RouterId};
 
@@ -232,6 +232,7 @@ impl Topology {
             deferral: Duration::from_secs(self.restart_secs.into()),
             restarting,
             incomplete: false,
+            decision: DecisionRules::DEFAULT,
             peers: plan.sessions.iter().map(peer).collect(),
         }
     }

@@ -133,7 +133,8 @@ impl Rib {
             local_pref: DEFAULT_LOCAL_PREF,
             as_path_len: facts.as_path_len(),
             origin: facts.origin(),
-            neighbor_as: facts.neighbor_as(),
+            // One neighbour for all: their MEDs compare.
+            neighbor_as: facts.neighbor_as().filter(|_| !self.config.decision.always_compare_med),
             // RFC 4271 §9.1.2.2 c: a missing MED is the lowest.
             med: facts.med().unwrap_or(0),
             metric: 0,
@@ -238,14 +239,19 @@ impl Rib {
         };
         let others = self.decision.equal.get(1..).unwrap_or_default();
         let first = next_hops_of(best)?;
-        let limit = self.config.multipath.min(MAX_MULTIPATH);
+        let limit = self.config.decision.multipath.min(MAX_MULTIPATH);
         if others.is_empty() || limit <= 1 {
             return Some(first);
         }
+        let relax = self.config.decision.multipath_relax;
+        let best_attributes = self.paths.at(best).attributes().clone();
         let mut all = first.to_vec();
         let mut verdicts = Vec::new();
         for &other in others {
             let path = self.candidates[other].path;
+            if !relax && !self.paths.at(path).attributes().has_as_path_of(&best_attributes) {
+                continue;
+            }
             let Some(more) = next_hops_of(path) else { continue };
             let new: Vec<_> = more.iter().filter(|hop| !all.contains(hop)).copied().collect();
             if new.is_empty() {

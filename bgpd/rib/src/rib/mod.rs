@@ -18,7 +18,7 @@ use bgp_wire::{AttributeSet, BgpNextHop, PeerKind};
 use viaduct_net::{Asn, Family, OriginSource, Prefix, RouterId};
 
 use crate::{
-    MAX_MULTIPATH, PeerId,
+    DecisionRules, PeerId,
     decision::{Candidate, Decision},
     destinations::{Destination, Destinations},
     interner::AttributeInterner,
@@ -41,13 +41,12 @@ pub struct RibConfig {
     pub cluster_id: Option<Ipv4Addr>,
     /// Our own addresses: a path that names one as its next hop is unusable (RFC 4271 §5.1.3).
     pub addresses: Vec<IpAddr>,
-    /// The most next hops of one route; one turns multipath off. Bounded by [`MAX_MULTIPATH`].
-    pub multipath: usize,
+    pub decision: DecisionRules,
 }
 
 impl RibConfig {
     pub const fn new(asn: Asn, router_id: RouterId, addresses: Vec<IpAddr>) -> Self {
-        Self { asn, router_id, cluster_id: None, addresses, multipath: MAX_MULTIPATH }
+        Self { asn, router_id, cluster_id: None, addresses, decision: DecisionRules::DEFAULT }
     }
 }
 

@@ -15,8 +15,9 @@ use viaduct_net::{
 };
 
 use crate::{
-    Action, Config, ConnId, Connected, Direction, DownReason, FibEvent, LocalAddresses, PeerConfig,
-    PeerStatus, RestartTime, SessionKey, Speaker, State, Stop, rng::Rng,
+    Action, Config, ConnId, Connected, DecisionRules, Direction, DownReason, FibEvent,
+    LocalAddresses, PeerConfig, PeerStatus, RestartTime, SessionKey, Speaker, State, Stop,
+    rng::Rng,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
@@ -48,6 +49,7 @@ pub(super) fn config(node: u8, asn: u32) -> Config {
         deferral: Duration::from_secs(30),
         restarting: false,
         incomplete: false,
+        decision: DecisionRules::DEFAULT,
         peers: BTreeMap::new(),
     }
 }

@@ -256,6 +256,11 @@ impl AttributeSet {
         Some(Asn::new(u32::from_be_bytes(*octets)))
     }
 
+    /// Whether the two have one AS_PATH.
+    pub fn has_as_path_of(&self, other: &Self) -> bool {
+        self.value(Type::AS_PATH) == other.value(Type::AS_PATH)
+    }
+
     /// Whether the path has been reflected in the cluster (RFC 4456 §8).
     pub fn has_cluster(&self, cluster: std::net::Ipv4Addr) -> bool {
         self.facts().cluster_list_len != 0

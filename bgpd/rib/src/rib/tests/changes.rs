@@ -7,7 +7,7 @@ use viaduct_net::{Family, OriginSource, Origination, RouteSource};
 
 use super::*;
 use crate::{
-    AnnounceError, Matches, PathSource, PeerCounts, Rule, Source,
+    AnnounceError, DecisionRules, Matches, PathSource, PeerCounts, Rule, Source,
     policy::{Action, PrefixMatch},
 };
 
@@ -103,7 +103,8 @@ fn equal_paths_share_the_route() {
 #[test]
 fn multipath_can_be_turned_off() {
     let mut rib = rib();
-    rib.set_config(RibConfig { multipath: 1, ..config() });
+    let decision = DecisionRules { multipath: 1, ..DecisionRules::DEFAULT };
+    rib.set_config(RibConfig { decision, ..config() });
     for i in 1..=3 {
         let address = format!("192.0.2.{i}");
         let id = rib.add_peer(peer(&address, 65001));
@@ -111,6 +112,41 @@ fn multipath_can_be_turned_off() {
     }
     assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.1%1"]);
     assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::Best, Reason::RouterId, Reason::RouterId]);
+}
+
+#[test]
+fn paths_through_other_ases_are_used_beside_the_best_or_not() {
+    let mut rib = rib();
+    for (i, asns) in [(1, [65001, 7]), (2, [65002, 7]), (3, [65001, 7])] {
+        let address = format!("192.0.2.{i}");
+        let id = rib.add_peer(peer(&address, asns[0]));
+        announce(&mut rib, id, &path(&asns), &address, &["10.0.0.0/8"]);
+    }
+    let both = "10.0.0.0/8 -> 192.0.2.1%1 192.0.2.2%1 192.0.2.3%1";
+    assert_eq!(fib(&rib.settle()), [both]);
+    let decision = DecisionRules { multipath_relax: false, ..DecisionRules::DEFAULT };
+    rib.set_config(RibConfig { decision, ..config() });
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> 192.0.2.1%1 192.0.2.3%1"]);
+    assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::Best, Reason::RouterId, Reason::Multipath]);
+    rib.set_config(config());
+    assert_eq!(fib(&rib.settle()), [both]);
+}
+
+#[test]
+fn med_of_other_neighbours_compares_where_it_is_asked_to() {
+    let mut rib = rib();
+    for (i, med) in [(1, 20), (2, 10)] {
+        let address = format!("192.0.2.{i}");
+        let id = rib.add_peer(peer(&address, 65000 + i));
+        let attributes = PathAttributes { med: Some(med), ..path(&[65000 + i]) };
+        announce(&mut rib, id, &attributes, &address, &["10.0.0.0/8"]);
+    }
+    rib.settle();
+    assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::Best, Reason::Multipath]);
+    let decision = DecisionRules { always_compare_med: true, ..DecisionRules::DEFAULT };
+    rib.set_config(RibConfig { decision, ..config() });
+    rib.settle();
+    assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::MultiExitDisc, Reason::Best]);
 }
 
 #[test]
