@@ -6,6 +6,7 @@ mod captured;
 mod golden;
 mod packing;
 mod properties;
+mod recorded;
 mod rfc7606;
 mod rules;
 

@@ -42,7 +42,7 @@ const fn internal(rule: Rule) -> Rule {
 
 const REACH: &str = "0002 01 10 20010db8000000000000000000000001 00 20 20010db8";
 
-/// RFC 7606 §7 in its order; RFC 8092 §6 for the last but two; RFC 6793 §6 does not apply where AS
+/// RFC 7606 §7 in its order; RFC 8092 §6 and RFC 9234 §5 for what is younger; RFC 6793 §6 does not apply where AS
 /// numbers have four octets, and has a test of its own.
 const RULES: &[Rule] = &[
     rule(T::ORIGIN, 0x40, "00", |len| len == 1, WITHDRAW),
@@ -70,6 +70,8 @@ const RULES: &[Rule] = &[
         |len| len != 0 && len % 12 == 0,
         WITHDRAW,
     ),
+    // RFC 9234 §5.
+    rule(T::ONLY_TO_CUSTOMER, 0xc0, "0000fde9", |len| len == 4, WITHDRAW),
     // What is cut off a prefix, or stands where the next would, is another prefix or none.
     rule(T::MP_REACH_NLRI, 0x80, REACH, |len| len == 21 || len == 26 || len > 26, RESET),
     rule(T::MP_UNREACH_NLRI, 0x80, "0002 01 20 20010db8", |len| len == 3 || len >= 8, RESET),
