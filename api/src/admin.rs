@@ -6,6 +6,7 @@
 //! | `GET /v1/bgp/peers` | `Vec<`[`PeerStatus`]`>` |
 //! | `GET /v1/bgp/routes?`[`PathQuery`] | `Vec<`[`BgpPath`]`>`, a line for each |
 //! | `GET /v1/bgp/bfd` | [`BfdStatus`] |
+//! | `GET /v1/bgp/events?`[`EventQuery`] | `Vec<`[`BgpEvent`]`>`, a line for each; to be followed, lines alone |
 //! | `GET /v1/routes` | `Vec<`[`FibRoute`]`>` |
 //! | `GET /v1/services` | `Vec<`[`ServiceStatus`]`>` |
 //! | `GET /v1/services/withdrawn?address=A&wait=MS` | [`Withdrawal`] |
@@ -207,6 +208,44 @@ pub struct PathQuery {
     /// No more than so many.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+}
+
+/// Which events are asked for: the latest some thousand are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct EventQuery {
+    /// Of this peer only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<IpAddr>,
+    /// Not older than so many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_secs: Option<u64>,
+    /// With a greater number than this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Those that are still to come, too: the answer has no end.
+    #[serde(skip_serializing_if = "is_false")]
+    pub follow: bool,
+}
+
+/// Something that has happened to the BGP speaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpEvent {
+    /// Counted from the start of the daemon.
+    pub number: u64,
+    /// RFC 3339, in UTC.
+    pub time: String,
+    /// `None` for what is no single peer's.
+    pub peer: Option<IpAddr>,
+    /// One word, such as `session-up`.
+    pub kind: String,
+    pub text: String,
+}
+
+impl BgpEvent {
+    /// The kind that stands for events which were forgotten before they could be told.
+    pub const MISSED: &str = "missed";
 }
 
 /// A route of ours: what is wanted beside what the kernel has.

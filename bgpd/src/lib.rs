@@ -8,6 +8,7 @@
 mod bfd;
 pub mod config;
 mod connection;
+mod events;
 mod listener;
 mod metrics;
 mod network;
@@ -22,12 +23,14 @@ use std::{
 };
 
 pub use bgp_speaker::{Config, SessionCounts, Stop};
+pub use events::{EVENTS_KEPT, Events};
 pub use paths::PathQueryError;
 use tokio::sync::{mpsc, oneshot, watch};
-use viaduct_api::admin::{BfdStatus, BgpPath, PathQuery, PeerStatus};
+use viaduct_api::admin::{BfdStatus, BgpPath, EventQuery, PathQuery, PeerStatus};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
+    events::EventLog,
     paths::Question,
     task::{Query, Task},
 };
@@ -54,6 +57,7 @@ pub struct Inputs {
 #[derive(Clone, Debug)]
 pub struct Handle {
     queries: mpsc::Sender<Query>,
+    events: EventLog,
     sessions: watch::Receiver<SessionCounts>,
     running: watch::Receiver<()>,
 }
@@ -96,12 +100,13 @@ pub fn spawn(inputs: Inputs) -> Handle {
     let (queries, questions) = mpsc::channel(MAX_WAITING_QUERIES);
     let (alive, running) = watch::channel(());
     let (counts, sessions) = watch::channel(SessionCounts::default());
-    let task = Task::new(inputs, questions, counts);
+    let (writer, events) = events::log();
+    let task = Task::new(inputs, questions, counts, writer);
     tokio::spawn(async move {
         task.run().await;
         drop(alive);
     });
-    Handle { queries, sessions, running }
+    Handle { queries, events, sessions, running }
 }
 
 impl Handle {
@@ -136,6 +141,11 @@ impl Handle {
         }
         all.sort_by_key(|path| (path.prefix, !path.best));
         Ok(all)
+    }
+
+    /// What has happened, and with [`EventQuery::follow`] what is going to.
+    pub fn events(&self, query: &EventQuery) -> Events {
+        self.events.read(query)
     }
 
     /// How many sessions there are, as it changes.

@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     pin::pin,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bgp_speaker::{Config, ConnId, Direction, FibEvent, SessionCounts, Speaker, Stop};
@@ -25,6 +25,7 @@ use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 use crate::{
     Inputs, PathQueryError,
     bfd::{Bfd, Loss},
+    events::EventWriter,
     listener::Listeners,
     metrics,
     network::Network,
@@ -75,6 +76,7 @@ pub(crate) struct Task {
     inputs: mpsc::Receiver<Input>,
     queries: mpsc::Receiver<Query>,
     sessions: watch::Sender<SessionCounts>,
+    events: EventWriter,
     config: watch::Receiver<Arc<Config>>,
     originations: watch::Receiver<BTreeSet<Origination>>,
     underlay: watch::Receiver<Underlay>,
@@ -86,6 +88,7 @@ impl Task {
         outside: Inputs,
         queries: mpsc::Receiver<Query>,
         sessions: watch::Sender<SessionCounts>,
+        events: EventWriter,
     ) -> Self {
         let Inputs { mut config, mut originations, mut underlay, routes } = outside;
         let (sender, inputs) = mpsc::channel(MAX_WAITING_INPUTS);
@@ -109,6 +112,7 @@ impl Task {
             inputs,
             queries,
             sessions,
+            events,
             config,
             originations,
             underlay,
@@ -245,6 +249,8 @@ impl Task {
         if let Some(sessions) = self.speaker.poll_bfd() {
             self.bfd.configure(self.speaker.config().addresses, sessions);
         }
+        let events = std::iter::from_fn(|| self.speaker.poll_event());
+        self.events.write(events, SystemTime::now());
         let counts = self.speaker.session_counts();
         self.sessions.send_if_modified(|told| std::mem::replace(told, counts) != counts);
     }

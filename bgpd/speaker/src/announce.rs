@@ -16,6 +16,7 @@ use viaduct_net::Family;
 use crate::{
     Config,
     drive::Cause,
+    events::Happening,
     fsm::Event,
     peer::{Peer, Slot},
     routing::local_speaker,
@@ -33,9 +34,10 @@ impl Speaker {
     pub(crate) fn receive_update(&mut self, address: IpAddr, update: &Update) {
         if let Some(peer) = self.peers.get_mut(&address) {
             peer.counters.updates_received += 1;
-        }
-        for fault in &update.malformed {
-            warn!(peer = %address, %fault, consequence = ?fault.consequence, "malformed update");
+            if let Some(what) = peer.malformed.note(&update.malformed, self.now) {
+                warn!(peer = %address, %what, "malformed update");
+                self.events.push(address, what);
+            }
         }
         let taken = self.routing.update(address, update);
         self.warn_of_limits(address);
@@ -62,6 +64,7 @@ impl Speaker {
         let demarcated = agreed.enhanced_route_refresh;
         match refresh.subtype {
             RouteRefreshSubtype::Request => {
+                self.events.push(address, Happening::RefreshWanted(family));
                 self.routing.refresh(address, family, demarcated);
                 self.ready.insert(address);
             }

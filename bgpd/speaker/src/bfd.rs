@@ -8,6 +8,7 @@ use tracing::debug;
 
 use crate::{
     drive::Cause,
+    events::Happening,
     fsm::Event,
     speaker::Speaker,
     timer::{Owner, Timer},
@@ -62,6 +63,7 @@ impl Speaker {
             DownReason::NeighborAdminDown => return debug!(peer = %address, "BFD held down"),
         }
         debug!(peer = %address, reason = reason.name(), control_plane_independent, "BFD down");
+        self.events.push(address, Happening::BfdDown(reason));
         if peer.is_established() {
             self.end_by_bfd(address, reason);
         } else if control_plane_independent && !peer.stale.is_empty() {

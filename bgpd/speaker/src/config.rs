@@ -210,6 +210,61 @@ impl PeerConfig {
     }
 }
 
+/// The fields that are not the same, by the names given.
+macro_rules! changes {
+    ($old:expr, $new:expr, $($field:ident => $name:literal),* $(,)?) => {{
+        let mut changed = Vec::new();
+        $(if $old.$field != $new.$field && !changed.contains(&$name) {
+            changed.push($name);
+        })*
+        changed
+    }};
+}
+
+impl Config {
+    /// What is otherwise in another configuration of the speaker itself, for its operator.
+    pub(crate) fn changes(&self, other: &Self) -> Vec<&'static str> {
+        changes!(self, other,
+            asn => "AS number",
+            router_id => "router id",
+            cluster_id => "cluster id",
+            addresses => "addresses",
+            listen_port => "port",
+            restart_time => "restart time",
+            deferral => "deferral time",
+        )
+    }
+}
+
+impl PeerConfig {
+    /// What is otherwise in another configuration of the peer, for its operator. Never empty where
+    /// anything is.
+    pub(crate) fn changes(&self, other: &Self) -> Vec<&'static str> {
+        let changed = changes!(self, other,
+            asn => "AS number",
+            port => "port",
+            transport => "password or TTL",
+            passive => "passive",
+            hold_time => "hold time",
+            bfd => "BFD",
+            times => "timers",
+            families => "families",
+            import => "import policy",
+            export => "export policy",
+            max_prefixes => "prefix limits",
+            prefix_limits => "prefix limits",
+            next_hop_self => "next hop",
+            reflector_client => "reflector client",
+            add_path_receive => "ADD-PATH",
+            add_path_send => "ADD-PATH",
+            extended_next_hop => "extended next hop",
+            shutdown => "shutdown",
+            shutdown_message => "shutdown",
+        );
+        if changed.is_empty() && self != other { vec!["other settings"] } else { changed }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

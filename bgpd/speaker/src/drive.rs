@@ -9,6 +9,7 @@ use tracing::debug;
 use crate::{
     Action, ConnId,
     config::PeerConfig,
+    events::Happening,
     fsm::{self, Effect, Event, State},
     open::{self, Past},
     peer::{Peer, Slot},
@@ -116,6 +117,7 @@ impl Speaker {
         if peer.config == wanted {
             return;
         }
+        self.events.push(address, Happening::PeerChanged(peer.config.changes(&wanted)));
         self.routing.set_import_policy(address, &wanted.import);
         self.routing.set_reflector_client(address, wanted.reflector_client);
         self.routing.set_limits(address, &wanted.prefix_limits);
@@ -154,7 +156,10 @@ impl Speaker {
             peer.since = self.now;
         }
         if let Some(text) = &cause.text {
-            peer.last_error = Some(text.clone());
+            let known = peer.last_error.replace(text.clone()).is_some_and(|known| known == *text);
+            if !known && before != State::Established && cause.notification.is_none() {
+                self.events.push(address, Happening::AttemptFailed(text.clone()));
+            }
         }
         let lasted = match before {
             State::Established => self.now.saturating_duration_since(since),
@@ -347,6 +352,7 @@ impl Speaker {
         slot: Slot,
         notification: &Notification,
     ) {
+        self.events.push(address, Happening::NotificationSent(notification.clone()));
         let mut bytes = BytesMut::new();
         notification.encode(&mut bytes);
         self.send(address, slot, bytes);

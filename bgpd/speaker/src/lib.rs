@@ -10,6 +10,7 @@ mod bfd;
 mod collision;
 mod config;
 mod drive;
+mod events;
 mod fsm;
 mod limits;
 mod long_lived;
@@ -37,6 +38,7 @@ pub use collision::Direction;
 pub use config::{
     BGP_PORT, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime, RestartTimeError,
 };
+pub use events::{Happening, MAX_WAITING_EVENTS, SpeakerEvent};
 pub use fsm::State;
 pub use limits::{LimitAction, PrefixLimits};
 pub use role::{LocalAs, RoleConfig};

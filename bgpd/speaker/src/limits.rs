@@ -9,6 +9,7 @@ use viaduct_net::Family;
 
 use crate::{
     drive::Cause,
+    events::Happening,
     fsm::{Event, State},
     speaker::Speaker,
     timer::{Owner, Timer},
@@ -109,6 +110,7 @@ impl Speaker {
                     told.insert(family);
                     peer.counters.limit_warnings += 1;
                     warn!(peer = %address, %family, count, limit, "many prefixes");
+                    self.events.push(address, Happening::ManyPrefixes { family, count, limit });
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bgp_wire::{Families, HoldTime, Open, SessionParameters};
 use bytes::BytesMut;
 
-use crate::{ConnId, Direction, config::PeerConfig, fsm::State, open::Agreed};
+use crate::{ConnId, Direction, config::PeerConfig, events::Malformed, fsm::State, open::Agreed};
 
 /// One TCP connection, from the moment it stands.
 #[derive(Debug)]
@@ -77,6 +77,7 @@ pub(crate) struct Peer {
     pub(crate) failures: u32,
     pub(crate) last_error: Option<String>,
     pub(crate) counters: Counters,
+    pub(crate) malformed: Malformed,
     /// There has been a session, so what the peer knows of us is of this life of ours.
     pub(crate) had_session: bool,
     /// Families of the current session for which the peer has said End-of-RIB.
@@ -104,6 +105,7 @@ impl Peer {
             failures: 0,
             last_error: None,
             counters: Counters::default(),
+            malformed: Malformed::default(),
             had_session: false,
             end_of_rib: Families::NONE,
             stale: Families::NONE,

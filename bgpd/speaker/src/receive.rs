@@ -10,6 +10,7 @@ use crate::{
     ConnId, Direction,
     collision::winner,
     drive::Cause,
+    events::Happening,
     fsm::{Event, State},
     open::{self, Agreed},
     peer::{Connection, Slot},
@@ -81,6 +82,9 @@ impl Speaker {
     fn receive(&mut self, address: IpAddr, slot: Slot, message: Message) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.counters.messages_received += 1;
+        if let Message::Notification(notification) = &message {
+            self.events.push(address, Happening::NotificationReceived(notification.clone()));
+        }
         match (slot, message) {
             (Slot::Main, Message::Open(open)) => self.main_open(address, &open),
             (Slot::Main, Message::Keepalive) => {

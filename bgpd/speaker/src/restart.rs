@@ -8,6 +8,7 @@ use tracing::{debug, info};
 use viaduct_net::Family;
 
 use crate::{
+    events::Happening,
     fsm::Event,
     long_lived::outlives_silence,
     peer::Peer,
@@ -61,7 +62,8 @@ impl Speaker {
         }
     }
 
-    fn complete_startup(&mut self, reason: &str) {
+    fn complete_startup(&mut self, reason: &'static str) {
+        self.events.push(None, Happening::InSync { reason });
         info!(reason, restarting = self.startup.restarting, "startup complete");
         self.startup.complete = true;
         self.timers.stop(Owner::Speaker, Timer::SelectionDeferral);
@@ -105,6 +107,8 @@ impl Speaker {
         };
         peer.stale = kept;
         info!(peer = %address, reason = peer.last_error, %kept, "session down");
+        let reason = peer.last_error.clone();
+        self.events.push(address, Happening::SessionDown { reason, kept, restart_time });
         self.timers.stop(Owner::Peer(address), Timer::Stale);
         for family in Family::ALL {
             if kept.contains(family) || at_once.contains(family) {
@@ -143,6 +147,12 @@ impl Speaker {
             hold_time_secs = agreed.hold_time.to_secs(),
             "session up",
         );
+        let up = Happening::SessionUp {
+            router_id: agreed.router_id,
+            families: agreed.parameters.families,
+            hold_time_secs: agreed.hold_time.to_secs(),
+        };
+        self.events.push(address, up);
         let gone = peer.stale;
         let long_lived = peer.long_lived;
         // Of what is kept for long the capability for that has the word (RFC 9494 §4.2).
@@ -173,6 +183,7 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         debug!(peer = %address, %family, "end of RIB");
         peer.end_of_rib.insert(family);
+        self.events.push(address, Happening::EndOfRib(family));
         self.end_refresh(address, family);
         self.check_startup();
     }
@@ -185,6 +196,7 @@ impl Speaker {
             return;
         }
         peer.stale.insert(family);
+        self.events.push(address, Happening::RefreshBegun(family));
         self.timers.start(Owner::Peer(address), Timer::Stale, self.now + STALE_TIME);
         self.routing.mark_stale(address, family);
     }
@@ -212,6 +224,7 @@ impl Speaker {
             return;
         }
         info!(peer = %address, families = %stale, "stale routes dropped");
+        self.events.push(address, Happening::StaleDropped(stale));
         for family in stale.iter() {
             self.routing.sweep_stale(address, family);
         }

@@ -14,6 +14,7 @@ use crate::{
     Direction,
     config::{Config, PeerConfig},
     drive::Cause,
+    events::{Events, Happening},
     fsm::{Event, State},
     peer::{Connection, Peer},
     restart::Startup,
@@ -107,6 +108,7 @@ pub struct Speaker {
     /// Peers that may have updates to be sent.
     pub(crate) ready: BTreeSet<IpAddr>,
     pub(crate) stopped: bool,
+    pub(crate) events: Events,
     /// What [`Speaker::poll_bfd`] has not told yet.
     pub(crate) bfd_changed: bool,
     /// Of the latest input: for what is made while polling.
@@ -127,6 +129,7 @@ impl Speaker {
             startup: Startup::new(config.restarting),
             ready: BTreeSet::new(),
             stopped: false,
+            events: Events::default(),
             bfd_changed: true,
             now,
             config: config.clone(),
@@ -159,20 +162,30 @@ impl Speaker {
         }
         let old = std::mem::replace(&mut self.config, config.clone());
         self.bfd_changed |= old.addresses != config.addresses;
+        let changed = old.changes(&config);
+        if !changed.is_empty() {
+            self.events.push(None, Happening::SpeakerChanged(changed));
+        }
         self.routing.set_config(&config);
         let gone: Vec<_> =
             self.peers.keys().filter(|peer| !config.peers.contains_key(peer)).copied().collect();
         for address in gone {
             self.remove_peer(address, Notification::new(NotificationCode::PeerDeconfigured));
+            self.events.push(address, Happening::PeerRemoved);
         }
         let all_anew = old.asn != config.asn || old.router_id != config.router_id;
         for (&address, wanted) in &config.peers {
             match self.peers.get(&address) {
-                None => self.add_peer(address, wanted.clone()),
+                None => {
+                    self.events.push(address, Happening::PeerAdded);
+                    self.add_peer(address, wanted.clone());
+                }
                 Some(peer)
                     if all_anew
                         || peer.config != *wanted && !peer.config.session_survives(wanted) =>
                 {
+                    let changed = peer.config.changes(wanted);
+                    self.events.push(address, Happening::PeerChanged(changed));
                     self.remove_peer(address, farewell_before(wanted));
                     self.add_peer(address, wanted.clone());
                 }

@@ -6,6 +6,7 @@ mod bad_peer;
 mod bfd;
 mod collision;
 mod damage;
+mod events;
 mod exchange;
 mod graceful_restart;
 mod limits;

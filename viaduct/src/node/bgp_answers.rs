@@ -9,10 +9,10 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use bgpd::{PathQueryError, Paths, PathsError};
+use bgpd::{Events, PathQueryError, Paths, PathsError};
 use futures::stream;
 use serde::Serialize;
-use viaduct_api::admin::{BgpPath, PathQuery};
+use viaduct_api::admin::{BgpPath, EventQuery, PathQuery};
 
 use super::admin::Shared;
 
@@ -31,6 +31,12 @@ impl Lines {
             let _infallible = write!(text, "{between}{}", serde_json::to_string(item)?);
         }
         Ok(text)
+    }
+
+    fn all<T: Serialize>(items: &[T]) -> serde_json::Result<String> {
+        let mut lines = Self::default();
+        let text = lines.more(items)?;
+        Ok(text + lines.end())
     }
 
     const fn end(&self) -> &'static str {
@@ -87,6 +93,34 @@ async fn piece(telling: Option<Telling>) -> anyhow::Result<Option<(String, Optio
             return Ok(Some((text, Some(telling))));
         }
     }
+}
+
+/// To be followed they are lines and no array, for that would never be whole.
+pub(super) async fn events(
+    axum::extract::State(state): Shared,
+    Query(query): Query<EventQuery>,
+) -> Response {
+    let mut events = state.speaker.events(&query);
+    if query.follow {
+        let pieces = stream::try_unfold(events, followed);
+        return ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(pieces))
+            .into_response();
+    }
+    let told = events.next().await.unwrap_or_default();
+    match Lines::all(&told) {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn followed(mut events: Events) -> serde_json::Result<Option<(String, Events)>> {
+    let Some(told) = events.next().await else { return Ok(None) };
+    let mut text = String::new();
+    for event in &told {
+        text += &serde_json::to_string(event)?;
+        text.push('\n');
+    }
+    Ok(Some((text, events)))
 }
 
 #[cfg(test)]

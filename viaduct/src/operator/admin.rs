@@ -7,8 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use bytes::BytesMut;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper::{
+    Request,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -18,6 +23,9 @@ use crate::paths;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 512 << 20;
+/// One path or event; the largest set of attributes is 64 KiB, written out some times that.
+const LINE_BYTES_MAX: usize = 4 << 20;
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 /// The admin socket of the daemon whose run folder is `run`.
 pub(crate) fn socket_in(run: &Path) -> PathBuf {
@@ -73,13 +81,17 @@ fn names_in(folder: &Path) -> Result<Vec<String>> {
 }
 
 pub(crate) async fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
-    let body = tokio::time::timeout(TIMEOUT, bytes(socket, path))
-        .await
-        .with_context(|| format!("no answer in {} s", TIMEOUT.as_secs()))??;
+    let body = within(Some(TIMEOUT), bytes(socket, path)).await??;
     serde_json::from_slice(&body).with_context(|| format!("the answer to {path} is not understood"))
 }
 
 pub(crate) async fn bytes(socket: &Path, path: &str) -> Result<Bytes> {
+    let body = Limited::new(request(socket, path).await?, ANSWER_BYTES_MAX).collect().await;
+    Ok(body.map_err(|error| anyhow::anyhow!("read the answer: {error}"))?.to_bytes())
+}
+
+/// The body of an answer that is no refusal.
+async fn request(socket: &Path, path: &str) -> Result<Incoming> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => "only root may ask: use sudo",
@@ -92,10 +104,61 @@ pub(crate) async fn bytes(socket: &Path, path: &str) -> Result<Bytes> {
     let request = Request::get(path).header("host", "viaduct").body(Empty::<Bytes>::new())?;
     let response = sender.send_request(request).await?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| anyhow::anyhow!("read the answer: {error}"))?.to_bytes();
+    let body = response.into_body();
     if !status.is_success() {
-        bail!("{path}: {status}: {}", String::from_utf8_lossy(&body));
+        let why = Limited::new(body, REFUSAL_BYTES_MAX).collect().await;
+        let why = why.map(|why| why.to_bytes()).unwrap_or_default();
+        // What is wrong with the question is all that its author wants to know.
+        if status.is_client_error() && !why.is_empty() {
+            bail!("{}", String::from_utf8_lossy(&why));
+        }
+        bail!("{path}: {status}: {}", String::from_utf8_lossy(&why));
     }
     Ok(body)
+}
+
+/// An answer of many elements, one a line, that is read as it comes.
+pub(crate) struct Lines {
+    body: Incoming,
+    buffer: BytesMut,
+    /// How long the next may take; `None` where it may never come.
+    limit: Option<Duration>,
+}
+
+impl Lines {
+    /// Asks. An answer that is to be followed may be silent for as long as nothing happens.
+    pub(crate) async fn ask(socket: &Path, path: &str, follow: bool) -> Result<Self> {
+        let body = within(Some(TIMEOUT), request(socket, path)).await??;
+        Ok(Self { body, buffer: BytesMut::new(), limit: (!follow).then_some(TIMEOUT) })
+    }
+
+    /// The next element; `None` behind the last.
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|octet| *octet == b'\n') {
+                let line = self.buffer.split_to(end + 1);
+                let line = line.trim_ascii_end();
+                let line = line.strip_suffix(b",").unwrap_or(line);
+                if matches!(line, b"" | b"[" | b"]" | b"[]") {
+                    continue;
+                }
+                return serde_json::from_slice(line).map(Some).context("not understood");
+            }
+            if self.buffer.len() > LINE_BYTES_MAX {
+                bail!("a line of more than {LINE_BYTES_MAX} octets");
+            }
+            let Some(frame) = within(self.limit, self.body.frame()).await? else {
+                return Ok(None);
+            };
+            if let Ok(data) = frame.context("the answer was cut short")?.into_data() {
+                self.buffer.extend_from_slice(&data);
+            }
+        }
+    }
+}
+
+async fn within<T>(limit: Option<Duration>, future: impl Future<Output = T>) -> Result<T> {
+    let Some(limit) = limit else { return Ok(future.await) };
+    let late = || format!("no answer in {} s", limit.as_secs());
+    tokio::time::timeout(limit, future).await.with_context(late)
 }
