@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `GET /v1/status` | [`NodeStatus`] |
 //! | `GET /v1/bgp/peers` | `Vec<`[`PeerStatus`]`>` |
+//! | `GET /v1/bgp/peer?peer=ADDRESS` | [`PeerDetail`] |
+//! | `GET /v1/bgp/policy?`[`PeerQuery`] | `Vec<`[`PeerPolicy`]`>` |
 //! | `GET /v1/bgp/routes?`[`PathQuery`] | `Vec<`[`BgpPath`]`>`, a line for each |
 //! | `GET /v1/bgp/bfd` | [`BfdStatus`] |
 //! | `GET /v1/bgp/events?`[`EventQuery`] | `Vec<`[`BgpEvent`]`>`, a line for each; to be followed, lines alone |
@@ -102,6 +104,66 @@ pub struct PeerStatus {
     /// is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<String>,
+}
+
+/// One peer in full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerDetail {
+    #[serde(flatten)]
+    pub status: PeerStatus,
+    /// `incoming` or `outgoing`: who has opened the connection.
+    pub connection: Option<String>,
+    pub port: u16,
+    pub passive: bool,
+    pub shutdown: bool,
+    pub reflector_client: bool,
+    /// In the OPENs of the connection there is.
+    pub capabilities_sent: Vec<String>,
+    pub capabilities_received: Vec<String>,
+    /// What holds on the session.
+    pub agreed: Vec<String>,
+    /// Families of which the peer has told all it has.
+    pub end_of_rib: Vec<Family>,
+    /// Families of which routes are kept from an earlier session.
+    pub stale: Vec<Family>,
+    /// Seconds that the timers which run still have.
+    pub timers: BTreeMap<String, f64>,
+    pub limits: Vec<PrefixLimit>,
+    pub updates_received: u64,
+    pub updates_sent: u64,
+    /// Malformed attributes (RFC 7606).
+    pub malformed: u64,
+    pub limit_warnings: u64,
+    /// What TCP has not taken yet.
+    pub octets_unwritten: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrefixLimit {
+    pub family: Family,
+    pub limit: u32,
+    pub warning_percent: u8,
+    /// `warn`, `close` or `close for N s`.
+    pub action: String,
+}
+
+/// The rules that hold for a peer, in words and in their order; what none accepts is rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerPolicy {
+    pub peer: IpAddr,
+    pub import: Vec<String>,
+    pub export: Vec<String>,
+}
+
+/// Which peer is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct PeerQuery {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<IpAddr>,
 }
 
 /// The BFD sessions of a speaker (RFC 5880).

@@ -8,6 +8,7 @@
 mod bfd;
 pub mod config;
 mod connection;
+mod detail;
 mod events;
 mod listener;
 mod metrics;
@@ -19,6 +20,7 @@ mod tcp;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -26,7 +28,9 @@ pub use bgp_speaker::{Config, SessionCounts, Stop};
 pub use events::{EVENTS_KEPT, Events};
 pub use paths::PathQueryError;
 use tokio::sync::{mpsc, oneshot, watch};
-use viaduct_api::admin::{BfdStatus, BgpPath, EventQuery, PathQuery, PeerStatus};
+use viaduct_api::admin::{
+    BfdStatus, BgpPath, EventQuery, PathQuery, PeerDetail, PeerPolicy, PeerStatus,
+};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
@@ -124,6 +128,18 @@ impl Handle {
     /// The BFD sessions with peers, by address.
     pub async fn bfd(&self) -> Result<BfdStatus, Ended> {
         self.ask(Query::Bfd).await
+    }
+
+    /// One peer in full; `None` where there is none at the address.
+    pub async fn peer(&self, address: IpAddr) -> Result<Option<PeerDetail>, Ended> {
+        self.ask(|answer| Query::Peer(address, answer)).await
+    }
+
+    /// The rules that hold for each peer, or for one of them.
+    pub async fn policies(&self, only: Option<IpAddr>) -> Result<Vec<PeerPolicy>, Ended> {
+        let all = self.ask(|answer| Query::Policies(only, answer)).await?;
+        // Not in the speaker's task: the lists of all peers may be long.
+        Ok(all.iter().map(|(peer, import, export)| detail::policy(*peer, import, export)).collect())
     }
 
     /// The paths that are asked for, to be taken step by step.

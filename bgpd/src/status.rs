@@ -9,7 +9,7 @@ pub(crate) fn peers(speaker: &Speaker, now: Instant) -> Vec<PeerStatus> {
     speaker.peer_statuses(now).into_iter().map(peer).collect()
 }
 
-fn peer(status: bgp_speaker::PeerStatus) -> PeerStatus {
+pub(crate) fn peer(status: bgp_speaker::PeerStatus) -> PeerStatus {
     PeerStatus {
         address: status.address,
         asn: status.asn.to_u32(),

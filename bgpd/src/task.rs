@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use bgp_speaker::{Config, ConnId, Direction, FibEvent, SessionCounts, Speaker, Stop};
+use bgp_speaker::{Config, ConnId, Direction, FibEvent, Policy, SessionCounts, Speaker, Stop};
 use bytes::Bytes;
 use tokio::{
     net::TcpStream,
@@ -19,12 +19,13 @@ use tokio::{
     time::sleep_until,
 };
 use tracing::{debug, info};
-use viaduct_api::admin::{BfdStatus, BgpPath, PeerStatus};
+use viaduct_api::admin::{BfdStatus, BgpPath, PeerDetail, PeerStatus};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
     Inputs, PathQueryError,
     bfd::{Bfd, Loss},
+    detail,
     events::EventWriter,
     listener::Listeners,
     metrics,
@@ -62,6 +63,8 @@ pub(crate) type PathsAnswer = Result<(Vec<BgpPath>, Question), PathQueryError>;
 pub(crate) enum Query {
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Bfd(oneshot::Sender<BfdStatus>),
+    Peer(IpAddr, oneshot::Sender<Option<PeerDetail>>),
+    Policies(Option<IpAddr>, oneshot::Sender<Vec<(IpAddr, Policy, Policy)>>),
     /// A step of an answer, and the question as it stands after it.
     Paths(Question, oneshot::Sender<PathsAnswer>),
     Metrics(oneshot::Sender<String>),
@@ -292,6 +295,11 @@ impl Task {
         let now = Instant::now();
         match query {
             Query::Peers(answer) => drop(answer.send(status::peers(&self.speaker, now))),
+            Query::Peer(address, answer) => {
+                let detail = self.speaker.peer_detail(address, now);
+                drop(answer.send(detail.as_ref().map(detail::peer)));
+            }
+            Query::Policies(only, answer) => drop(answer.send(self.speaker.policies(only))),
             Query::Bfd(answer) => self.bfd.report(answer),
             Query::Paths(mut question, answer) => {
                 let paths = question.step(&self.speaker);

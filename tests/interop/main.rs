@@ -14,6 +14,7 @@ mod limits;
 mod local_as;
 mod long_lived;
 mod md5;
+mod operator;
 mod policy;
 mod reflection;
 mod roles;

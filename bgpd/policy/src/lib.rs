@@ -15,6 +15,7 @@ mod matches;
 mod policy;
 mod prefixes;
 mod ranges;
+mod text;
 
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,11 @@ pub struct CommunityRange<T> {
 }
 
 impl<T: Ranged> CommunityRange<T> {
+    /// The first and the last of them.
+    pub const fn bounds(&self) -> (T, T) {
+        (self.first, self.last)
+    }
+
     pub fn contains(&self, community: T) -> bool {
         self.first <= community && community <= self.last
     }

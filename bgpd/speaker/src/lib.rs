@@ -9,6 +9,7 @@ mod announce;
 mod bfd;
 mod collision;
 mod config;
+mod detail;
 mod drive;
 mod events;
 mod fsm;
@@ -38,6 +39,7 @@ pub use collision::Direction;
 pub use config::{
     BGP_PORT, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime, RestartTimeError,
 };
+pub use detail::PeerDetail;
 pub use events::{Happening, MAX_WAITING_EVENTS, SpeakerEvent};
 pub use fsm::State;
 pub use limits::{LimitAction, PrefixLimits};

@@ -14,6 +14,8 @@ pub(crate) struct Connection {
     pub(crate) direction: Direction,
     /// The OPEN we said on it.
     pub(crate) sent: Option<Open>,
+    /// The latest OPEN the peer said on it.
+    pub(crate) received: Option<Open>,
     /// Set once the peer's OPEN was found acceptable.
     pub(crate) agreed: Option<Agreed>,
     /// Received and not yet cut into messages: less than one message and one read.
@@ -27,7 +29,16 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(id: ConnId, direction: Direction) -> Self {
         let inbox = BytesMut::new();
-        Self { id, direction, sent: None, agreed: None, inbox, heard: None, unwritten: 0 }
+        Self {
+            id,
+            direction,
+            sent: None,
+            received: None,
+            agreed: None,
+            inbox,
+            heard: None,
+            unwritten: 0,
+        }
     }
 
     pub(crate) fn parameters(&self, kind: bgp_wire::PeerKind) -> SessionParameters {

@@ -82,6 +82,11 @@ impl Speaker {
     fn receive(&mut self, address: IpAddr, slot: Slot, message: Message) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.counters.messages_received += 1;
+        if let Message::Open(open) = &message
+            && let Some(connection) = peer.slot(slot)
+        {
+            connection.received = Some(open.clone());
+        }
         if let Message::Notification(notification) = &message {
             self.events.push(address, Happening::NotificationReceived(notification.clone()));
         }

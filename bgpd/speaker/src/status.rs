@@ -8,7 +8,7 @@ use std::{
 use bgp_rib::{PathView, PeerId, Rib, RibCounts};
 use viaduct_net::{Asn, Family, RouterId};
 
-use crate::{State, restart::has_told_all, speaker::Speaker};
+use crate::{State, peer::Peer, restart::has_told_all, speaker::Speaker};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
@@ -61,37 +61,38 @@ impl Speaker {
 
     /// All peers, by address.
     pub fn peer_statuses(&self, now: Instant) -> Vec<PeerStatus> {
-        let statuses = self.peers.iter().map(|(&address, peer)| {
-            let agreed = peer.agreed();
-            let counts = self.routing.counts(address);
-            PeerStatus {
-                address,
-                asn: peer.config.asn,
-                router_id: agreed.map(|agreed| agreed.router_id),
-                state: peer.state,
-                since: now.saturating_duration_since(peer.since),
-                hold_time_secs: agreed
-                    .map_or(peer.config.hold_time, |agreed| agreed.hold_time)
-                    .to_secs(),
-                families: agreed
-                    .map_or(peer.config.families, |agreed| agreed.parameters.families)
-                    .iter()
-                    .collect(),
-                prefixes_received: counts.received as usize,
-                prefixes_accepted: counts.accepted as usize,
-                prefixes_sent: self.routing.told(address),
-                prefixes_stale: counts.stale as usize,
-                messages_received: peer.counters.messages_received,
-                messages_sent: peer.counters.messages_sent,
-                updates_received: peer.counters.updates_received,
-                updates_sent: peer.counters.updates_sent,
-                flaps: peer.counters.flaps,
-                limit_warnings: peer.counters.limit_warnings,
-                unwritten: peer.connection.as_ref().map_or(0, |connection| connection.unwritten),
-                last_error: peer.last_error.clone(),
-            }
-        });
-        statuses.collect()
+        self.peers.iter().map(|(&address, peer)| self.status_of(address, peer, now)).collect()
+    }
+
+    pub(crate) fn status_of(&self, address: IpAddr, peer: &Peer, now: Instant) -> PeerStatus {
+        let agreed = peer.agreed();
+        let counts = self.routing.counts(address);
+        PeerStatus {
+            address,
+            asn: peer.config.asn,
+            router_id: agreed.map(|agreed| agreed.router_id),
+            state: peer.state,
+            since: now.saturating_duration_since(peer.since),
+            hold_time_secs: agreed
+                .map_or(peer.config.hold_time, |agreed| agreed.hold_time)
+                .to_secs(),
+            families: agreed
+                .map_or(peer.config.families, |agreed| agreed.parameters.families)
+                .iter()
+                .collect(),
+            prefixes_received: counts.received as usize,
+            prefixes_accepted: counts.accepted as usize,
+            prefixes_sent: self.routing.told(address),
+            prefixes_stale: counts.stale as usize,
+            messages_received: peer.counters.messages_received,
+            messages_sent: peer.counters.messages_sent,
+            updates_received: peer.counters.updates_received,
+            updates_sent: peer.counters.updates_sent,
+            flaps: peer.counters.flaps,
+            limit_warnings: peer.counters.limit_warnings,
+            unwritten: peer.connection.as_ref().map_or(0, |connection| connection.unwritten),
+            last_error: peer.last_error.clone(),
+        }
     }
 
     /// Every path in the table, by prefix.

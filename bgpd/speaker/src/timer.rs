@@ -67,6 +67,13 @@ impl Timers {
         self.deadlines.contains_key(&(owner, timer))
     }
 
+    /// Those of an owner that run, and when they expire.
+    pub(crate) fn of(&self, owner: Owner) -> Vec<(Timer, Instant)> {
+        let all =
+            self.deadlines.range((owner, Timer::ConnectRetry)..=(owner, Timer::SelectionDeferral));
+        all.map(|((_, timer), at)| (*timer, *at)).collect()
+    }
+
     /// Stops all timers of an owner.
     pub(crate) fn stop_all(&mut self, owner: Owner) {
         let first = (owner, Timer::ConnectRetry);

@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use axum::{
+    Json,
     body::Body,
     extract::Query,
     http::{StatusCode, header::CONTENT_TYPE},
@@ -12,7 +13,7 @@ use axum::{
 use bgpd::{Events, PathQueryError, Paths, PathsError};
 use futures::stream;
 use serde::Serialize;
-use viaduct_api::admin::{BgpPath, EventQuery, PathQuery};
+use viaduct_api::admin::{BgpPath, EventQuery, PathQuery, PeerQuery};
 
 use super::admin::Shared;
 
@@ -92,6 +93,42 @@ async fn piece(telling: Option<Telling>) -> anyhow::Result<Option<(String, Optio
         if !text.is_empty() {
             return Ok(Some((text, Some(telling))));
         }
+    }
+}
+
+/// The BFD session of the peer is seen by another thread, and its state asked for there.
+pub(super) async fn peer(
+    axum::extract::State(state): Shared,
+    Query(query): Query<PeerQuery>,
+) -> Response {
+    let Some(address) = query.peer else {
+        return (StatusCode::BAD_REQUEST, "peer: which one is not said").into_response();
+    };
+    let bfd = async {
+        let peers = state.speaker.peers().await?;
+        let found = peers.into_iter().find(|peer| peer.address == address);
+        Ok::<_, bgpd::Ended>(found.and_then(|peer| peer.bfd))
+    };
+    match futures::try_join!(state.speaker.peer(address), bfd) {
+        Ok((Some(mut detail), bfd)) => {
+            detail.status.bfd = bfd;
+            Json(detail).into_response()
+        }
+        Ok((None, _)) => refusal(&PathQueryError::NoSuchPeer(address).into()).into_response(),
+        Err(ended) => refusal(&ended.into()).into_response(),
+    }
+}
+
+pub(super) async fn policy(
+    axum::extract::State(state): Shared,
+    Query(query): Query<PeerQuery>,
+) -> Response {
+    match (state.speaker.policies(query.peer).await, query.peer) {
+        (Ok(none), Some(peer)) if none.is_empty() => {
+            refusal(&PathQueryError::NoSuchPeer(peer).into()).into_response()
+        }
+        (Ok(policies), _) => Json(policies).into_response(),
+        (Err(ended), _) => refusal(&ended.into()).into_response(),
     }
 }
 

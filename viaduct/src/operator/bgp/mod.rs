@@ -3,7 +3,9 @@
 mod bfd;
 mod events;
 mod paths;
+mod peer;
 mod peers;
+mod policy;
 mod question;
 mod routes;
 
@@ -19,6 +21,15 @@ pub(crate) enum Command {
     ///
     /// ACC/RCV are the prefixes that import has accepted, of all the peer has told; SENT those it was told.
     Peers(Target),
+    /// Show one neighbour in full: capabilities, timers, counters, limits.
+    #[command(after_help = "Example: viaduct bgp peer 192.0.2.1")]
+    Peer(peer::Args),
+    /// Show the rules that hold for what is taken from each neighbour and for what it is told.
+    ///
+    /// The first rule that fits a route decides, but for those that say `continue`; what no rule accepts
+    /// is rejected.
+    #[command(after_help = "Example: viaduct bgp policy 192.0.2.1")]
+    Policy(policy::Args),
     /// Show the BFD sessions with neighbours.
     ///
     /// TX is what is let pass between our packets, DETECT the silence after which the neighbour is
@@ -49,6 +60,8 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command) -> Result<()> {
     match command {
         Command::Peers(target) => peers::print(&target).await,
+        Command::Peer(args) => peer::print(&args).await,
+        Command::Policy(args) => policy::print(&args).await,
         Command::Bfd(target) => bfd::print(&target).await,
         Command::Routes(args) => routes::print(&args).await,
         Command::Events(args) => events::print(&args).await,

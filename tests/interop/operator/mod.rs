@@ -1,0 +1,4 @@
+//! What an operator asks, and how soon it is answered.
+
+mod events;
+mod under_load;
