@@ -62,6 +62,20 @@ fn updates_are_timed_one_by_one() {
     }
 }
 
+#[test]
+fn questions_are_answered_while_the_table_moves() {
+    let report = bench(&["--only", "admin-2x500"]);
+    let case = &report["cases"][0];
+    assert!(case["daemons"]["bird"].is_null(), "{case:#}");
+    let answers = case["daemons"]["viaduct"]["answers"].as_array().unwrap();
+    assert!(answers.len() > 5);
+    for answer in answers {
+        let [count, most] = ["answers", "maxSecs"].map(|name| answer[name].as_f64().unwrap());
+        // Ten times what is promised, in a build that is not optimized.
+        assert!(count > 0.0 && most < 1.0, "{answer:#}");
+    }
+}
+
 /// A daemon that does not deliver is told of with the numbers, and fails the bench.
 #[test]
 fn what_is_not_delivered_fails() {

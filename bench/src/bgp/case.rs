@@ -5,11 +5,13 @@ use std::{fmt, time::Duration};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::layout::Layout;
+use super::{daemon::Daemon, layout::Layout};
 
 /// Behind the name of a case in which every prefix has attributes of its own.
 const SINGLE: &str = "-single";
 const PER_SET: usize = 10;
+/// How often a table goes and comes back while questions are asked.
+const ASKED_TIMES: usize = 5;
 
 /// Numbers that a case has where its name does not say them.
 #[derive(Args, Clone, Copy, Debug)]
@@ -55,6 +57,16 @@ pub(crate) enum Exercise {
     Flap { times: usize },
     /// The daemon is killed and started again.
     Restart,
+    /// Questions are asked while half of what has been spread is withdrawn and announced again, so many
+    /// times.
+    Ask { times: usize },
+}
+
+impl Exercise {
+    /// Others are asked in other ways, and not compared.
+    pub(crate) fn is_of(self, daemon: Daemon) -> bool {
+        daemon == Daemon::Viaduct || !matches!(self, Self::Ask { .. })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +78,7 @@ pub(crate) struct Case {
 
 impl Case {
     /// The cases that are measured where none is asked for, in their order.
-    pub(crate) const NAMES: [&str; 13] = [
+    pub(crate) const NAMES: [&str; 14] = [
         "1x100k",
         "1x100k-single",
         "10x10k",
@@ -80,6 +92,7 @@ impl Case {
         "restart",
         "withdraw",
         "churn",
+        "admin",
     ];
 
     /// A case by its name; `NxM` with any numbers. The size of the table of which half is
@@ -97,7 +110,7 @@ impl Case {
         };
         let senders = |size: &str, per_set| {
             let (senders, each) = parse(size).with_context(|| {
-                let other = "reflector flap restart withdraw[-NxM] churn[-NxM]";
+                let other = "reflector flap restart withdraw[-NxM] churn[-NxM] admin[-NxM]";
                 format!("--only {name}: NxM[k][{SINGLE}] {other}")
             })?;
             Ok::<_, anyhow::Error>(Layout { senders, each, per_set, reflection: false, ..clients })
@@ -110,6 +123,7 @@ impl Case {
             "restart" => (clients, Exercise::Restart),
             "withdraw" => (senders(size_or("10x50k"), PER_SET)?, Exercise::Withdraw),
             "churn" => (senders(size_or("10x10k"), PER_SET)?, numbers.churn()?),
+            "admin" => (senders(size_or("10x50k"), PER_SET)?, Exercise::Ask { times: ASKED_TIMES }),
             _ => {
                 let (size, per_set) = match name.strip_suffix(SINGLE) {
                     Some(size) => (size, 1),
@@ -154,6 +168,9 @@ impl fmt::Display for Case {
                 write!(f, "; {updates} updates in {secs:.0} s")
             }
             Exercise::Flap { times } => write!(f, "; {times} of them flap in turn"),
+            Exercise::Ask { times } => {
+                write!(f, "; questions while half goes and comes back, {times} times")
+            }
             Exercise::Restart => write!(f, "; the daemon is killed and started again"),
         }
     }

@@ -10,6 +10,7 @@ mod layout;
 mod peer;
 mod perf;
 mod process;
+mod questions;
 mod report;
 mod run;
 mod table;
@@ -35,7 +36,7 @@ use self::{
 #[derive(Args)]
 pub(crate) struct BgpArgs {
     /// Cases: NxM[k] senders and prefixes of each, with -single each prefix with attributes of its
-    /// own; reflector, flap, restart, withdraw[-NxM], churn[-NxM]. All where not given.
+    /// own; reflector, flap, restart, withdraw[-NxM], churn[-NxM], admin[-NxM]. All where not given.
     #[arg(long, value_delimiter = ',', value_name = "CASE")]
     only: Vec<String>,
     /// Daemons to measure; all where not given.
@@ -95,7 +96,7 @@ async fn measure_all(args: &BgpArgs, cases: &[Case]) -> Result<()> {
         let tables = Tables::encode(&case.layout)?;
         for round in 1..=args.rounds {
             for &daemon in daemons {
-                if measured.has_failed(daemon) {
+                if measured.has_failed(daemon) || !case.exercise.is_of(daemon) {
                     continue;
                 }
                 let perf = args.perf.as_deref();

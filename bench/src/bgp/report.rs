@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{case::Case, ceiling::Ceiling, daemon::Daemon, run::Outcome};
+use super::{case::Case, ceiling::Ceiling, daemon::Daemon, questions::Answers, run::Outcome};
 use crate::statistics::median;
 
 const MIB: f64 = 1024.0;
@@ -131,6 +131,9 @@ impl Measured {
                 }
             }
         }
+        for outcome in self.outcomes.values().flatten() {
+            outcome.answers.iter().for_each(|answers| println!("  {answers}"));
+        }
         for daemon in self.failures.keys() {
             println!("{:<12}FAILED", daemon.name());
         }
@@ -149,6 +152,11 @@ impl Measured {
             let rounds: Vec<_> =
                 rounds.map(|one| Row::of(std::slice::from_ref(one)).json()).collect();
             about["rounds"] = rounds.into();
+            let answers = self.outcomes[daemon].iter().flat_map(|one| &one.answers);
+            let answers: Vec<_> = answers.map(Answers::json).collect();
+            if !answers.is_empty() {
+                about["answers"] = answers.into();
+            }
             (daemon.name().to_owned(), about)
         });
         let failures = self
@@ -223,6 +231,13 @@ impl Row {
             value["p99Secs"] = p99.into();
         }
         value
+    }
+}
+
+impl Answers {
+    fn json(&self) -> Value {
+        let [p50, p99, most] = [0.5, 0.99, 1.0].map(|share| self.percentile(share));
+        json!({"question": self.name, "answers": self.count(), "p50Secs": p50, "p99Secs": p99, "maxSecs": most})
     }
 }
 

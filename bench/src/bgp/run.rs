@@ -24,6 +24,7 @@ use super::{
     peer::Peer,
     perf::Perf,
     process::{Usages, own_cpu},
+    questions::{Answers, Asking},
     table,
 };
 use crate::statistics::percentile;
@@ -46,6 +47,8 @@ pub(crate) struct Outcome {
     /// Of the generator, for the same time.
     pub generator: Duration,
     pub journeys: Option<Journeys>,
+    /// To each question that was asked meanwhile.
+    pub answers: Vec<Answers>,
 }
 
 /// From the write of an update to its arrival at the receiver.
@@ -154,6 +157,7 @@ impl Bench<'_> {
             Exercise::Churn { updates, gap } => self.churn(updates, gap).await,
             Exercise::Flap { times } => self.flap(times).await,
             Exercise::Restart => self.restart().await,
+            Exercise::Ask { times } => self.ask(times).await,
         }
     }
 
@@ -233,7 +237,8 @@ impl Bench<'_> {
         let receiver = self.layout.receiver();
         let wall = receiver.map_or(all, |peer| since(self.board.complete_at(peer)));
         let Watch { usages, generator, .. } = watch;
-        Ok(Outcome { wall, all, usages, generator, journeys: None })
+        let (journeys, answers) = Default::default();
+        Ok(Outcome { wall, all, usages, generator, journeys, answers })
     }
 
     async fn withdraw(&mut self) -> Result<Outcome> {
@@ -249,6 +254,28 @@ impl Bench<'_> {
         }
         self.board.until("the withdrawals", self.deadline, Board::all_complete).await?;
         self.end(watch, None).await
+    }
+
+    async fn ask(&mut self, times: usize) -> Result<Outcome> {
+        let withdrawals = (0..self.layout.senders)
+            .map(|sender| table::withdrawals(&self.layout, sender))
+            .collect::<Result<Vec<_>>>()?;
+        let asking = Asking::begin(self.running.admin_socket(), &self.layout)?;
+        let watch = self.begin().await?;
+        for _ in 0..times {
+            for (peer, (octets, indices)) in self.peers.iter().zip(&withdrawals) {
+                self.board.expect(&self.layout, indices, false);
+                peer.send(octets.clone());
+            }
+            self.board.until("the withdrawals", self.deadline, Board::all_complete).await?;
+            for (_, indices) in &withdrawals {
+                self.board.expect(&self.layout, indices, true);
+            }
+            self.spread().await?;
+        }
+        let mut outcome = self.end(watch, None).await?;
+        outcome.answers = asking.end()?;
+        Ok(outcome)
     }
 
     async fn churn(&mut self, updates: usize, gap: Duration) -> Result<Outcome> {

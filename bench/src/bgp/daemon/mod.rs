@@ -131,6 +131,13 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Where Viaduct is asked.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.place.path("run").join("admin.sock")
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if self.daemon == Daemon::Frr {
