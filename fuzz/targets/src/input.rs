@@ -43,6 +43,9 @@ pub(crate) fn session(bits: u8) -> SessionParameters {
         receive_extended: is_set(2),
         send_extended: is_set(2),
         families: Families { v4: !is_set(3), v6: !is_set(4) },
+        add_path_receive: if is_set(5) { Families::BOTH } else { Families::NONE },
+        add_path_send: if is_set(5) { Families::BOTH } else { Families::NONE },
+        extended_next_hop: is_set(6),
         ..SessionParameters::before_open(kind)
     }
 }

@@ -9,8 +9,8 @@ use std::{
 
 use bgp_rib::Policy;
 use bgp_speaker::{
-    Action, Config, ConnId, Connected, Direction, FibEvent, LocalAddresses, MAX_UNWRITTEN_BYTES,
-    PeerConfig, RestartTime, Speaker, State, Stop,
+    Action, Config, ConnId, Connected, DecisionRules, Direction, FibEvent, LocalAddresses,
+    MAX_UNWRITTEN_BYTES, PeerConfig, RestartTime, Speaker, State, Stop,
 };
 use bgp_wire::{EXTENDED_MESSAGE_LEN, HoldTime, MessageType, first_frame};
 use viaduct_net::{
@@ -70,6 +70,7 @@ pub(super) fn base_config(restarting: bool) -> Config {
         listen_port: 179,
         restart_time: RestartTime::try_from(30).unwrap(),
         deferral: Duration::from_secs(30),
+        decision: DecisionRules::DEFAULT,
         restarting,
         incomplete: false,
         peers: peers.collect(),
