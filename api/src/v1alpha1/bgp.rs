@@ -116,8 +116,16 @@ pub struct BGPPeerSpec {
     /// The nodes that peer, by their labels; all nodes where empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    #[schemars(with = "String")]
-    pub address: IpAddr,
+    /// Where the neighbour is; or `interface`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub address: Option<IpAddr>,
+    /// The interface at whose other end the neighbour is, in place of its address: it is found by the
+    /// router advertisements that both sides send, and spoken to over IPv6 link-local addresses, with
+    /// `extendedNextHop`. The interface needs no address of its own and may come later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15))]
+    pub interface: Option<String>,
     #[serde(default = "bgp_port")]
     #[schemars(range(min = 1))]
     pub port: u16,
@@ -219,7 +227,8 @@ impl BGPPeerSpec {
     pub const fn new(address: IpAddr, asn: u32) -> Self {
         Self {
             node_selector: BTreeMap::new(),
-            address,
+            address: Some(address),
+            interface: None,
             port: bgp_port(),
             asn,
             ttl_security: None,

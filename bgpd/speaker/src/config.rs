@@ -4,12 +4,13 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
     time::Duration,
 };
 
 use bgp_rib::{DecisionRules, Policy};
 use bgp_wire::{Families, HoldTime, PeerKind};
-use viaduct_net::{Asn, Family, RouterId};
+use viaduct_net::{Asn, Family, LinkLocal, RouterId};
 
 use crate::{
     BfdConfig,
@@ -98,13 +99,30 @@ pub struct Config {
     /// being read: the start is not complete before it is, or the deferral time has passed. A
     /// restarting speaker would otherwise withdraw by its End-of-RIB what it is about to announce.
     pub incomplete: bool,
-    /// By address, which is the peer's identity: at most [`MAX_PEERS`].
+    /// By address, which is the peer's identity: at most [`MAX_PEERS`]. A link-local one has its
+    /// interface in it, as in [`LinkLocal::embedded`](viaduct_net::LinkLocal::embedded).
     pub peers: BTreeMap<IpAddr, PeerConfig>,
+    /// Peers of which only the interface is known, by its name. The shell finds them and adds them to
+    /// the others; nothing of it is known to the speaker.
+    pub interfaces: BTreeMap<String, PeerConfig>,
+}
+
+/// The link that a peer with a link-local address is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerLink {
+    /// The interface's name.
+    pub name: Arc<str>,
+    /// Our own address there: where connections to the peer come from.
+    pub link_local: LinkLocal,
+    /// Another of our own there that is told beside it (RFC 2545 §3), where there is one.
+    pub global: Option<Ipv6Addr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
     pub asn: Asn,
+    /// Of a peer with a link-local address, and of no other.
+    pub link: Option<PeerLink>,
     pub port: u16,
     /// What TCP is asked for on both sides' connections.
     pub transport: Transport,
@@ -164,6 +182,7 @@ impl PeerConfig {
         let policy = Policy::default_for(kind);
         Self {
             asn,
+            link: None,
             port: BGP_PORT,
             transport: Transport::default(),
             passive: false,
@@ -191,10 +210,12 @@ impl PeerConfig {
 
     /// Whether a running session can go on under `other`. It ends only where it would be another
     /// session: with another AS or as another, in another role, about other families, with prefixes
-    /// that are written otherwise, or over TCP of another kind. A new hold time is told in the next
-    /// OPEN and waits for it.
+    /// that are written otherwise, from another address of ours on the peer's link, or over TCP of
+    /// another kind. A new hold time is told in the next OPEN and waits for it.
     pub fn session_survives(&self, other: &Self) -> bool {
+        let from = |peer: &Self| peer.link.as_ref().map(|link| link.link_local);
         self.asn == other.asn
+            && from(self) == from(other)
             && self.families == other.families
             && self.add_path_receive == other.add_path_receive
             && self.sends_several() == other.sends_several()

@@ -214,7 +214,10 @@ impl Speaker {
     fn connect(&mut self, address: IpAddr) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.connecting = true;
-        let local = self.config.addresses.of(viaduct_net::Family::of(address));
+        let local = match &peer.config.link {
+            Some(link) => Some(link.link_local.embedded()),
+            None => self.config.addresses.of(viaduct_net::Family::of(address)),
+        };
         let (port, transport) = (peer.config.port, peer.config.transport.clone());
         self.actions.push_back(Action::Connect { peer: address, port, local, transport });
     }

@@ -37,7 +37,8 @@ pub use bgp_rib::{
 };
 pub use collision::Direction;
 pub use config::{
-    BGP_PORT, Config, LocalAddresses, MAX_PEERS, PeerConfig, RestartTime, RestartTimeError,
+    BGP_PORT, Config, LocalAddresses, MAX_PEERS, PeerConfig, PeerLink, RestartTime,
+    RestartTimeError,
 };
 pub use detail::PeerDetail;
 pub use events::{Happening, MAX_WAITING_EVENTS, SpeakerEvent};

@@ -163,6 +163,7 @@ mod tests {
             restarting: false,
             incomplete: false,
             decision: DecisionRules::DEFAULT,
+            interfaces: Default::default(),
             peers: Default::default(),
         }
     }

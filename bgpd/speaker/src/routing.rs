@@ -10,10 +10,10 @@ use bgp_rib::{
     out::{AdjRibsOut, Hopeless, Outgoing, Profile},
 };
 use bgp_wire::{SessionParameters, Update};
-use viaduct_net::{Family, IfIndex, Origination, Underlay};
+use viaduct_net::{Family, IfIndex, LinkLocal, Origination, Underlay};
 
 use crate::{
-    config::{Config, PeerConfig},
+    config::{Config, PeerConfig, PeerLink},
     limits::PrefixLimits,
     open::Agreed,
     speaker::FibEvent,
@@ -216,6 +216,9 @@ impl Routing {
 
     /// The link a peer is on; `None` for one behind a gateway.
     fn interface_of(&self, address: IpAddr) -> Option<IfIndex> {
+        if let Some(link_local) = LinkLocal::of(address) {
+            return Some(link_local.interface());
+        }
         let around = self.underlay.iter().filter(|route| route.prefix.contains(address));
         let nearest =
             around.max_by_key(|route| (route.prefix.len(), std::cmp::Reverse(route.metric)))?;
@@ -233,13 +236,20 @@ pub(crate) fn local_speaker(
     let extended_next_hop = parameters.extended_next_hop;
     // Whoever speaks over IPv6 and takes IPv6 next hops may have no IPv4 on the link.
     let is_v6_only = extended_next_hop && peer.is_ipv6();
+    let (address_v6, link_local) = match &settings.link {
+        // RFC 2545 §3: both, where the peer is on a link of ours; where we have nothing global there,
+        // what stands alone is the address that the peer can reach.
+        Some(PeerLink { link_local, global: None, .. }) => (Some(link_local.address()), None),
+        Some(PeerLink { link_local, global, .. }) => (*global, Some(link_local.address())),
+        None => (config.addresses.v6, None),
+    };
     LocalSpeaker {
         asn: settings.our_asn(config),
         cluster_id: config.cluster_id,
         address_v4: config.addresses.v4.filter(|_| !is_v6_only),
-        address_v6: config.addresses.v6,
+        address_v6,
         extended_next_hop,
-        link_local: None,
+        link_local,
         egress: settings.egress(config),
     }
 }

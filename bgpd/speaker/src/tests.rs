@@ -10,6 +10,7 @@ mod events;
 mod exchange;
 mod graceful_restart;
 mod limits;
+mod link_local;
 mod long_lived;
 mod neighbours;
 mod passive;

@@ -5,6 +5,7 @@
 
 mod bfd;
 pub mod documents;
+mod interface;
 mod neighbour;
 mod passwords;
 mod policy;

@@ -10,6 +10,7 @@ use bgp_wire::{HoldTime, LongLivedFamily};
 use viaduct_api::v1alpha1::{AddPaths, BGPConfigurationSpec, BGPPeerSpec};
 use viaduct_net::{Asn, Prefix};
 
+use super::interface::interface_problem;
 use super::policy::Direction;
 use super::{ConfigError, ConfigErrors, LocalNode, OtherNode, Passwords};
 
@@ -82,6 +83,7 @@ impl<'a> Reader<'a> {
             restarting: node.restarting,
             incomplete: false,
             decision,
+            interfaces: BTreeMap::new(),
             peers: BTreeMap::new(),
         };
         let mut reader = Self {
@@ -108,8 +110,9 @@ impl<'a> Reader<'a> {
 
     /// Policies may name peers, before or behind them.
     pub(super) fn name_peers(&mut self, peers: &BTreeMap<String, BGPPeerSpec>) {
-        let host = |(name, spec): (&String, &BGPPeerSpec)| (name.clone(), spec.address.into());
-        self.peer_names = peers.iter().map(host).collect();
+        let host =
+            |(name, spec): (&String, &BGPPeerSpec)| Some((name.clone(), spec.address?.into()));
+        self.peer_names = peers.iter().filter_map(host).collect();
     }
 
     pub(super) fn mesh_peer(&mut self, node: &LocalNode, other: &OtherNode) {
@@ -180,13 +183,47 @@ impl<'a> Reader<'a> {
         if let Some(policy) = &spec.export {
             peer.export = self.policy(place, policy, Direction::Export, own);
         }
-        self.insert(place.to_owned(), spec.address, peer);
+        match (spec.address, &spec.interface) {
+            (Some(address), None) => self.insert(place.to_owned(), address, peer),
+            (None, Some(interface)) => self.insert_interface(place, interface, spec, peer),
+            (None, None) => self.wrong(format!("{place}.address"), "neither this nor interface"),
+            (Some(_), Some(_)) => self.wrong(format!("{place}.interface"), "stands beside address"),
+        }
+    }
+
+    /// Of this peer only the interface is known.
+    fn insert_interface(
+        &mut self,
+        place: &str,
+        interface: &str,
+        spec: &BGPPeerSpec,
+        mut peer: PeerConfig,
+    ) {
+        let field = format!("{place}.interface");
+        peer.extended_next_hop = true;
+        self.on_link_only(place, spec);
+        if let Some(problem) = interface_problem(interface) {
+            return self.wrong(field, problem);
+        }
+        if self.is_full() {
+            return self.wrong(field, format!("more than {MAX_PEERS} peers"));
+        }
+        if self.config.interfaces.insert(interface.to_owned(), peer).is_some() {
+            self.wrong(field, format!("{interface} is already that of another peer"));
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.config.peers.len() + self.config.interfaces.len() >= MAX_PEERS
     }
 
     fn insert(&mut self, place: String, address: IpAddr, peer: PeerConfig) {
         let field = format!("{place}.address");
         if address.is_unspecified() || address.is_multicast() {
             return self.wrong(field, format!("{address} is no address of a neighbour"));
+        }
+        if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
+            return self.wrong(field, format!("{address} is on every link: name the interface"));
         }
         if self.config.addresses.contains(address) {
             return self.wrong(field, format!("{address} is this speaker's own"));
@@ -195,7 +232,7 @@ impl<'a> Reader<'a> {
             let problem = format!("{address} is already the peer of {other}");
             return self.wrong(field, problem);
         }
-        if self.config.peers.len() >= MAX_PEERS {
+        if self.is_full() {
             return self.wrong(field, format!("more than {MAX_PEERS} peers"));
         }
         self.names.insert(address, place);

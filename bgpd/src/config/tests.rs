@@ -1,4 +1,5 @@
 mod bfd;
+mod interface;
 mod policy;
 mod session;
 
@@ -107,7 +108,7 @@ fn policies_keep_their_order_and_their_bounds() {
     let configuration = BGPConfigurationSpec::default();
     let config =
         cluster(&configuration, &peers(spec.clone()), &local(), &[], &Passwords::new()).unwrap();
-    let policy = &config.peers[&spec.address].export;
+    let policy = &config.peers[&spec.address.unwrap()].export;
     for (text, source, expected) in [
         ("10.1.1.0/24", Source::Local, Decided::Reject),
         ("10.1.1.0/26", Source::Local, Decided::Accept),
@@ -144,9 +145,9 @@ fn every_error_is_found_and_names_its_field() {
         rules: vec![rule(Some(7), None), rule(None, Some(33)), rule(Some(24), Some(16))],
     });
     let mut own = border();
-    own.address = "192.0.2.1".parse().unwrap();
+    own.address = Some("192.0.2.1".parse().unwrap());
     let mut taken = border();
-    taken.address = "192.0.2.2".parse().unwrap();
+    taken.address = Some("192.0.2.2".parse().unwrap());
     let peers = BTreeMap::from([
         ("broken".to_owned(), broken),
         ("own".to_owned(), own),
@@ -183,7 +184,7 @@ fn a_speaker_alone_needs_an_address_and_takes_all_its_peers() {
     let configuration = BGPConfigurationSpec::default();
     let id: RouterId = "192.0.2.254".parse().unwrap();
     let mut peer = border();
-    peer.address = "192.0.2.1".parse().unwrap();
+    peer.address = Some("192.0.2.1".parse().unwrap());
     peer.node_selector.insert("rack".to_owned(), "9".to_owned());
     let addresses = LocalAddresses { v4: Some(Ipv4Addr::new(192, 0, 2, 254)), v6: None };
     let config =
@@ -206,7 +207,7 @@ fn a_reflector_is_whoever_has_clients() {
     (peer.asn, peer.reflector_client) = (configuration.asn, true);
     let config =
         cluster(&configuration, &peers(peer.clone()), &local(), &[], &Passwords::new()).unwrap();
-    assert!(config.is_reflector() && config.peers[&peer.address].reflector_client);
+    assert!(config.is_reflector() && config.peers[&peer.address.unwrap()].reflector_client);
     assert_eq!(config.cluster_id, Ipv4Addr::new(192, 0, 2, 1), "the router id");
     configuration.cluster_id = Some(Ipv4Addr::new(0, 0, 0, 7));
     peer.reflector_client = false;

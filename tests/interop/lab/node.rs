@@ -56,6 +56,7 @@ pub(crate) fn config(number: u8, asn: u32, peers: &[(IpAddr, u32)]) -> Config {
         restarting: false,
         incomplete: false,
         decision: DecisionRules::DEFAULT,
+        interfaces: BTreeMap::new(),
         peers: peers.iter().map(peer).collect(),
     }
 }

@@ -233,6 +233,7 @@ impl Topology {
             restarting,
             incomplete: false,
             decision: DecisionRules::DEFAULT,
+            interfaces: BTreeMap::new(),
             peers: plan.sessions.iter().map(peer).collect(),
         }
     }

@@ -9,7 +9,7 @@
 use anyhow::Result;
 use k8s_openapi::serde_json::{Value, json};
 use serde::Serialize;
-use std::{collections::BTreeMap, net::IpAddr};
+use std::collections::BTreeMap;
 use viaduct_api::v1alpha1::{
     API_VERSION, BGPConfigurationSpec, BGPPeerSpec, CustomResource, DEFAULT_CONFIGURATION, Policy,
     PolicyAction, PolicyRule, PrefixMatch, SourceMatch,
@@ -111,7 +111,7 @@ pub(crate) fn outside_the_nodes(plan: &ClusterPlan) -> Vec<Speaker<'_>> {
 /// border comes later.
 pub(crate) fn sessions(plan: &ClusterPlan) -> Vec<(&Host, usize)> {
     let is_ours =
-        |peer: &&BGPPeerSpec| plan.has_border || peer.address != IpAddr::V4(plan.border.v4);
+        |peer: &&BGPPeerSpec| plan.has_border || peer.address != Some(plan.border.v4.into());
     let peers = node_peers(plan);
     let meshed = if node_configuration(plan).node_to_node_mesh { plan.nodes.len() - 1 } else { 0 };
     let nodes = plan.nodes.iter().map(|node| {
@@ -206,6 +206,8 @@ fn routable(plan: &ClusterPlan) -> Vec<PrefixMatch> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use bgp_speaker::policy::Route;
     use bgp_wire::{AsPath, PathAttributes};
     use bgpd::config::Passwords;
@@ -258,13 +260,18 @@ mod tests {
                     peer.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
                 });
                 for peer in selected {
-                    ends.insert((IpAddr::V4(node.v4), CLUSTER_ASN, peer.address, peer.asn));
+                    ends.insert((
+                        IpAddr::V4(node.v4),
+                        CLUSTER_ASN,
+                        peer.address.unwrap(),
+                        peer.asn,
+                    ));
                 }
             }
             for speaker in outside_the_nodes(&plan) {
                 for peer in speaker.peers.values() {
                     let own = IpAddr::V4(speaker.host.v4);
-                    ends.insert((own, speaker.asn(), peer.address, peer.asn));
+                    ends.insert((own, speaker.asn(), peer.address.unwrap(), peer.asn));
                 }
             }
             for (from, from_asn, to, to_asn) in &ends {

@@ -50,6 +50,7 @@ pub(super) fn config(node: u8, asn: u32) -> Config {
         restarting: false,
         incomplete: false,
         decision: DecisionRules::DEFAULT,
+        interfaces: BTreeMap::new(),
         peers: BTreeMap::new(),
     }
 }

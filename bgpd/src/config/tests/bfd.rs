@@ -12,7 +12,7 @@ fn read(spec: BGPPeerSpec) -> Result<Config, ConfigErrors> {
 
 #[test]
 fn a_peer_has_the_profile_it_is_given() {
-    let address = border().address;
+    let address = border().address.unwrap();
     assert_eq!(read(border()).unwrap().peers[&address].bfd, None);
     let bfd = BFDProfile {
         min_transmit_milliseconds: 50,

@@ -14,7 +14,7 @@ fn read(spec: BGPPeerSpec, passwords: &Passwords) -> Result<Config, ConfigErrors
 }
 
 fn transport(spec: BGPPeerSpec) -> Transport {
-    let address = spec.address;
+    let address = spec.address.unwrap();
     read(spec, &Passwords::new()).unwrap().peers[&address].transport.clone()
 }
 
@@ -51,7 +51,7 @@ fn a_password_comes_from_where_the_peer_says() {
     for spec in [of_secret.clone(), of_file.clone()] {
         let known = Passwords::from([(source(&spec), Ok(b"hunter2\n".to_vec()))]);
         let config = read(spec.clone(), &known).unwrap();
-        let md5 = config.peers[&spec.address].transport.md5.clone().unwrap();
+        let md5 = config.peers[&spec.address.unwrap()].transport.md5.clone().unwrap();
         assert_eq!(md5.octets(), b"hunter2", "without the newline of a file");
         assert!(!format!("{config:?}").contains("hunter2"));
         for bad in [Ok(Vec::new()), Ok(vec![b'x'; 81]), Err("no such thing".to_owned())] {
@@ -68,7 +68,7 @@ fn a_password_comes_from_where_the_peer_says() {
 #[test]
 fn times_are_bounded_and_the_default_where_nothing_is_said() {
     let spec = BGPPeerSpec { send_hold_seconds: Some(30), keepalive_seconds: Some(1), ..border() };
-    let times = read(spec, &Passwords::new()).unwrap().peers[&border().address].times;
+    let times = read(spec, &Passwords::new()).unwrap().peers[&border().address.unwrap()].times;
     assert_eq!((times.send_hold, times.keepalive), {
         (Some(Duration::from_secs(30)), Some(Duration::from_secs(1)))
     });
@@ -90,7 +90,7 @@ fn limits_of_prefixes() {
     let with = |limits| BGPPeerSpec { max_prefixes: Some(limits), ..border() };
     let config = read(with(limits.clone()), &Passwords::new()).unwrap();
     let action = LimitAction::CloseFor(Duration::from_secs(60));
-    assert_eq!(config.peers[&border().address].prefix_limits, {
+    assert_eq!(config.peers[&border().address.unwrap()].prefix_limits, {
         PrefixLimits { v4: Some(10), v6: None, warning_percent: 75, action }
     });
     let warn = MaxPrefixes { action: MaxPrefixesAction::Warn, ..limits.clone() };
@@ -106,9 +106,11 @@ fn a_peer_that_is_shut_down_may_be_told_why() {
     let with =
         |message: Option<String>| BGPPeerSpec { shutdown: Some(Shutdown { message }), ..border() };
     let config = read(with(Some("new cables".to_owned())), &Passwords::new()).unwrap();
-    let peer = &config.peers[&border().address];
+    let peer = &config.peers[&border().address.unwrap()];
     assert!(peer.shutdown && peer.shutdown_message.as_deref() == Some("new cables"));
-    assert!(read(with(None), &Passwords::new()).unwrap().peers[&border().address].shutdown);
+    assert!(
+        read(with(None), &Passwords::new()).unwrap().peers[&border().address.unwrap()].shutdown
+    );
     assert_eq!(wrong(with(Some("é".repeat(128)))), ["shutdown.message"]);
 }
 
@@ -123,7 +125,7 @@ fn what_we_are_to_a_neighbour_in_another_as() {
         ..border()
     };
     let config = read(spec.clone(), &Passwords::new()).unwrap();
-    let peer = &config.peers[&border().address];
+    let peer = &config.peers[&border().address.unwrap()];
     assert!(peer.role.unwrap().strict && peer.role.unwrap().role == bgp_wire::Role::Customer);
     let read_as = peer.local_as.unwrap();
     assert!(!read_as.prepend_received && !read_as.replace_sent && peer.allow_own_as == 2);

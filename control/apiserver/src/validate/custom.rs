@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn the_schema_is_enforced() {
         for (plural, spec, expected) in [
-            ("bgppeers", json!({"asn": 1}), "spec.address: Required value"),
+            ("bgppeers", json!({"address": "192.0.2.1"}), "spec.asn: Required value"),
             (
                 "bgppeers",
                 json!({"address": "192.0.2.1", "asn": 0}),

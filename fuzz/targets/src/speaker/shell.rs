@@ -73,6 +73,7 @@ pub(super) fn base_config(restarting: bool) -> Config {
         decision: DecisionRules::DEFAULT,
         restarting,
         incomplete: false,
+        interfaces: BTreeMap::new(),
         peers: peers.collect(),
     }
 }
