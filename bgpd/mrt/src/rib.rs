@@ -206,7 +206,9 @@ impl RibEntry {
                 _ => None,
             };
             let Some(next_hop) = next_hop else {
+                let at = body.len();
                 body.put_slice(item.whole);
+                body[at] |= missing_flags(item.kind, body[at]);
                 continue;
             };
             is_classic = false;
@@ -228,6 +230,27 @@ impl RibEntry {
             body.put_slice(&nlri);
         }
         body
+    }
+}
+
+/// BIRD writes some attributes as it keeps them, without the flags that their type has on the wire: neither
+/// optional nor transitive is no attribute at all.
+const fn missing_flags(kind: AttributeType, flags: u8) -> u8 {
+    if flags & (OPTIONAL | TRANSITIVE) != 0 {
+        return 0;
+    }
+    match kind {
+        AttributeType::ORIGIN
+        | AttributeType::AS_PATH
+        | AttributeType::NEXT_HOP
+        | AttributeType::LOCAL_PREF
+        | AttributeType::ATOMIC_AGGREGATE => TRANSITIVE,
+        AttributeType::MULTI_EXIT_DISC
+        | AttributeType::ORIGINATOR_ID
+        | AttributeType::CLUSTER_LIST
+        | AttributeType::MP_REACH_NLRI
+        | AttributeType::MP_UNREACH_NLRI => OPTIONAL,
+        _ => OPTIONAL | TRANSITIVE,
     }
 }
 

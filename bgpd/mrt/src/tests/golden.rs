@@ -108,6 +108,25 @@ fn an_mp_reach_nlri_that_is_whole_is_read_too() {
 }
 
 #[test]
+fn what_bird_writes_is_read() {
+    // BIRD 2.0.12 leaves the flags of NEXT_HOP and LOCAL_PREF out.
+    let v4 = entry(&[
+        0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfc, 0, 0, 3, 4, 192, 0, 2, 1, 0, 5, 4, 0, 0, 0,
+        100,
+    ]);
+    let update = v4.update(prefix("10.1.0.0/24"), PeerKind::Internal).unwrap();
+    assert_eq!(update.announced[0].next_hop, BgpNextHop::V4([192, 0, 2, 1].into()));
+    assert_eq!(update.attributes.open().local_pref, Some(100));
+    assert!(update.malformed.is_empty());
+    let v6 = entry(&[
+        0x40, 1, 1, 0, 0x40, 2, 6, 2, 1, 0, 0, 0xfc, 0, 0, 5, 4, 0, 0, 0, 100, 0x80, 14, 17, 16,
+        0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+    ]);
+    let update = v6.update(prefix("fd00:1::/64"), PeerKind::Internal).unwrap();
+    assert_eq!(update.announced[0].prefixes, [prefix("fd00:1::/64").into()]);
+}
+
+#[test]
 fn a_faulty_entry_announces_nothing() {
     for attributes in
         [&[0x40, 1, 1][..], &[0x40, 1, 1, 7, 0x40, 2, 0], &[], &[0x40], &[0x80, 14, 0]]
