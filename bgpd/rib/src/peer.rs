@@ -70,6 +70,8 @@ pub struct PeerCounts {
     pub accepted: u32,
     /// Kept from a session that is gone (RFC 4724 §4.2).
     pub stale: u32,
+    /// Times a path was told that was known to be so. Begins again behind its 32 bits.
+    pub duplicates: u32,
 }
 
 impl PeerCounts {

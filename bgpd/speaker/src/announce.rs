@@ -125,6 +125,7 @@ impl Speaker {
                     peer.counters.updates_sent += outgoing.messages;
                     peer.counters.messages_sent += outgoing.messages;
                     for bytes in outgoing.bytes {
+                        self.note_sent(address, &bytes);
                         self.send_bytes(address, Slot::Main, bytes);
                     }
                 }

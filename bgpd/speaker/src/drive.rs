@@ -150,6 +150,8 @@ impl Speaker {
         let since = peer.since;
         let connect_retry = peer.config.times.connect_retry;
         let (next, effects) = fsm::step(before, event);
+        self.note_state(address, before, next);
+        let Some(peer) = self.peers.get_mut(&address) else { return };
         if next != before {
             debug!(peer = %address, ?event, from = before.name(), to = next.name());
             peer.state = next;
@@ -296,8 +298,9 @@ impl Speaker {
             self.timers.stop(Owner::Peer(address), timer);
         }
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        peer.state = State::OpenSent;
+        let before = std::mem::replace(&mut peer.state, State::OpenSent);
         peer.since = self.now;
+        self.note_state(address, before, State::OpenSent);
     }
 
     pub(crate) fn expire_on_connection(&mut self, address: IpAddr, conn: ConnId, timer: Timer) {

@@ -22,11 +22,13 @@ mod restart;
 mod rng;
 mod role;
 mod routing;
+mod source;
 mod speaker;
 mod status;
 mod timer;
 mod times;
 mod transport;
+mod watch;
 
 pub use announce::{MAX_UNWRITTEN_BYTES, SEND_BUFFER_BYTES};
 pub use bfd::BfdConfig;
@@ -45,11 +47,13 @@ pub use events::{Happening, MAX_WAITING_EVENTS, SpeakerEvent};
 pub use fsm::State;
 pub use limits::{LimitAction, PrefixLimits};
 pub use role::{LocalAs, RoleConfig};
+pub use source::{SourceConfig, SourceId};
 pub use speaker::{Action, ConnId, Connected, Deadline, FibEvent, Speaker, Stop};
 pub use status::{PeerStatus, SessionCounts};
 pub use timer::Timer;
 pub use times::{CONNECT_RETRY_TIME, IDLE_HOLD_TIME, MAX_IDLE_HOLD_TIME, PeerTimes};
 pub use transport::{Password, PasswordError, Transport, Ttl};
+pub use watch::{Observed, SessionEnd, SessionView, Watch};
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bgp_wire::{Families, HoldTime, Open, SessionParameters};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::{ConnId, Direction, config::PeerConfig, events::Malformed, fsm::State, open::Agreed};
 
@@ -16,6 +16,8 @@ pub(crate) struct Connection {
     pub(crate) sent: Option<Open>,
     /// The latest OPEN the peer said on it.
     pub(crate) received: Option<Open>,
+    /// The one the peer has said, with its header; empty before.
+    pub(crate) open_received: Bytes,
     /// Set once the peer's OPEN was found acceptable.
     pub(crate) agreed: Option<Agreed>,
     /// Received and not yet cut into messages: less than one message and one read.
@@ -28,14 +30,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(id: ConnId, direction: Direction) -> Self {
-        let inbox = BytesMut::new();
         Self {
             id,
             direction,
             sent: None,
             received: None,
+            open_received: Bytes::new(),
             agreed: None,
-            inbox,
+            inbox: BytesMut::new(),
             heard: None,
             unwritten: 0,
         }

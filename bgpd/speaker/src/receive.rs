@@ -2,8 +2,8 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use bgp_wire::{Message, Notification, NotificationCode, Open, PeerKind, first_frame};
-use bytes::Buf;
+use bgp_wire::{Message, MessageType, Notification, NotificationCode, Open, PeerKind, first_frame};
+use bytes::{Buf, Bytes};
 use tracing::debug;
 
 use crate::{
@@ -52,7 +52,12 @@ impl Speaker {
             let message = match first_frame(&octets[used..], parameters.receive_limit()) {
                 Ok(None) => return used,
                 Ok(Some(frame)) => {
-                    used += frame.whole_len();
+                    let whole = &octets[used..used + frame.whole_len()];
+                    used += whole.len();
+                    if frame.kind == MessageType::Open {
+                        connection.open_received = Bytes::copy_from_slice(whole);
+                    }
+                    self.note_received(address, conn, parameters, whole);
                     Message::decode_body(frame.kind, frame.body, &parameters)
                 }
                 Err(notification) => Err(notification),

@@ -81,6 +81,7 @@ impl Speaker {
         notification: Option<&Notification>,
     ) {
         self.routing.leave(address);
+        self.note_down(address, event, notification);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.counters.flaps += 1;
         peer.end_of_rib = Families::NONE;
@@ -171,6 +172,7 @@ impl Speaker {
         if waits {
             self.timers.start(Owner::Peer(address), Timer::Stale, self.now + STALE_TIME);
         }
+        self.note_up(address);
         self.routing.session_up(address, &agreed, &config);
         for family in given_up.iter() {
             self.routing.sweep_stale(address, family);

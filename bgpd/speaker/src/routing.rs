@@ -9,8 +9,9 @@ use bgp_rib::{
     Ingress, LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig,
     out::{AdjRibsOut, Hopeless, Outgoing, Profile},
 };
-use bgp_wire::{SessionParameters, Update};
-use viaduct_net::{Family, IfIndex, LinkLocal, Origination, Underlay};
+use bgp_wire::{PeerKind, SessionParameters, Update};
+use bytes::Bytes;
+use viaduct_net::{Asn, Family, IfIndex, LinkLocal, Origination, RouterId, Underlay};
 
 use crate::{
     config::{Config, PeerConfig, PeerLink},
@@ -77,6 +78,31 @@ impl Routing {
             ingress: config.ingress(),
         };
         self.ids.insert(address, self.rib.add_peer(peer));
+    }
+
+    /// Paths may come from where there is no session.
+    pub(crate) fn add_source(
+        &mut self,
+        address: IpAddr,
+        asn: Asn,
+        router_id: RouterId,
+        import: bgp_rib::Policy,
+    ) -> PeerId {
+        let is_internal = self.rib.config().asn == asn;
+        self.rib.add_peer(Peer {
+            address,
+            asn,
+            router_id,
+            kind: if is_internal { PeerKind::Internal } else { PeerKind::External },
+            interface: None,
+            reflector_client: is_internal,
+            import,
+            enforce_first_as: false,
+            max_prefixes: Peer::DEFAULT_MAX_PREFIXES,
+            max_v4: None,
+            max_v6: None,
+            ingress: Ingress::default(),
+        })
     }
 
     pub(crate) fn remove_peer(&mut self, address: IpAddr) {
@@ -190,6 +216,19 @@ impl Routing {
         match self.id(address) {
             Some(id) => self.out.next(&self.rib, id, room),
             None => Ok(Outgoing::default()),
+        }
+    }
+
+    /// What the peer would be told of so many places of the table.
+    pub(crate) fn told_from(
+        &self,
+        address: IpAddr,
+        from: u32,
+        count: usize,
+    ) -> (Vec<Bytes>, Option<u32>) {
+        match self.id(address) {
+            Some(id) => self.out.told_from(&self.rib, id, from, count),
+            None => (Vec::new(), None),
         }
     }
 

@@ -20,8 +20,10 @@ use crate::{
     restart::Startup,
     rng::Rng,
     routing::Routing,
+    source::{Source, SourceId},
     timer::{Owner, Timer, Timers},
     transport::Transport,
+    watch::{Observed, Watch},
 };
 
 /// How long a peer may leave us waiting for its OPEN (RFC 4271 §8.2.2: "a large value", four
@@ -111,6 +113,11 @@ pub struct Speaker {
     pub(crate) events: Events,
     /// What [`Speaker::poll_bfd`] has not told yet.
     pub(crate) bfd_changed: bool,
+    pub(crate) watch: Watch,
+    /// What those who watch have not been told: bounded as the actions are.
+    pub(crate) observed: VecDeque<Observed>,
+    pub(crate) sources: BTreeMap<SourceId, Source>,
+    pub(crate) last_source: u64,
     /// Of the latest input: for what is made while polling.
     pub(crate) now: Instant,
 }
@@ -131,6 +138,10 @@ impl Speaker {
             stopped: false,
             events: Events::default(),
             bfd_changed: true,
+            watch: Watch::default(),
+            observed: VecDeque::new(),
+            sources: BTreeMap::new(),
+            last_source: 0,
             now,
             config: config.clone(),
         };

@@ -18,3 +18,4 @@ mod reconfigure;
 mod reflection;
 mod session;
 mod stopped;
+mod watch;

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use viaduct_net::{Family, Prefix, RouteUpdate};
 
 use crate::{BestPath, LocalSpeaker, PeerId, Policy, Rib};
+use batch::Batch;
 use difference::Step;
 use group::Group;
 use member::Member;
@@ -226,6 +227,32 @@ impl AdjRibsOut {
             group.lagging.remove(&peer);
         }
         Ok(member.take_own(room))
+    }
+
+    /// What a member would be told of the next `count` places of a settled table, in whole messages,
+    /// and where to go on: for whoever looks over its shoulder. Places are those of
+    /// [`Rib::told_paths_from`].
+    pub fn told_from(
+        &self,
+        rib: &Rib,
+        peer: PeerId,
+        from: u32,
+        count: usize,
+    ) -> (Vec<Bytes>, Option<u32>) {
+        let group = self.members.get(&peer).and_then(|(at, _)| self.groups[*at].as_ref());
+        let Some(group) = group else { return (Vec::new(), None) };
+        let mut batch = Batch::default();
+        let (paths, next) = rib.told_paths_from(from, count, group.additional());
+        for (prefix, path) in group.within(paths) {
+            if path.source.peer() != Some(peer)
+                && let Some(telling) = group.telling(prefix, &path)
+            {
+                batch.announce(group.profile.nlri(prefix, &path), telling);
+            }
+        }
+        let mut messages = Vec::new();
+        batch.write(&group.profile, &mut |entry| messages.push(entry.bytes));
+        (messages, next)
     }
 
     /// How many prefixes the peer knows from us, as far as it has read.

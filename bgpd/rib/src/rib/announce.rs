@@ -97,6 +97,7 @@ impl Rib {
             entry.counts.received_v4 += u32::from(prefix.family() == Family::V4);
             entry.counts.accepted += u32::from(import == Reason::Undecided);
         }
+        self.note_path(peer, nlri);
         Ok(())
     }
 
@@ -106,20 +107,39 @@ impl Rib {
         if let Some(entry) = self.peers.entry_mut(peer) {
             entry.counts.stale -= u32::from(was_stale);
         }
-        self.put(destination, id, peer, judged);
+        if self.put(destination, id, peer, judged) {
+            return;
+        }
+        if was_stale {
+            self.note_path_of(destination, id);
+        } else if let Some(entry) = self.peers.entry_mut(peer) {
+            entry.counts.duplicates = entry.counts.duplicates.wrapping_add(1);
+        }
     }
 
-    /// Another outcome for a path that is there; decided anew only where it is another.
-    fn put(&mut self, destination: u32, id: u32, peer: PeerId, judged: Judged) {
+    /// Another outcome for a path that is there; decided anew only where it is another. Gives whether
+    /// that, or what the peer has said, is another.
+    fn put(&mut self, destination: u32, id: u32, peer: PeerId, judged: Judged) -> bool {
         let Judged { import, attributes, next_hop, original } = judged;
+        let came_again = match (self.paths.original(id), &original) {
+            (None, None) => true,
+            (Some(old), Some(new)) => {
+                old.next_hop == new.next_hop && old.attributes.ptr_eq(&new.attributes)
+            }
+            _ => false,
+        };
         self.set_original(id, original);
         let path = self.paths.at(id);
         let was_accepted = path.import == Reason::Undecided;
         let unchanged = path.next_hop() == Some(next_hop)
             && path.import == import
             && path.attributes().ptr_eq(&attributes);
+        if !unchanged || !came_again {
+            self.note_path_of(destination, id);
+        }
         if unchanged {
-            return self.next_hops.release(next_hop);
+            self.next_hops.release(next_hop);
+            return !came_again;
         }
         if let Some(entry) = self.peers.entry_mut(peer) {
             entry.counts.accepted -= u32::from(was_accepted);
@@ -134,6 +154,7 @@ impl Rib {
         if let Some(old) = old_next_hop {
             self.next_hops.release(old);
         }
+        true
     }
 
     /// Asks import about every path of a peer again.

@@ -288,6 +288,9 @@ impl Rib {
                 .iter()
                 .zip(&new_additional)
                 .all(|(old, new)| old.path == new.path && old.says_the_same_as(new));
+        if !same {
+            self.note_best_change(self.destinations.prefix(id));
+        }
         let moved = old.as_ref().map(|old| old.path) != new.as_ref().map(|new| new.path);
         if !same || !same_additional || moved && self.additional_paths.is_some() {
             let words = |told: Box<[Told]>| told.into_iter().map(|told| self.best_path(told));

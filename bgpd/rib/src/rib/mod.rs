@@ -5,6 +5,7 @@ mod flush;
 mod update;
 mod view;
 mod walk;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use crate::{
 
 pub use view::{PathView, RibCounts};
 pub use walk::{AnyCommunity, PathFilter, Step};
+pub use watch::Changes;
 
 /// This speaker, as far as its decisions depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +177,8 @@ pub struct Rib {
     has_fib: bool,
     /// How many prefixes have a route in the FIB.
     routed: usize,
+    /// What has changed, where somebody watches.
+    watched: Option<Changes>,
     // Working memory of flush.
     decision: Decision,
     candidates: Vec<Candidate>,
@@ -196,6 +200,7 @@ impl Rib {
             additional_paths: None,
             has_fib: true,
             routed: 0,
+            watched: None,
             decision: Decision::default(),
             candidates: Vec::new(),
         }

@@ -325,6 +325,7 @@ impl Rib {
 
     fn remove_path(&mut self, destination: u32, id: u32) {
         self.mark_dirty(destination);
+        self.note_path_of(destination, id);
         let is_v4 = self.destinations.family(destination) == Family::V4;
         let entry = self.destinations.at_mut(destination);
         if entry.best == id {

@@ -3,11 +3,14 @@
 
 use std::{net::IpAddr, ops::Range};
 
-use bgp_wire::{AttributeSet, BgpNextHop};
+use bgp_wire::{AttributeSet, BgpNextHop, Nlri};
 use viaduct_net::{NextHop, OriginSource, Prefix, Route};
 
 use super::{BestPath, PathSource, Rib};
-use crate::{Peer, PeerCounts, PeerId, Reason, paths::NIL};
+use crate::{
+    Peer, PeerCounts, PeerId, Reason,
+    paths::{NIL, Path},
+};
 
 /// One path with all that is known of it.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub struct PathView<'a> {
     pub resolved: &'a [NextHop],
     /// Of the underlay's route to the next hop.
     pub metric: Option<u32>,
+    /// Whether import has let the path pass.
+    pub accepted: bool,
     /// What became of the path in the last flush.
     pub reason: Reason,
     pub stale: bool,
@@ -83,6 +88,15 @@ impl Rib {
         self.sorted()
             .into_iter()
             .flat_map(|(_, destination)| self.paths_of_destination(destination))
+    }
+
+    /// A peer's path for a prefix, by the peer's name for it.
+    pub fn path(&self, peer: PeerId, nlri: Nlri) -> Option<PathView<'_>> {
+        let destination = self.destinations.find(nlri.prefix)?;
+        let mut paths = self.paths.list(self.destination(destination).head);
+        let is_it =
+            |&(id, path): &(u32, &Path)| path.is_of(peer) && self.paths.path_id(id) == nlri.path_id;
+        paths.find(is_it).map(|(id, _)| self.view(destination, id))
     }
 
     /// The paths of one prefix.
@@ -218,6 +232,7 @@ impl Rib {
             received,
             resolved: resolved.map(|to| &*to.next_hops).unwrap_or_default(),
             metric: resolved.map(|to| to.metric),
+            accepted: path.import == Reason::Undecided,
             reason: path.reason,
             stale: path.stale,
         }

@@ -8,6 +8,7 @@ mod reflection;
 mod resolution;
 mod restart;
 mod walk;
+mod watch;
 
 use std::net::IpAddr;
 
