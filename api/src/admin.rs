@@ -9,6 +9,7 @@
 //! | `GET /v1/bgp/routes?`[`PathQuery`] | `Vec<`[`BgpPath`]`>`, a line for each |
 //! | `GET /v1/bgp/bfd` | [`BfdStatus`] |
 //! | `GET /v1/bgp/events?`[`EventQuery`] | `Vec<`[`BgpEvent`]`>`, a line for each; to be followed, lines alone |
+//! | `GET /v1/bgp/dump/mrt` | the table as MRT, TABLE_DUMP_V2 |
 //! | `GET /v1/routes` | `Vec<`[`FibRoute`]`>` |
 //! | `GET /v1/services` | `Vec<`[`ServiceStatus`]`>` |
 //! | `GET /v1/services/withdrawn?address=A&wait=MS` | [`Withdrawal`] |
@@ -223,6 +224,9 @@ pub struct BgpPath {
     /// The peer's number for it among several for the prefix (RFC 7911), else zero.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub path_id: u32,
+    /// Of a path that no peer has told: the file it is replayed from, as in `mrt:/var/lib/rib.mrt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<String>,
     pub originated: Option<OriginSource>,
     pub next_hop: Option<IpAddr>,
     /// Where the next hop leads on link; empty when it is not reachable.

@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -82,16 +83,24 @@ impl Outbox {
 #[derive(Debug)]
 pub(crate) struct Connection {
     outbox: Arc<Outbox>,
+    /// Ours, then the peer's.
+    ends: Option<(SocketAddr, SocketAddr)>,
     tasks: Option<(JoinHandle<()>, JoinHandle<()>)>,
 }
 
 impl Connection {
     pub(crate) fn start(id: ConnId, stream: TcpStream, inputs: mpsc::Sender<Input>) -> Self {
         let outbox = Arc::new(Outbox::default());
+        let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
         let (reader, writer) = stream.into_split();
         let reader = tokio::spawn(read(id, reader, inputs.clone()));
         let writer = tokio::spawn(write(id, writer, outbox.clone(), inputs));
-        Self { outbox, tasks: Some((reader, writer)) }
+        Self { outbox, ends, tasks: Some((reader, writer)) }
+    }
+
+    /// Our end and the peer's; `None` where they were gone before they could be asked.
+    pub(crate) const fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.ends
     }
 
     /// Leaves bytes to be written; false when too many are waiting.

@@ -6,12 +6,15 @@
 //! are routes, merged by prefix.
 
 mod bfd;
+mod bmp;
 pub mod config;
 mod connection;
 mod detail;
 mod events;
 mod listener;
 mod metrics;
+mod monitor;
+mod mrt;
 mod network;
 mod paths;
 mod status;
@@ -25,7 +28,10 @@ use std::{
 };
 
 pub use bgp_speaker::{Config, SessionCounts, Stop};
+pub use bmp::{Collector, Monitored};
 pub use events::{EVENTS_KEPT, Events};
+pub use monitor::{Monitoring, Recording};
+pub use mrt::{Dump, DumpError, Replay};
 pub use paths::PathQueryError;
 use tokio::sync::{mpsc, oneshot, watch};
 use viaduct_api::admin::{
@@ -173,6 +179,30 @@ impl Handle {
     pub async fn metrics(&self) -> Result<String, Ended> {
         let speaker = self.ask(Query::Metrics).await?;
         Ok(speaker + &bfd::metrics(&self.bfd().await?))
+    }
+
+    /// The table as a file of MRT (RFC 6396 §4.3), to be taken piece by piece.
+    pub fn dump(&self) -> Dump {
+        Dump::new(self.clone())
+    }
+
+    /// Who is to watch from now on, and nobody else.
+    pub async fn monitor(&self, monitoring: Monitoring) -> Result<(), Ended> {
+        self.queries.send(Query::Monitor(monitoring)).await.or(Err(Ended))
+    }
+
+    /// The files whose routes the speaker is to have, and no others. A file that is already being
+    /// replayed goes on.
+    pub async fn replay(&self, replays: Vec<Replay>) -> Result<(), Ended> {
+        self.queries.send(Query::Replay(replays)).await.or(Err(Ended))
+    }
+
+    pub(crate) async fn table_peers(&self) -> Result<Vec<mrt::TablePeer>, Ended> {
+        self.ask(Query::TablePeers).await
+    }
+
+    pub(crate) async fn table_page(&self, from: u32) -> Result<mrt::TablePage, Ended> {
+        self.ask(|answer| Query::TablePage(from, answer)).await
     }
 
     /// Parts from all peers and waits until they have been told, a second or so at most.

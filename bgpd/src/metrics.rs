@@ -4,6 +4,8 @@ use std::{fmt::Write, time::Instant};
 
 use bgp_speaker::{PeerStatus, Speaker, State};
 
+use crate::monitor::Counts;
+
 pub(crate) struct Metric<T> {
     pub(crate) name: &'static str,
     pub(crate) kind: &'static str,
@@ -68,7 +70,7 @@ const PEER_METRICS: [Metric<PeerStatus>; 9] = [
     },
 ];
 
-pub(crate) fn text(speaker: &Speaker, now: Instant) -> String {
+pub(crate) fn text(speaker: &Speaker, monitors: Counts, now: Instant) -> String {
     let peers = speaker.peer_statuses(now);
     let mut text = String::new();
     for Metric { name, kind, help, value } in PEER_METRICS {
@@ -85,7 +87,22 @@ pub(crate) fn text(speaker: &Speaker, now: Instant) -> String {
         heading(&mut text, name, "gauge", help);
         line(&mut text, format_args!("{name} {value}"));
     }
+    watchers(&mut text, monitors);
     text
+}
+
+fn watchers(text: &mut String, counts: Counts) {
+    let Counts { collectors, connected, cut_off, recorded, unrecorded } = counts;
+    for (name, kind, help, value) in [
+        ("viaduct_bmp_collectors", "gauge", "Collectors that are configured.", collectors as u64),
+        ("viaduct_bmp_connected", "gauge", "Collectors that are connected.", connected as u64),
+        ("viaduct_bmp_cut_off_total", "counter", "Times a collector did not read.", cut_off),
+        ("viaduct_mrt_records_total", "counter", "Records of updates written.", recorded),
+        ("viaduct_mrt_records_lost_total", "counter", "Records left out.", unrecorded),
+    ] {
+        heading(text, name, kind, help);
+        line(text, format_args!("{name} {value}"));
+    }
 }
 
 pub(crate) fn heading(text: &mut String, name: &str, kind: &str, help: &str) {

@@ -99,6 +99,11 @@ impl Network {
         self.connections.contains_key(&conn)
     }
 
+    /// Our end of a connection and the peer's.
+    pub(crate) fn ends(&self, conn: ConnId) -> Option<(SocketAddr, SocketAddr)> {
+        self.connections.get(&conn)?.ends()
+    }
+
     pub(crate) fn forget(&mut self, conn: ConnId) {
         self.connections.remove(&conn);
     }

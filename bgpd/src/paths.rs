@@ -102,11 +102,11 @@ impl Question {
         };
         views.truncate(self.left);
         self.left -= views.len();
-        Ok(views.iter().map(path).collect())
+        Ok(views.iter().map(|view| path(view, speaker)).collect())
     }
 }
 
-fn path(view: &PathView<'_>) -> BgpPath {
+fn path(view: &PathView<'_>, speaker: &Speaker) -> BgpPath {
     let best = view.reason == Reason::Best;
     let attributes = view.attributes.open();
     let communities = attributes.communities.iter().map(ToString::to_string);
@@ -116,6 +116,7 @@ fn path(view: &PathView<'_>) -> BgpPath {
         prefix: view.prefix,
         peer: view.peer.map(|peer| peer.address),
         path_id: view.path_id,
+        replayed: view.peer.and_then(|peer| speaker.source_name(peer.address)).map(str::to_owned),
         originated: view.originated(),
         next_hop: view.next_hop.map(bgp_wire::BgpNextHop::address),
         resolved: view.resolved.to_vec(),

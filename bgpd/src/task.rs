@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     future::pending,
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -23,12 +23,14 @@ use viaduct_api::admin::{BfdStatus, BgpPath, PeerDetail, PeerStatus};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
-    Inputs, PathQueryError,
+    Inputs, Monitoring, PathQueryError, Replay,
     bfd::{Bfd, Loss},
-    detail,
+    bmp, detail,
     events::EventWriter,
     listener::Listeners,
     metrics,
+    monitor::Monitors,
+    mrt,
     network::Network,
     paths::Question,
     status,
@@ -48,12 +50,36 @@ const MAX_ANSWERS: usize = 4;
 /// What the sockets have to say.
 #[derive(Debug)]
 pub(crate) enum Input {
-    Accepted { stream: TcpStream, peer: IpAddr },
-    Connected { peer: IpAddr, attempt: u64, stream: TcpStream },
-    ConnectFailed { peer: IpAddr, attempt: u64, error: String },
-    Bytes { conn: ConnId, bytes: Bytes },
-    Written { conn: ConnId, count: usize },
-    Closed { conn: ConnId, reason: String },
+    Accepted {
+        stream: TcpStream,
+        peer: IpAddr,
+    },
+    Connected {
+        peer: IpAddr,
+        attempt: u64,
+        stream: TcpStream,
+    },
+    ConnectFailed {
+        peer: IpAddr,
+        attempt: u64,
+        error: String,
+    },
+    Bytes {
+        conn: ConnId,
+        bytes: Bytes,
+    },
+    Written {
+        conn: ConnId,
+        count: usize,
+    },
+    Closed {
+        conn: ConnId,
+        reason: String,
+    },
+    /// From the task of a collector.
+    Collector(SocketAddr, bmp::Event),
+    /// From the thread that reads a file.
+    Replayed(mrt::Piece),
 }
 
 pub(crate) type PathsAnswer = Result<(Vec<BgpPath>, Question), PathQueryError>;
@@ -68,6 +94,10 @@ pub(crate) enum Query {
     /// A step of an answer, and the question as it stands after it.
     Paths(Question, oneshot::Sender<PathsAnswer>),
     Metrics(oneshot::Sender<String>),
+    TablePeers(oneshot::Sender<Vec<mrt::TablePeer>>),
+    TablePage(u32, oneshot::Sender<mrt::TablePage>),
+    Monitor(Monitoring),
+    Replay(Vec<Replay>),
     Shutdown(Stop),
 }
 
@@ -84,6 +114,8 @@ pub(crate) struct Task {
     originations: watch::Receiver<BTreeSet<Origination>>,
     underlay: watch::Receiver<Underlay>,
     routes: Option<feed::Writer<Prefix, Option<Route>>>,
+    monitors: Monitors,
+    replays: mrt::Replays,
 }
 
 impl Task {
@@ -109,7 +141,9 @@ impl Task {
         speaker.handle_originations(&originations.borrow_and_update(), now);
         Self {
             speaker,
-            network: Network::new(sender),
+            network: Network::new(sender.clone()),
+            monitors: Monitors::new(sender.clone()),
+            replays: mrt::Replays::new(sender),
             bfd: Bfd::new(),
             listeners,
             inputs,
@@ -137,6 +171,7 @@ impl Task {
                 self.pump();
             }
             let deadline = self.speaker.poll_timeout().map(|deadline| deadline.at);
+            let report = self.monitors.bmp.deadline();
             select! {
                 Some(input) = self.inputs.recv() => self.take_inputs(input),
                 query = self.queries.recv() => {
@@ -159,6 +194,7 @@ impl Task {
                     let underlay = self.underlay.borrow_and_update();
                     self.speaker.handle_underlay(&underlay, Instant::now());
                 }
+                () = until(report) => self.monitors.bmp.report(&self.speaker, Instant::now()),
                 () = until(deadline) => {
                     // Where we are late ourselves, what has come in time must count.
                     self.take_all_waiting();
@@ -228,6 +264,11 @@ impl Task {
                 self.speaker.handle_closed(conn, &reason, now);
             }
             Input::Bytes { .. } | Input::Written { .. } | Input::Closed { .. } => {}
+            Input::Collector(address, event) => {
+                self.monitors.bmp.handle(address, event, &mut self.speaker, &self.network);
+                self.monitors.rewatch(&mut self.speaker);
+            }
+            Input::Replayed(piece) => self.replays.take(&piece, &mut self.speaker, now),
         }
     }
 
@@ -254,6 +295,7 @@ impl Task {
         }
         let events = std::iter::from_fn(|| self.speaker.poll_event());
         self.events.write(events, SystemTime::now());
+        self.monitors.observe(&mut self.speaker, &self.network);
         let counts = self.speaker.session_counts();
         self.sessions.send_if_modified(|told| std::mem::replace(told, counts) != counts);
     }
@@ -269,10 +311,11 @@ impl Task {
     }
 
     async fn drain(&mut self) {
-        let mut drained = pin!(self.network.drained());
+        let (network, monitors) = (&mut self.network, &mut self.monitors);
+        let mut drained = pin!(async { tokio::join!(network.drained(), monitors.bmp.part()) });
         loop {
             select! {
-                () = &mut drained => return,
+                ((), ()) = &mut drained => return,
                 // Nobody may have to wait for us before it can say its last words.
                 Some(_) = self.inputs.recv() => {}
             }
@@ -291,7 +334,7 @@ impl Task {
     }
 
     /// Whoever has asked and gone needs no answer. Gives how to stop where that is what is asked.
-    fn answer(&self, query: Query) -> Option<Stop> {
+    fn answer(&mut self, query: Query) -> Option<Stop> {
         let now = Instant::now();
         match query {
             Query::Peers(answer) => drop(answer.send(status::peers(&self.speaker, now))),
@@ -305,7 +348,14 @@ impl Task {
                 let paths = question.step(&self.speaker);
                 drop(answer.send(paths.map(|paths| (paths, question))));
             }
-            Query::Metrics(answer) => drop(answer.send(metrics::text(&self.speaker, now))),
+            Query::Metrics(answer) => {
+                let monitors = self.monitors.counts();
+                drop(answer.send(metrics::text(&self.speaker, monitors, now)));
+            }
+            Query::TablePeers(answer) => drop(answer.send(mrt::peers(&self.speaker))),
+            Query::TablePage(from, answer) => drop(answer.send(mrt::page(&self.speaker, from))),
+            Query::Monitor(monitoring) => self.monitors.set(monitoring, &mut self.speaker),
+            Query::Replay(replays) => self.replays.set(replays, &mut self.speaker),
             Query::Shutdown(stop) => return Some(stop),
         }
         None

@@ -8,7 +8,10 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BFDProfile, LocalAs, MaxPrefixes, Policy, Role, SecretKeyRef, Shutdown, yes};
+use super::{
+    BFDProfile, BMPCollector, LocalAs, MRTRecording, MaxPrefixes, Policy, Role, SecretKeyRef,
+    Shutdown, yes,
+};
 
 /// How every node speaks BGP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +45,13 @@ pub struct BGPConfigurationSpec {
     /// profile of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BFDProfile>,
+    /// Who is told by BMP what each speaker learns, chooses and tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub bmp: Vec<BMPCollector>,
+    /// A file of all that neighbours send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mrt: Option<MRTRecording>,
 }
 
 impl Default for BGPConfigurationSpec {
@@ -55,6 +65,8 @@ impl Default for BGPConfigurationSpec {
             cluster_id: None,
             decision: DecisionSpec::default(),
             bfd: None,
+            bmp: Vec::new(),
+            mrt: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bfd;
 mod bgp;
+mod monitoring;
 mod policy;
 mod pools;
 mod session;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     bfd::BFDProfile,
     bgp::{AddPaths, BGPConfigurationSpec, BGPPeerSpec, DecisionSpec},
+    monitoring::{BGPReplaySpec, BMPCollector, BMPTable, MRTRecording},
     policy::{
         CommunityChange, MedChange, OriginMatch, Policy, PolicyAction, PolicyChange, PolicyRule,
         PrefixMatch, Prepend, SourceMatch,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::DeserializeOwned};
-use viaduct_api::v1alpha1::{API_VERSION, BGPConfigurationSpec, BGPPeerSpec, CustomResource};
+use viaduct_api::v1alpha1::{
+    API_VERSION, BGPConfigurationSpec, BGPPeerSpec, BGPReplaySpec, CustomResource,
+};
 
 /// What a file says.
 #[derive(Debug)]
@@ -11,6 +13,8 @@ pub struct Documents {
     pub configuration: BGPConfigurationSpec,
     /// By name.
     pub peers: BTreeMap<String, BGPPeerSpec>,
+    /// By name.
+    pub replays: BTreeMap<String, BGPReplaySpec>,
 }
 
 /// What is wrong with a text, and where.
@@ -45,6 +49,7 @@ struct Metadata {
 pub fn parse(text: &str) -> Result<Documents, DocumentsError> {
     let mut configuration = None;
     let mut peers = BTreeMap::new();
+    let mut replays = BTreeMap::new();
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
         let head = Option::<Head>::deserialize(document)
             .map_err(|source| DocumentsError::Document { number: index + 1, source })?;
@@ -63,13 +68,18 @@ pub fn parse(text: &str) -> Result<Documents, DocumentsError> {
             if peers.insert(metadata.name, spec(&what, value)?).is_some() {
                 return wrong("there is one of this name already".to_owned());
             }
+        } else if kind == BGPReplaySpec::KIND {
+            if replays.insert(metadata.name, spec(&what, value)?).is_some() {
+                return wrong("there is one of this name already".to_owned());
+            }
         } else {
             let (one, many) = (BGPConfigurationSpec::KIND, BGPPeerSpec::KIND);
-            return wrong(format!("a speaker reads {one} and {many} only"));
+            let others = BGPReplaySpec::KIND;
+            return wrong(format!("a speaker reads {one}, {many} and {others} only"));
         }
     }
     let configuration = configuration.ok_or(DocumentsError::NoConfiguration)?;
-    Ok(Documents { configuration, peers })
+    Ok(Documents { configuration, peers, replays })
 }
 
 fn spec<T: DeserializeOwned>(what: &str, value: serde_norway::Value) -> Result<T, DocumentsError> {

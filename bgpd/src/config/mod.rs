@@ -6,6 +6,7 @@
 mod bfd;
 pub mod documents;
 mod interface;
+mod monitoring;
 mod neighbour;
 mod passwords;
 mod policy;
@@ -25,6 +26,7 @@ use viaduct_net::RouterId;
 
 use self::reader::Reader;
 pub use self::{
+    monitoring::{monitoring, replays},
     passwords::{PasswordSource, Passwords, password_sources},
     policy::MAX_POLICY_RULES,
 };

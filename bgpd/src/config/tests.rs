@@ -130,6 +130,7 @@ fn every_error_is_found_and_names_its_field() {
         cluster_id: None,
         decision: DecisionSpec { multipath: 0, ..DecisionSpec::default() },
         bfd: None,
+        ..Default::default()
     };
     let prefix: Prefix = "10.0.0.0/8".parse().unwrap();
     let rule = |min_length, max_length| PolicyRule {

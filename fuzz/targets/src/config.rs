@@ -22,7 +22,9 @@ pub fn config(data: &[u8]) {
     let sources = documents.peers.values().flat_map(password_sources);
     let octets = |source: &_| format!("{source:?}").into_bytes();
     let passwords: Passwords = sources.map(|one| (one.clone(), Ok(octets(&one)))).collect();
-    let Documents { configuration, peers } = documents;
+    let Documents { configuration, peers, replays } = documents;
+    drop(bgpd::config::monitoring("fuzz", &configuration));
+    drop(bgpd::config::replays(&configuration, &replays));
     match standalone(&configuration, router_id, addresses, &peers, &passwords) {
         Ok(config) => {
             let mut speaker = Speaker::new(Arc::new(config), 1, Instant::now());

@@ -23,7 +23,8 @@ fn policies(own: u32, asn: u32, import: &str, export: &str) -> (Policy, Policy) 
         indented(import),
         indented(export)
     );
-    let documents::Documents { configuration, peers } = documents::parse(&text).unwrap();
+    let documents::Documents { configuration, peers, replays: _ } =
+        documents::parse(&text).unwrap();
     let IpAddr::V4(address) = v4(1) else { unreachable!() };
     let addresses = LocalAddresses { v4: Some(address), v6: None };
     let id = address.try_into().unwrap();

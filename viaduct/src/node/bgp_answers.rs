@@ -10,7 +10,7 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use bgpd::{Events, PathQueryError, Paths, PathsError};
+use bgpd::{DumpError, Events, PathQueryError, Paths, PathsError};
 use futures::stream;
 use serde::Serialize;
 use viaduct_api::admin::{BgpPath, EventQuery, PathQuery, PeerQuery};
@@ -62,6 +62,15 @@ pub(super) async fn paths(
     let telling = Telling { first, paths, lines: Lines::default() };
     let pieces = stream::try_unfold(Some(telling), piece);
     ([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response()
+}
+
+/// The table as MRT. Where the speaker ends the answer breaks off.
+pub(super) async fn mrt(axum::extract::State(state): Shared) -> Response {
+    let pieces = stream::try_unfold(state.speaker.dump(), async |mut dump| {
+        let piece = dump.next().await?;
+        Ok::<_, DumpError>(piece.map(|piece| (piece, dump)))
+    });
+    ([(CONTENT_TYPE, "application/octet-stream")], Body::from_stream(pieces)).into_response()
 }
 
 fn refusal(error: &PathsError) -> (StatusCode, String) {

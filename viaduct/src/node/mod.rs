@@ -12,6 +12,7 @@ pub(crate) mod generation;
 mod guard;
 mod inputs;
 pub(crate) mod metrics;
+mod monitoring;
 pub(crate) mod passwords;
 mod services;
 mod withdrawal;
@@ -166,6 +167,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     });
     let asn = inputs.speaker.borrow().asn.to_u32();
     tokio::spawn(sources.follow(senders));
+    tokio::spawn(monitoring::follow(identity.name.clone(), nodes.clone(), speaker.clone()));
     tokio::spawn(guard.keep(speaker.sessions(), balancer.programmed(), server, args.kubeconfig));
 
     let ended = part_ended(speaker.clone(), vrouter.clone(), balancer.clone());

@@ -91,7 +91,7 @@ pub(crate) async fn bytes(socket: &Path, path: &str) -> Result<Bytes> {
 }
 
 /// The body of an answer that is no refusal.
-async fn request(socket: &Path, path: &str) -> Result<Incoming> {
+pub(super) async fn request(socket: &Path, path: &str) -> Result<Incoming> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => "only root may ask: use sudo",

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use viaduct_net::{IfIndex, Prefix, Route, RouterId, Underlay, UnderlayRoute, feed};
 
-use self::reload::Source;
+use self::reload::{Read, Source};
 use crate::{
     node::{self, admin, dns::Dns, generation::Generation, metrics::Process},
     shutdown,
@@ -28,7 +28,7 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct SpeakerArgs {
-    /// YAML documents: one BGPConfiguration, any number of BGPPeers. Read again on SIGHUP.
+    /// YAML documents: one BGPConfiguration, any number of BGPPeers and BGPReplays. Read again on SIGHUP.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Name to show; this machine's where not given.
@@ -82,7 +82,7 @@ struct Speaker {
     addresses: Vec<IpAddr>,
     run_dir: PathBuf,
     source: Source,
-    config: bgp_speaker::Config,
+    read: Read,
 }
 
 impl Speaker {
@@ -93,18 +93,14 @@ impl Speaker {
             (None, Some(v4)) => v4.try_into()?,
             (None, None) => bail!("--router-id is needed where no --node-ip is an IPv4 address"),
         };
-        let source = Source { path: args.config, router_id, addresses: LocalAddresses { v4, v6 } };
-        let mut config = source.read()?;
+        let name = args.name.map_or_else(node::hostname, Ok)?;
+        let addresses = LocalAddresses { v4, v6 };
+        let source = Source { path: args.config, name: name.clone(), router_id, addresses };
+        let mut read = source.read()?;
         std::fs::create_dir_all(&args.run_dir)
             .with_context(|| format!("create {}", args.run_dir.display()))?;
-        config.restarting = Generation::begin(&args.run_dir)?.is_restart();
-        Ok(Self {
-            name: args.name.map_or_else(node::hostname, Ok)?,
-            addresses: args.node_ips,
-            run_dir: args.run_dir,
-            source,
-            config,
-        })
+        read.config.restarting = Generation::begin(&args.run_dir)?.is_restart();
+        Ok(Self { name, addresses: args.node_ips, run_dir: args.run_dir, source, read })
     }
 
     async fn run(
@@ -114,13 +110,16 @@ impl Speaker {
         vrouter: Option<vrouter::Handle>,
         stop: CancellationToken,
     ) -> Result<()> {
-        let (router_id, asn) = (self.config.router_id, self.config.asn.to_u32());
-        info!(name = self.name, %router_id, asn, peers = self.config.peers.len(), "started");
+        let config = &self.read.config;
+        let (router_id, asn) = (config.router_id, config.asn.to_u32());
+        info!(name = self.name, %router_id, asn, peers = config.peers.len(), "started");
         let (_originations, originations) = watch::channel(BTreeSet::new());
-        let (sender, config) = watch::channel(Arc::new(self.config));
+        let (sender, config) = watch::channel(Arc::new(config.clone()));
         let speaker = bgpd::spawn(bgpd::Inputs { config, originations, underlay, routes });
         let (problems_sender, problems) = watch::channel(Vec::new());
-        tokio::spawn(reload::follow(self.source, sender, problems_sender)?);
+        self.read.tell(&speaker).await?;
+        let handle = speaker.clone();
+        tokio::spawn(reload::follow(self.source, sender, problems_sender, handle)?);
         let state = admin::State {
             name: self.name,
             addresses: self.addresses,

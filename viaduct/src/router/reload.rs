@@ -3,8 +3,9 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bgp_speaker::{Config, LocalAddresses};
+use bgpd::{Monitoring, Replay, config};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -19,23 +20,51 @@ use crate::node::passwords;
 #[derive(Debug)]
 pub(super) struct Source {
     pub path: PathBuf,
+    /// By which others know the speaker.
+    pub name: String,
     pub router_id: RouterId,
     pub addresses: LocalAddresses,
 }
 
+/// What a file has said, and was found good.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub config: Config,
+    pub monitoring: Monitoring,
+    pub replays: Vec<Replay>,
+}
+
+impl Read {
+    /// Who watches the speaker, and what it replays, is told to it. It may have ended.
+    pub(super) async fn tell(self, speaker: &bgpd::Handle) -> Result<(), bgpd::Ended> {
+        speaker.monitor(self.monitoring).await?;
+        speaker.replay(self.replays).await
+    }
+}
+
 impl Source {
-    pub(super) fn read(&self) -> Result<Config> {
+    pub(super) fn read(&self) -> Result<Read> {
         let documents = documents::read(&self.path)?;
         let peers = &documents.peers;
         let passwords = passwords::of_files(peers);
         let (id, addresses) = (self.router_id, self.addresses);
-        bgpd::config::standalone(&documents.configuration, id, addresses, peers, &passwords)
-            .with_context(|| self.path.display().to_string())
+        let spec = &documents.configuration;
+        let read = || {
+            Ok(Read {
+                config: config::standalone(spec, id, addresses, peers, &passwords)?,
+                monitoring: config::monitoring(&self.name, spec)?,
+                replays: config::replays(spec, &documents.replays)?,
+            })
+        };
+        read().map_err(|errors: config::ConfigErrors| {
+            anyhow::Error::new(errors).context(self.path.display().to_string())
+        })
     }
 
     /// The file as it is now, for a speaker that runs as `running` says.
-    fn read_again(&self, running: &Config) -> Result<Config> {
-        let mut config = self.read()?;
+    fn read_again(&self, running: &Config) -> Result<Read> {
+        let mut read = self.read()?;
+        let config = &mut read.config;
         if config.asn != running.asn {
             bail!("spec.asn: {} cannot become {} without a new start", running.asn, config.asn);
         }
@@ -43,7 +72,7 @@ impl Source {
             bail!("spec.listenPort: cannot become {} without a new start", config.listen_port);
         }
         config.restarting = running.restarting;
-        Ok(config)
+        Ok(read)
     }
 }
 
@@ -53,6 +82,7 @@ pub(super) fn follow(
     source: Source,
     config: watch::Sender<Arc<Config>>,
     problems: watch::Sender<Vec<String>>,
+    speaker: bgpd::Handle,
 ) -> Result<impl Future<Output = ()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
@@ -60,9 +90,12 @@ pub(super) fn follow(
             let running = config.borrow().clone();
             match source.read_again(&running) {
                 Ok(new) => {
-                    info!(peers = new.peers.len(), "configuration read again");
-                    config.send_replace(Arc::new(new));
+                    info!(peers = new.config.peers.len(), "configuration read again");
+                    config.send_replace(Arc::new(new.config.clone()));
                     problems.send_replace(Vec::new());
+                    if new.tell(&speaker).await.is_err() {
+                        return;
+                    }
                 }
                 Err(error) => {
                     let error = format!("{error:#}");
@@ -86,6 +119,7 @@ mod tests {
         let address = Ipv4Addr::new(192, 0, 2, 1);
         let source = Source {
             path: path.clone(),
+            name: "r1".to_owned(),
             router_id: address.try_into().unwrap(),
             addresses: LocalAddresses { v4: Some(address), v6: None },
         };
@@ -104,10 +138,10 @@ mod tests {
             fs::write(&path, text).unwrap();
         };
         write("{asn: 64512}", &[2]);
-        let mut running = source.read().unwrap();
+        let mut running = source.read().unwrap().config;
         running.restarting = true;
         write("{asn: 64512}", &[2, 3]);
-        let again = source.read_again(&running).unwrap();
+        let again = source.read_again(&running).unwrap().config;
         assert_eq!((again.peers.len(), again.restarting), (2, true));
         assert!(again.is_reflector());
         for (spec, field) in [

@@ -18,7 +18,8 @@ fn read(import: &str, export: &str) -> Result<Config, ConfigErrors> {
         indented(import),
         indented(export)
     );
-    let documents::Documents { configuration, peers } = documents::parse(&text).unwrap();
+    let documents::Documents { configuration, peers, replays: _ } =
+        documents::parse(&text).unwrap();
     let addresses = LocalAddresses { v4: Some(Ipv4Addr::new(192, 0, 2, 1)), v6: None };
     let id = "192.0.2.1".parse().unwrap();
     standalone(&configuration, id, addresses, &peers, &Passwords::new())

@@ -1,6 +1,7 @@
 //! `viaduct bgp`: the speaker of a node, a router or a reflector.
 
 mod bfd;
+mod dump;
 mod events;
 mod paths;
 mod peer;
@@ -55,6 +56,9 @@ pub(crate) enum Command {
   viaduct bgp events --peer 192.0.2.1 --follow
   viaduct bgp events --follow -o json | jq -r 'select(.kind == \"session-down\") | .peer'")]
     Events(events::Args),
+    /// Write the table of a speaker to a file.
+    #[command(subcommand)]
+    Dump(dump::Command),
 }
 
 pub(crate) async fn run(command: Command) -> Result<()> {
@@ -65,5 +69,6 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Bfd(target) => bfd::print(&target).await,
         Command::Routes(args) => routes::print(&args).await,
         Command::Events(args) => events::print(&args).await,
+        Command::Dump(command) => dump::run(command).await,
     }
 }

@@ -134,10 +134,11 @@ fn line<'a>(
 }
 
 fn from(path: &BgpPath) -> String {
-    match (path.peer, path.originated) {
-        (Some(peer), _) => peer.to_string(),
-        (None, Some(source)) => format!("{source:?}").to_lowercase(),
-        (None, None) => "-".to_owned(),
+    match (&path.replayed, path.peer, path.originated) {
+        (Some(file), ..) => file.clone(),
+        (None, Some(peer), _) => peer.to_string(),
+        (None, None, Some(source)) => format!("{source:?}").to_lowercase(),
+        (None, None, None) => "-".to_owned(),
     }
 }
 
