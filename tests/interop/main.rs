@@ -6,6 +6,7 @@
 
 mod add_path;
 mod bfd;
+mod bmp;
 mod extended_next_hop;
 mod graceful_restart;
 mod gtsm;
@@ -14,6 +15,7 @@ mod limits;
 mod local_as;
 mod long_lived;
 mod md5;
+mod mrt;
 mod operator;
 mod policy;
 mod reflection;

@@ -5,4 +5,5 @@ pub(crate) mod frr;
 pub(crate) mod gobgp;
 pub(crate) mod netns;
 pub(crate) mod node;
+pub(crate) mod pcap;
 pub(crate) mod setup;
