@@ -38,6 +38,9 @@ pub struct BGPConfigurationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub cluster_id: Option<Ipv4Addr>,
+    /// The confederation that `asn` is a member of (RFC 5065); none where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confederation: Option<ConfederationSpec>,
     /// How the best of several paths is found, beyond RFC 4271 §9.1.2.2.
     #[serde(default)]
     pub decision: DecisionSpec,
@@ -63,12 +66,26 @@ impl Default for BGPConfigurationSpec {
             hold_time_seconds: hold_time_secs(),
             graceful_restart_seconds: restart_time_secs(),
             cluster_id: None,
+            confederation: None,
             decision: DecisionSpec::default(),
             bfd: None,
             bmp: Vec::new(),
             mrt: None,
         }
     }
+}
+
+/// Several autonomous systems that are one to the outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfederationSpec {
+    /// The number that neighbours outside know all of them by.
+    #[schemars(range(min = 1))]
+    pub id: u32,
+    /// The other members: neighbours of these are inside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub members: Vec<u32>,
 }
 
 /// What there is to choose in the decision. MED always compares to one end, whatever came first.

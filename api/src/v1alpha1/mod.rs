@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     bfd::BFDProfile,
-    bgp::{AddPaths, BGPConfigurationSpec, BGPPeerSpec, DecisionSpec},
+    bgp::{AddPaths, BGPConfigurationSpec, BGPPeerSpec, ConfederationSpec, DecisionSpec},
     monitoring::{BGPReplaySpec, BMPCollector, BMPTable, MRTRecording},
     policy::{
         CommunityChange, MedChange, OriginMatch, Policy, PolicyAction, PolicyChange, PolicyRule,

@@ -19,7 +19,7 @@ pub enum Source {
 impl From<PeerKind> for Source {
     fn from(kind: PeerKind) -> Self {
         match kind {
-            PeerKind::Internal => Self::Internal,
+            PeerKind::Internal | PeerKind::Confederation => Self::Internal,
             PeerKind::External => Self::External,
         }
     }

@@ -87,7 +87,7 @@ impl Policy {
     /// says so.
     pub fn default_for(kind: PeerKind) -> Self {
         match kind {
-            PeerKind::Internal => Self::accept_all(),
+            PeerKind::Internal | PeerKind::Confederation => Self::accept_all(),
             PeerKind::External => Self::reject_all(),
         }
     }

@@ -126,7 +126,8 @@ pub(crate) fn pass(
         return Err(ExportReject::LongLivedStale);
     }
     let external = target.kind == PeerKind::External;
-    if external && (facts.is_no_export() || facts.is_no_export_subconfed()) {
+    let leaves_member = target.kind != PeerKind::Internal;
+    if external && facts.is_no_export() || leaves_member && facts.is_no_export_subconfed() {
         return Err(ExportReject::NoExport);
     }
     let sideways_or_up = local.egress.role.is_some_and(Role::marks_received);
@@ -187,7 +188,8 @@ pub(crate) fn next_hop(
         Some(NextHopChange::Unchanged) => true,
         // RFC 4271 §5.1.3: to an internal peer a next hop stays, unless we are told to stand in.
         Some(NextHopChange::Address(_)) | None => {
-            target.kind == PeerKind::Internal && !(from_outside && target.next_hop_self)
+            // It stays within a confederation too (RFC 5065 §4, "MAY").
+            target.kind != PeerKind::External && !(from_outside && target.next_hop_self)
         }
     };
     match path.next_hop {
@@ -235,8 +237,14 @@ pub(crate) fn edit(
             reflected: reflected_of(kind, source).map(|teller| (teller, local.cluster_id)),
             ..Edit::default()
         },
+        PeerKind::Confederation => Edit {
+            confederate: Some(local.asn),
+            local_pref: Number::Default(local_pref(facts, from)),
+            ..Edit::default()
+        },
         PeerKind::External => Edit {
             prepend: Some(local.asn),
+            confederate: None,
             behind: local.egress.behind,
             only_to_customer: (local.egress.role)
                 .is_some_and(Role::marks_sent)

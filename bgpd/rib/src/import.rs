@@ -24,6 +24,10 @@ pub(crate) fn judge_attributes(
     if external && peer.enforce_first_as && !ingress.began_with(peer.asn, attributes) {
         return Some(Reason::FirstAs);
     }
+    // RFC 5065 §5.1: whoever is of another member AS has put that in front.
+    if peer.kind == PeerKind::Confederation && !facts.has_confederation() {
+        return Some(Reason::FirstAs);
+    }
     if facts.originator_id() == Some(config.router_id) {
         return Some(Reason::OriginatorLoop);
     }

@@ -22,7 +22,7 @@ pub struct Ingress {
 impl Ingress {
     /// What stands in the table of what has come (RFC 7705 §3.1, RFC 9234 §5, ingress 3).
     pub(crate) fn apply(&self, peer: &Peer, came: &AttributeSet) -> AttributeSet {
-        if peer.kind == PeerKind::Internal {
+        if peer.kind != PeerKind::External {
             return came.clone();
         }
         let marks = self.role.is_some_and(Role::marks_received);
@@ -39,6 +39,7 @@ impl Ingress {
         let allowed = usize::from(self.allow_own_as);
         let prepended = usize::from(self.prepend_local_as);
         stands.path_count(config.asn) > allowed
+            || config.confederation.is_some_and(|asn| stands.path_count(asn) > allowed)
             || self.local_as.is_some_and(|asn| stands.path_count(asn) > allowed + prepended)
     }
 

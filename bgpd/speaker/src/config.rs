@@ -2,7 +2,7 @@
 //! these types can be acted upon.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::Duration,
@@ -88,6 +88,8 @@ pub struct Config {
     pub listen_port: u16,
     /// Zero: graceful restart is offered to nobody, and peers drop our routes with the session.
     pub restart_time: RestartTime,
+    /// The confederation that [`Self::asn`] is a member of (RFC 5065).
+    pub confederation: Option<Confederation>,
     pub decision: DecisionRules,
     /// How long the first picture may take: at most so long after the start the FIB is told that
     /// it is in sync, and a restarting speaker holds back its announcements (the
@@ -168,7 +170,33 @@ pub struct PeerConfig {
     pub shutdown_message: Option<String>,
 }
 
+/// Several ASes that are one to the outside (RFC 5065 §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confederation {
+    /// The AS that they all are to the outside.
+    pub id: Asn,
+    /// The members beside our own.
+    pub members: BTreeSet<Asn>,
+}
+
 impl Config {
+    /// The AS that we are to the outside.
+    pub(crate) fn outer_asn(&self) -> Asn {
+        self.confederation.as_ref().map_or(self.asn, |confederation| confederation.id)
+    }
+
+    /// How near a peer of this AS is to us.
+    pub fn kind_of(&self, asn: Asn) -> PeerKind {
+        let is_member = |one: &Confederation| one.members.contains(&asn);
+        if asn == self.asn {
+            PeerKind::Internal
+        } else if self.confederation.as_ref().is_some_and(is_member) {
+            PeerKind::Confederation
+        } else {
+            PeerKind::External
+        }
+    }
+
     /// Whether any peer is a client of ours.
     pub fn is_reflector(&self) -> bool {
         self.peers.values().any(|peer| peer.reflector_client)

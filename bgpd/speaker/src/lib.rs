@@ -39,7 +39,7 @@ pub use bgp_rib::{
 };
 pub use collision::Direction;
 pub use config::{
-    BGP_PORT, Config, LocalAddresses, MAX_PEERS, PeerConfig, PeerLink, RestartTime,
+    BGP_PORT, Confederation, Config, LocalAddresses, MAX_PEERS, PeerConfig, PeerLink, RestartTime,
     RestartTimeError,
 };
 pub use detail::PeerDetail;

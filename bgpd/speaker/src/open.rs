@@ -103,11 +103,17 @@ pub(crate) fn ours(config: &Config, peer: &PeerConfig, past: Past) -> Open {
 }
 
 /// Judges the peer's OPEN (RFC 4271 §6.2). The error is the NOTIFICATION to send.
-pub(crate) fn agree(sent: &Open, received: &Open, expected: Asn) -> Result<Agreed, Notification> {
+pub(crate) fn agree(
+    sent: &Open,
+    received: &Open,
+    expected: Asn,
+    kind: PeerKind,
+) -> Result<Agreed, Notification> {
     if received.asn != expected {
         return Err(Notification::new(NotificationCode::BadPeerAs));
     }
-    let parameters = SessionParameters::negotiate(sent, received);
+    let negotiated = SessionParameters::negotiate(sent, received);
+    let parameters = SessionParameters { peer_kind: kind, ..negotiated };
     // Unique within an AS, and only there (RFC 6286 §2.2).
     if parameters.peer_kind == PeerKind::Internal && received.router_id == sent.router_id {
         return Err(Notification::new(NotificationCode::BadBgpIdentifier));
@@ -162,6 +168,7 @@ mod tests {
             deferral: std::time::Duration::from_secs(30),
             restarting: false,
             incomplete: false,
+            confederation: None,
             decision: DecisionRules::DEFAULT,
             interfaces: Default::default(),
             peers: Default::default(),
@@ -180,7 +187,7 @@ mod tests {
         let v6 = [Family::V6].into_iter().collect();
         let a = open(&config(70000, "1.1.1.1"), 65001, Families::BOTH, 90);
         let b = open(&config(65001, "1.1.1.1"), 70000, v6, 9);
-        let agreed = agree(&a, &b, Asn::new(65001)).unwrap();
+        let agreed = agree(&a, &b, Asn::new(65001), PeerKind::External).unwrap();
         assert_eq!(agreed.parameters.families, v6);
         assert_eq!(agreed.hold_time.to_secs(), 9);
         assert_eq!(agreed.kept_families(), v6);
@@ -190,8 +197,11 @@ mod tests {
     #[test]
     fn refuses_the_wrong_peer() {
         let a = open(&config(65001, "1.1.1.1"), 65001, Families::BOTH, 90);
-        let code =
-            |received: &Open, expected| agree(&a, received, Asn::new(expected)).unwrap_err().code;
+        let code = |received: &Open, expected| {
+            let same = received.asn == a.asn;
+            let kind = if same { PeerKind::Internal } else { PeerKind::External };
+            agree(&a, received, Asn::new(expected), kind).unwrap_err().code
+        };
         let other = open(&config(65002, "1.1.1.2"), 65001, Families::BOTH, 90);
         assert_eq!(code(&other, 65003), NotificationCode::BadPeerAs);
         let twin = open(&config(65001, "1.1.1.1"), 65001, Families::BOTH, 90);

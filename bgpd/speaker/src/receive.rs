@@ -124,7 +124,10 @@ impl Speaker {
         match (peer, connection.and_then(|connection| connection.sent.as_ref())) {
             (Some(peer), Some(sent)) => {
                 role::check(peer.config.role, open)?;
-                open::agree(sent, open, peer.config.asn)
+                {
+                    let asn = peer.config.asn;
+                    open::agree(sent, open, asn, self.config.kind_of(asn))
+                }
             }
             (None, _) | (_, None) => {
                 Err(Notification::new(NotificationCode::FiniteStateMachineError))

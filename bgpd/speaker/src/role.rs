@@ -1,7 +1,7 @@
 //! The roles of both sides (RFC 9234 §4.2), and the AS that we are to a peer (RFC 7705).
 
 use bgp_rib::{Ingress, export::Egress};
-use bgp_wire::{Capability, Notification, NotificationCode, Open, Role};
+use bgp_wire::{Capability, Notification, NotificationCode, Open, PeerKind, Role};
 use viaduct_net::Asn;
 
 use crate::config::{Config, PeerConfig};
@@ -27,7 +27,11 @@ pub struct LocalAs {
 impl PeerConfig {
     /// The AS that we are to the peer.
     pub(crate) fn our_asn(&self, config: &Config) -> Asn {
-        self.local_as.map_or(config.asn, |local| local.asn)
+        let ours = match config.kind_of(self.asn) {
+            PeerKind::Internal | PeerKind::Confederation => config.asn,
+            PeerKind::External => config.outer_asn(),
+        };
+        self.local_as.map_or(ours, |local| local.asn)
     }
 
     pub(crate) fn ingress(&self) -> Ingress {
@@ -42,7 +46,7 @@ impl PeerConfig {
     pub(crate) fn egress(&self, config: &Config) -> Egress {
         Egress {
             role: self.role.map(|config| config.role),
-            behind: self.local_as.filter(|local| !local.replace_sent).map(|_| config.asn),
+            behind: self.local_as.filter(|local| !local.replace_sent).map(|_| config.outer_asn()),
         }
     }
 }

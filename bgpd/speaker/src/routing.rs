@@ -298,6 +298,7 @@ fn rib_config(config: &Config) -> RibConfig {
     RibConfig {
         cluster_id: config.is_reflector().then_some(config.cluster_id),
         decision: config.decision,
+        confederation: config.confederation.as_ref().map(|confederation| confederation.id),
         ..RibConfig::new(config.asn, config.router_id, addresses.collect())
     }
 }

@@ -184,7 +184,9 @@ impl Speaker {
             self.remove_peer(address, Notification::new(NotificationCode::PeerDeconfigured));
             self.events.push(address, Happening::PeerRemoved);
         }
-        let all_anew = old.asn != config.asn || old.router_id != config.router_id;
+        let all_anew = old.asn != config.asn
+            || old.router_id != config.router_id
+            || old.confederation != config.confederation;
         for (&address, wanted) in &config.peers {
             match self.peers.get(&address) {
                 None => {

@@ -5,6 +5,7 @@ mod harness;
 mod bad_peer;
 mod bfd;
 mod collision;
+mod confederation;
 mod damage;
 mod events;
 mod exchange;

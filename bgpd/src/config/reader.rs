@@ -1,12 +1,16 @@
 //! Reads what is said of the speaker and of each peer, and notes what is wrong.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use bgp_speaker::{
-    BfdConfig, Config, DecisionRules, LocalAddresses, MAX_MULTIPATH, MAX_PEERS, PeerConfig,
-    RestartTime,
+    BfdConfig, Confederation, Config, DecisionRules, LocalAddresses, MAX_MULTIPATH, MAX_PEERS,
+    PeerConfig, Policy, RestartTime,
 };
-use bgp_wire::{HoldTime, LongLivedFamily};
+use bgp_wire::{HoldTime, LongLivedFamily, PeerKind};
 use viaduct_api::v1alpha1::{AddPaths, BGPConfigurationSpec, BGPPeerSpec};
 use viaduct_net::{Asn, Prefix};
 
@@ -57,6 +61,22 @@ impl<'a> Reader<'a> {
             wrong("gracefulRestartSeconds", error.to_string());
             RestartTime::default()
         });
+        let confederation = spec.confederation.as_ref().map(|one| {
+            let mut check = |field: &str, member: Asn| {
+                let own = (member == asn).then(|| format!("{member} is this member's own"));
+                if let Some(problem) = asn_problem(member).or(own) {
+                    wrong(&format!("confederation.{field}"), problem);
+                }
+            };
+            let id = Asn::new(one.id);
+            check("id", id);
+            let members: BTreeSet<_> = one.members.iter().copied().map(Asn::new).collect();
+            members.iter().for_each(|member| check("members", *member));
+            if members.contains(&id) {
+                wrong("confederation.members", format!("{id} is the confederation itself"));
+            }
+            Confederation { id, members }
+        });
         let decision = DecisionRules {
             always_compare_med: spec.decision.always_compare_med,
             multipath: spec.decision.multipath.into(),
@@ -82,6 +102,7 @@ impl<'a> Reader<'a> {
             deferral: restart_time.duration().max(MIN_DEFERRAL),
             restarting: node.restarting,
             incomplete: false,
+            confederation,
             decision,
             interfaces: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -146,6 +167,10 @@ impl<'a> Reader<'a> {
             self.hold_time
         });
         let mut peer = PeerConfig::new(self.config.asn, asn, hold_time);
+        if self.config.kind_of(asn) == PeerKind::Confederation {
+            peer.import = Policy::default_for(PeerKind::Confederation);
+            peer.export = peer.import.clone();
+        }
         peer.port = spec.port;
         peer.transport = self.transport(place, spec);
         peer.times = self.times(place, spec, hold_time);

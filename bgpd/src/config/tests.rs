@@ -8,7 +8,8 @@ use bgp_speaker::{
     policy::{Decided, Route},
 };
 use viaduct_api::v1alpha1::{
-    self as api, DecisionSpec, PolicyAction, PolicyRule, PrefixMatch as ApiPrefixMatch, SourceMatch,
+    self as api, ConfederationSpec, DecisionSpec, PolicyAction, PolicyRule,
+    PrefixMatch as ApiPrefixMatch, SourceMatch,
 };
 use viaduct_net::Prefix;
 
@@ -128,6 +129,7 @@ fn every_error_is_found_and_names_its_field() {
         hold_time_seconds: 2,
         graceful_restart_seconds: 5000,
         cluster_id: None,
+        confederation: Some(ConfederationSpec { id: 0, members: vec![0, 64777, 23456] }),
         decision: DecisionSpec { multipath: 0, ..DecisionSpec::default() },
         bfd: None,
         ..Default::default()
@@ -165,6 +167,10 @@ fn every_error_is_found_and_names_its_field() {
             "BGPConfiguration: spec.listenPort",
             "BGPConfiguration: spec.holdTimeSeconds",
             "BGPConfiguration: spec.gracefulRestartSeconds",
+            "BGPConfiguration: spec.confederation.id",
+            "BGPConfiguration: spec.confederation.members",
+            "BGPConfiguration: spec.confederation.members",
+            "BGPConfiguration: spec.confederation.members",
             "BGPConfiguration: spec.decision.multipath",
             "Node/c: router id",
             "BGPPeer/broken: spec.asn",

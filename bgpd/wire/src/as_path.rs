@@ -117,6 +117,24 @@ impl AsPath {
         self.segments.iter().any(|segment| segment.kind.is_confederation())
     }
 
+    /// The path as a peer of another member AS of the confederation is told it (RFC 5065 §4.1 b).
+    pub fn confederated(&self, asn: Asn) -> Self {
+        let mut segments = self.segments.clone();
+        match segments.first_mut() {
+            Some(first)
+                if first.kind == SegmentKind::ConfedSequence
+                    && first.asns.len() < usize::from(u8::MAX) =>
+            {
+                first.asns.insert(0, asn);
+            }
+            _ => {
+                let kind = SegmentKind::ConfedSequence;
+                segments.insert(0, Segment { kind, asns: vec![asn] });
+            }
+        }
+        Self::new(segments)
+    }
+
     /// The path as an external peer is told it: `asn` in front, `count` times, and confederation
     /// segments gone (RFC 4271 §5.1.2, RFC 5065 §4.1).
     #[must_use]

@@ -4,10 +4,13 @@ use viaduct_net::Family;
 
 use crate::{EXTENDED_MESSAGE_LEN, MAX_MESSAGE_LEN, Open};
 
-/// Whether the peer belongs to our AS.
+/// How near the peer is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PeerKind {
+    /// Of our AS, or of our member AS where that is part of a confederation.
     Internal,
+    /// Of another member AS of our confederation (RFC 5065).
+    Confederation,
     External,
 }
 

@@ -55,6 +55,7 @@ pub(crate) fn config(number: u8, asn: u32, peers: &[(IpAddr, u32)]) -> Config {
         deferral: Duration::from_secs(30),
         restarting: false,
         incomplete: false,
+        confederation: None,
         decision: DecisionRules::DEFAULT,
         interfaces: BTreeMap::new(),
         peers: peers.iter().map(peer).collect(),

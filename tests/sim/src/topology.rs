@@ -232,6 +232,7 @@ impl Topology {
             deferral: Duration::from_secs(self.restart_secs.into()),
             restarting,
             incomplete: false,
+            confederation: None,
             decision: DecisionRules::DEFAULT,
             interfaces: BTreeMap::new(),
             peers: plan.sessions.iter().map(peer).collect(),

@@ -149,7 +149,8 @@ impl Rib {
         let peer = &self.peers.entry(peer)?.peer;
         Some(Candidate {
             local: false,
-            internal: peer.kind == PeerKind::Internal,
+            // RFC 5065 §5.3: the whole confederation is one AS here.
+            internal: peer.kind != PeerKind::External,
             local_pref: local_pref(facts, peer.kind),
             metric: metric(self, path)?,
             // RFC 4456 §9: of a reflected route its originator counts.
@@ -212,7 +213,7 @@ impl Rib {
                 return None;
             };
             let source = match self.peers.entry(peer)?.peer.kind {
-                PeerKind::Internal => RouteSource::Ibgp,
+                PeerKind::Internal | PeerKind::Confederation => RouteSource::Ibgp,
                 PeerKind::External => RouteSource::Ebgp,
             };
             Some(Route { next_hops: self.select_next_hops(best)?, source })

@@ -43,12 +43,21 @@ pub struct RibConfig {
     pub cluster_id: Option<Ipv4Addr>,
     /// Our own addresses: a path that names one as its next hop is unusable (RFC 4271 §5.1.3).
     pub addresses: Vec<IpAddr>,
+    /// The AS that we are to the outside, where we are a member of a confederation (RFC 5065 §3).
+    pub confederation: Option<Asn>,
     pub decision: DecisionRules,
 }
 
 impl RibConfig {
     pub const fn new(asn: Asn, router_id: RouterId, addresses: Vec<IpAddr>) -> Self {
-        Self { asn, router_id, cluster_id: None, addresses, decision: DecisionRules::DEFAULT }
+        Self {
+            asn,
+            router_id,
+            cluster_id: None,
+            addresses,
+            confederation: None,
+            decision: DecisionRules::DEFAULT,
+        }
     }
 }
 

@@ -167,7 +167,9 @@ impl Attributes {
     ) -> Read<()> {
         let internal_only = || match session.peer_kind {
             PeerKind::Internal => Ok(()),
-            PeerKind::External => Err((Fault::FromExternalPeer, AttributeDiscard)),
+            PeerKind::Confederation | PeerKind::External => {
+                Err((Fault::FromExternalPeer, AttributeDiscard))
+            }
         };
         let path = &mut self.path;
         match kind {
@@ -176,7 +178,10 @@ impl Attributes {
             Type::NEXT_HOP => self.next_hop = Some(next_hop_v4(value)?),
             Type::MULTI_EXIT_DISC => path.med = Some(u32::from_be_bytes(exact(value)?)),
             Type::LOCAL_PREF => {
-                internal_only()?;
+                // RFC 5065 §4: it passes through the whole confederation.
+                if session.peer_kind == PeerKind::External {
+                    internal_only()?;
+                }
                 path.local_pref = Some(u32::from_be_bytes(exact(value)?));
             }
             Type::ATOMIC_AGGREGATE => {

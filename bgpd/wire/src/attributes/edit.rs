@@ -26,6 +26,8 @@ pub enum Number {
 pub struct Edit {
     /// In front of AS_PATH, once; confederation segments go (RFC 4271 §5.1.2, RFC 5065 §4.1).
     pub prepend: Option<Asn>,
+    /// In front of AS_PATH as a confederation segment (RFC 5065 §4.1), where nothing else is put there.
+    pub confederate: Option<Asn>,
     /// Between that and the path as it was (RFC 7705 §3.2).
     pub behind: Option<Asn>,
     pub med: Number,
@@ -52,6 +54,7 @@ impl Edit {
         keeps_local_pref
             && keeps_med
             && self.prepend.is_none()
+            && self.confederate.is_none()
             && self.reflected.is_none()
             && !self.leaves_as
             && (self.only_to_customer.is_none() || set.facts().is_only_to_customer())
@@ -96,6 +99,8 @@ impl Walk<'_> {
         let edit = self.edit;
         if let Some(asn) = edit.prepend.filter(|_| here(Type::AS_PATH)) {
             self.as_path(asn, &[]);
+        } else if let Some(asn) = edit.confederate.filter(|_| here(Type::AS_PATH)) {
+            self.confederated(asn, &[]);
         }
         if let Some(med) = number(edit.med).filter(|_| here(Type::MULTI_EXIT_DISC)) {
             self.put(Type::MULTI_EXIT_DISC, &[&med.to_be_bytes()]);
@@ -120,6 +125,11 @@ impl Walk<'_> {
             Type::AS_PATH if edit.prepend.is_some() => {
                 if let Some(asn) = edit.prepend {
                     self.as_path(asn, item.value);
+                }
+            }
+            Type::AS_PATH if edit.confederate.is_some() => {
+                if let Some(asn) = edit.confederate {
+                    self.confederated(asn, item.value);
                 }
             }
             Type::MULTI_EXIT_DISC if edit.med == Number::Remove => {}
@@ -158,6 +168,20 @@ impl Walk<'_> {
             }
         }
         rest.for_each(|(kind, asns)| segment(kind, &[], asns));
+        self.end(start);
+    }
+
+    /// RFC 5065 §4.1 b: a leading AS_CONFED_SEQUENCE grows while it has room, else there is a new one.
+    fn confederated(&mut self, asn: Asn, value: &[u8]) {
+        let start = self.begin(Type::AS_PATH);
+        let sequence = SegmentKind::ConfedSequence as u8;
+        let (count, rest) = match value {
+            [kind, count, rest @ ..] if *kind == sequence && *count < u8::MAX => (*count, rest),
+            _ => (0, value),
+        };
+        self.out.extend_from_slice(&[sequence, count + 1]);
+        self.out.extend_from_slice(&asn.to_u32().to_be_bytes());
+        self.out.extend_from_slice(rest);
         self.end(start);
     }
 

@@ -130,7 +130,7 @@ fn is_sound(kind: Type, value: &[u8], peer: PeerKind) -> bool {
         Type::ORIGIN => matches!(value, [0..=2]),
         Type::AS_PATH => is_sound_as_path(value),
         Type::MULTI_EXIT_DISC => value.len() == 4,
-        Type::LOCAL_PREF => internal && value.len() == 4,
+        Type::LOCAL_PREF => peer != PeerKind::External && value.len() == 4,
         Type::ATOMIC_AGGREGATE => value.is_empty(),
         Type::AGGREGATOR => value.len() == 8 && value[..4] != [0; 4],
         Type::COMMUNITIES => list(4),

@@ -215,10 +215,17 @@ fn number() -> impl Strategy<Value = Number> {
 
 fn edit() -> impl Strategy<Value = Edit> {
     let reflected = option::of((router_id(), ipv4()));
-    let asns = (option::of(asn()), option::of(asn()), option::of(asn()));
+    let asns = (option::of(asn()), option::of(asn()), option::of(asn()), option::of(asn()));
     (asns, number(), number(), reflected, any::<bool>()).prop_map(
-        |((prepend, behind, only_to_customer), med, local_pref, reflected, leaves_as)| Edit {
+        |(
+            (prepend, confederate, behind, only_to_customer),
+            med,
+            local_pref,
+            reflected,
+            leaves_as,
+        )| Edit {
             prepend,
+            confederate: confederate.filter(|_| prepend.is_none()),
             behind: behind.filter(|_| prepend.is_some()),
             only_to_customer,
             med,
@@ -238,6 +245,9 @@ fn edited_values(mut values: PathAttributes, edit: &Edit) -> PathAttributes {
     };
     for asn in edit.behind.into_iter().chain(edit.prepend) {
         values.as_path = values.as_path.prepended(asn, 1);
+    }
+    if let Some(asn) = edit.confederate {
+        values.as_path = values.as_path.confederated(asn);
     }
     values.only_to_customer = values.only_to_customer.or(edit.only_to_customer);
     values.med = number(values.med, edit.med);

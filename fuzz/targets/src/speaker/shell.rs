@@ -70,6 +70,7 @@ pub(super) fn base_config(restarting: bool) -> Config {
         listen_port: 179,
         restart_time: RestartTime::try_from(30).unwrap(),
         deferral: Duration::from_secs(30),
+        confederation: None,
         decision: DecisionRules::DEFAULT,
         restarting,
         incomplete: false,
