@@ -86,6 +86,9 @@ pub struct DnsStatus {
 pub struct PeerStatus {
     pub address: IpAddr,
     pub asn: u32,
+    /// The `addressRange` that the peer has come from, where no resource names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<Prefix>,
     pub router_id: Option<RouterId>,
     /// The state's name in RFC 4271 §8.2.2.
     pub state: String,

@@ -137,7 +137,7 @@ fn welcome(
     stream: &TcpStream,
 ) -> Result<(), String> {
     let config = config.borrow();
-    let known = config.peers.get(&peer).filter(|peer| !peer.shutdown);
+    let known = config.peer_at(peer).filter(|peer| !peer.shutdown);
     let transport = &known.ok_or("no configured peer")?.transport;
     tcp::adopt(&SockRef::from(stream), peer, transport).map_err(|error| error.to_string())
 }

@@ -13,6 +13,7 @@ pub(crate) fn peer(status: bgp_speaker::PeerStatus) -> PeerStatus {
     PeerStatus {
         address: status.address,
         asn: status.asn.to_u32(),
+        range: status.range,
         router_id: status.router_id,
         state: status.state.name().to_owned(),
         since_secs: status.since.as_secs(),

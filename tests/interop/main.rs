@@ -7,6 +7,7 @@
 mod add_path;
 mod bfd;
 mod bmp;
+mod dynamic;
 mod extended_next_hop;
 mod graceful_restart;
 mod gtsm;

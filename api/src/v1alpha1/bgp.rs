@@ -7,10 +7,11 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use viaduct_net::Prefix;
 
 use super::{
-    BFDProfile, BMPCollector, LocalAs, MRTRecording, MaxPrefixes, Policy, Role, SecretKeyRef,
-    Shutdown, yes,
+    BFDProfile, BMPCollector, LocalAs, MRTRecording, MaxPrefixes, Policy, RangeKind, Role,
+    SecretKeyRef, Shutdown, yes,
 };
 
 /// How every node speaks BGP.
@@ -145,7 +146,7 @@ pub struct BGPPeerSpec {
     /// The nodes that peer, by their labels; all nodes where empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// Where the neighbour is; or `interface`.
+    /// Where the neighbour is; or `interface`, or `addressRange`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub address: Option<IpAddr>,
@@ -155,9 +156,27 @@ pub struct BGPPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 15))]
     pub interface: Option<String>,
+    /// Every speaker that connects from within is a neighbour while its session lasts, and none is
+    /// connected to. One that is named by a resource of its own is not of the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub address_range: Option<Prefix>,
+    /// How many neighbours of the range there may be at a time.
+    #[serde(default = "range_limit")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub range_limit: u16,
+    /// In which AS neighbours of the range may be, in place of `asn`: any of these,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
+    pub range_asns: Vec<u32>,
+    /// or whichever is ours, or is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_kind: Option<RangeKind>,
     #[serde(default = "bgp_port")]
     #[schemars(range(min = 1))]
     pub port: u16,
+    /// The neighbour's AS; not beside `rangeAsns` and `rangeKind`.
+    #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 1))]
     pub asn: u32,
     /// Take packets only from a neighbour so many hops away, and send with a TTL of 255 (GTSM, RFC
@@ -258,6 +277,10 @@ impl BGPPeerSpec {
             node_selector: BTreeMap::new(),
             address: Some(address),
             interface: None,
+            address_range: None,
+            range_limit: range_limit(),
+            range_asns: Vec::new(),
+            range_kind: None,
             port: bgp_port(),
             asn,
             ttl_security: None,
@@ -293,6 +316,15 @@ const fn max_multipath() -> u16 {
 
 const fn one() -> u16 {
     1
+}
+
+const fn range_limit() -> u16 {
+    100
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(asn: &u32) -> bool {
+    *asn == 0
 }
 
 const fn bgp_port() -> u16 {

@@ -20,7 +20,8 @@ pub use self::{
     },
     pools::{IPBlockSpec, IPPoolSpec, VIPPoolSpec},
     session::{
-        LocalAs, MaxPrefixes, MaxPrefixesAction, Role, SECRET_NAMESPACE, SecretKeyRef, Shutdown,
+        LocalAs, MaxPrefixes, MaxPrefixesAction, RangeKind, Role, SECRET_NAMESPACE, SecretKeyRef,
+        Shutdown,
     },
 };
 

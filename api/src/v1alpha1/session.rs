@@ -92,3 +92,12 @@ pub struct LocalAs {
     #[serde(default)]
     pub replace_as: bool,
 }
+
+/// In which AS the neighbours of a range are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RangeKind {
+    /// In ours.
+    Internal,
+    /// In any other.
+    External,
+}

@@ -10,10 +10,11 @@ use std::{
 
 use bgp_rib::{DecisionRules, Policy};
 use bgp_wire::{Families, HoldTime, PeerKind};
-use viaduct_net::{Asn, Family, LinkLocal, RouterId};
+use viaduct_net::{Asn, Family, LinkLocal, Prefix, RouterId};
 
 use crate::{
     BfdConfig,
+    dynamic::RangeConfig,
     limits::PrefixLimits,
     role::{LocalAs, RoleConfig},
     times::PeerTimes,
@@ -107,6 +108,8 @@ pub struct Config {
     /// Peers of which only the interface is known, by its name. The shell finds them and adds them to
     /// the others; nothing of it is known to the speaker.
     pub interfaces: BTreeMap<String, PeerConfig>,
+    /// Whoever connects from within one and is no such peer becomes one: at most [`crate::MAX_RANGES`].
+    pub ranges: BTreeMap<Prefix, RangeConfig>,
 }
 
 /// The link that a peer with a link-local address is on.
@@ -199,7 +202,8 @@ impl Config {
 
     /// Whether any peer is a client of ours.
     pub fn is_reflector(&self) -> bool {
-        self.peers.values().any(|peer| peer.reflector_client)
+        let within = self.ranges.values().map(|range| &range.peer);
+        self.peers.values().chain(within).any(|peer| peer.reflector_client)
     }
 }
 

@@ -209,6 +209,7 @@ impl Speaker {
             }
         }
         self.promote_second(address);
+        self.note_departed(address);
     }
 }
 

@@ -11,6 +11,7 @@ mod collision;
 mod config;
 mod detail;
 mod drive;
+mod dynamic;
 mod events;
 mod fsm;
 mod limits;
@@ -43,6 +44,7 @@ pub use config::{
     RestartTimeError,
 };
 pub use detail::PeerDetail;
+pub use dynamic::{MAX_RANGES, RangeAsns, RangeConfig};
 pub use events::{Happening, MAX_WAITING_EVENTS, SpeakerEvent};
 pub use fsm::State;
 pub use limits::{LimitAction, PrefixLimits};

@@ -172,6 +172,7 @@ mod tests {
             decision: DecisionRules::DEFAULT,
             interfaces: Default::default(),
             peers: Default::default(),
+            ranges: Default::default(),
         }
     }
 

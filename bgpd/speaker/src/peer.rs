@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bgp_wire::{Families, HoldTime, Open, SessionParameters};
 use bytes::{Bytes, BytesMut};
+use viaduct_net::Prefix;
 
 use crate::{ConnId, Direction, config::PeerConfig, events::Malformed, fsm::State, open::Agreed};
 
@@ -100,6 +101,8 @@ pub(crate) struct Peer {
     /// Families of which it was said that a limit is near, or passed.
     pub(crate) near_limit: Families,
     pub(crate) over_limit: Families,
+    /// The range that the peer has come from, where it is not named.
+    pub(crate) range: Option<Prefix>,
     /// Those of them that are kept for long (RFC 9494 §4.2).
     pub(crate) long_lived: Families,
     /// What was agreed on the session that was lost, while anything of it is kept.
@@ -124,6 +127,7 @@ impl Peer {
             stale: Families::NONE,
             near_limit: Families::NONE,
             over_limit: Families::NONE,
+            range: None,
             long_lived: Families::NONE,
             last_agreed: None,
         }

@@ -124,10 +124,9 @@ impl Speaker {
         match (peer, connection.and_then(|connection| connection.sent.as_ref())) {
             (Some(peer), Some(sent)) => {
                 role::check(peer.config.role, open)?;
-                {
-                    let asn = peer.config.asn;
-                    open::agree(sent, open, asn, self.config.kind_of(asn))
-                }
+                let expected = self.expected_asn(address, open);
+                let expected = expected.ok_or(Notification::new(NotificationCode::BadPeerAs))?;
+                open::agree(sent, open, expected, self.config.kind_of(expected))
             }
             (None, _) | (_, None) => {
                 Err(Notification::new(NotificationCode::FiniteStateMachineError))
@@ -141,7 +140,10 @@ impl Speaker {
             return self.step(address, Event::BgpOpen, Cause::none());
         }
         match self.agree(address, Slot::Main, open) {
-            Ok(agreed) => self.open_accepted(address, agreed),
+            Ok(agreed) => {
+                self.learn_asn(address, open.asn);
+                self.open_accepted(address, agreed);
+            }
             Err(notification) => self.refuse(address, Slot::Main, notification),
         }
     }
@@ -203,6 +205,7 @@ impl Speaker {
         };
         let Some(peer) = self.peers.get(&address) else { return };
         let local = (self.config.router_id, peer.config.our_asn(&self.config));
+        self.learn_asn(address, open.asn);
         let remote = (agreed.router_id, open.asn);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let (Some(main), Some(second)) = (&peer.connection, &peer.second) else { return };

@@ -109,6 +109,8 @@ pub struct Speaker {
     pub(crate) startup: Startup,
     /// Peers that may have updates to be sent.
     pub(crate) ready: BTreeSet<IpAddr>,
+    /// Peers of ranges that may be forgotten.
+    pub(crate) departed: BTreeSet<IpAddr>,
     pub(crate) stopped: bool,
     pub(crate) events: Events,
     /// What [`Speaker::poll_bfd`] has not told yet.
@@ -135,6 +137,7 @@ impl Speaker {
             routing: Routing::new(&config),
             startup: Startup::new(config.restarting),
             ready: BTreeSet::new(),
+            departed: BTreeSet::new(),
             stopped: false,
             events: Events::default(),
             bfd_changed: true,
@@ -178,19 +181,30 @@ impl Speaker {
             self.events.push(None, Happening::SpeakerChanged(changed));
         }
         self.routing.set_config(&config);
-        let gone: Vec<_> =
-            self.peers.keys().filter(|peer| !config.peers.contains_key(peer)).copied().collect();
-        for address in gone {
-            self.remove_peer(address, Notification::new(NotificationCode::PeerDeconfigured));
-            self.events.push(address, Happening::PeerRemoved);
-        }
         let all_anew = old.asn != config.asn
             || old.router_id != config.router_id
             || old.confederation != config.confederation;
+        let gone: Vec<_> =
+            self.peers.keys().filter(|peer| !config.peers.contains_key(peer)).copied().collect();
+        for address in gone {
+            match self.still_within(address) {
+                Some(wanted) if !all_anew => self.change_dynamic(address, wanted),
+                _ => {
+                    let farewell = Notification::new(NotificationCode::PeerDeconfigured);
+                    self.remove_peer(address, farewell);
+                    self.events.push(address, Happening::PeerRemoved);
+                }
+            }
+        }
         for (&address, wanted) in &config.peers {
             match self.peers.get(&address) {
                 None => {
                     self.events.push(address, Happening::PeerAdded);
+                    self.add_peer(address, wanted.clone());
+                }
+                // Named from now on.
+                Some(peer) if peer.range.is_some() => {
+                    self.remove_peer(address, farewell_before(wanted));
                     self.add_peer(address, wanted.clone());
                 }
                 Some(peer)
@@ -226,7 +240,9 @@ impl Speaker {
     pub fn handle_connected(&mut self, connected: Connected, now: Instant) {
         self.now = now;
         let Connected { conn, peer: address, direction } = connected;
-        let Some(peer) = self.peers.get_mut(&address).filter(|_| !self.stopped) else {
+        let known = self.peers.contains_key(&address)
+            || direction == Direction::Incoming && !self.stopped && self.admit(address, conn);
+        let Some(peer) = self.peers.get_mut(&address).filter(|_| known && !self.stopped) else {
             return self.actions.push_back(Action::Close { conn });
         };
         if direction == Direction::Outgoing {
@@ -328,6 +344,7 @@ impl Speaker {
     /// The next thing to do; `None` until another input. Updates to peers are made here, so that
     /// what several inputs have changed is told at once.
     pub fn poll_action(&mut self) -> Option<Action> {
+        self.forget_departed();
         self.settle();
         while self.actions.is_empty() {
             let address = self.ready.pop_first()?;
@@ -386,11 +403,12 @@ impl Speaker {
             Timer::LongLived(family) => self.drop_long_lived(address, family),
             Timer::SelectionDeferral => self.defer_no_longer(),
         }
+        self.note_departed(address);
     }
 }
 
 /// What a peer is told before it is another by configuration (RFC 4486 §4, RFC 9003 §2).
-fn farewell_before(wanted: &PeerConfig) -> Notification {
+pub(crate) fn farewell_before(wanted: &PeerConfig) -> Notification {
     if wanted.shutdown {
         let words = wanted.shutdown_message.as_deref().unwrap_or_default();
         Notification::with_shutdown_message(NotificationCode::AdministrativeShutdown, words)

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bgp_rib::{PathView, PeerId, Rib, RibCounts};
-use viaduct_net::{Asn, Family, RouterId};
+use viaduct_net::{Asn, Family, Prefix, RouterId};
 
 use crate::{State, peer::Peer, restart::has_told_all, speaker::Speaker};
 
@@ -14,6 +14,8 @@ use crate::{State, peer::Peer, restart::has_told_all, speaker::Speaker};
 pub struct PeerStatus {
     pub address: IpAddr,
     pub asn: Asn,
+    /// The range that the peer has come from, where it is not named.
+    pub range: Option<Prefix>,
     /// From the OPEN of the current session.
     pub router_id: Option<RouterId>,
     pub state: State,
@@ -70,6 +72,7 @@ impl Speaker {
         PeerStatus {
             address,
             asn: peer.config.asn,
+            range: peer.range,
             router_id: agreed.map(|agreed| agreed.router_id),
             state: peer.state,
             since: now.saturating_duration_since(peer.since),

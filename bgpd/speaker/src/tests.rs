@@ -7,6 +7,7 @@ mod bfd;
 mod collision;
 mod confederation;
 mod damage;
+mod dynamic;
 mod events;
 mod exchange;
 mod graceful_restart;

@@ -10,6 +10,7 @@ mod monitoring;
 mod neighbour;
 mod passwords;
 mod policy;
+mod range;
 mod reader;
 mod session;
 mod transport;

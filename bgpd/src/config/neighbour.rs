@@ -59,7 +59,9 @@ impl Reader<'_> {
     }
 
     fn external_only(&mut self, place: &str, field: &str, spec: &BGPPeerSpec) {
-        if spec.asn == self.asn().to_u32() {
+        let own = self.asn().to_u32();
+        let internal_range = spec.range_kind == Some(api::RangeKind::Internal);
+        if spec.asn == own || spec.range_asns.contains(&own) || internal_range {
             self.wrong(format!("{place}.{field}"), "the neighbour is of our own AS");
         }
     }

@@ -24,7 +24,7 @@ const MIN_DEFERRAL: Duration = Duration::from_secs(10);
 
 pub(super) struct Reader<'a> {
     pub(super) passwords: &'a Passwords,
-    config: Config,
+    pub(super) config: Config,
     hold_time: HoldTime,
     /// How the nodes of the mesh watch each other.
     mesh_bfd: Option<BfdConfig>,
@@ -106,6 +106,7 @@ impl<'a> Reader<'a> {
             decision,
             interfaces: BTreeMap::new(),
             peers: BTreeMap::new(),
+            ranges: Default::default(),
         };
         let mut reader = Self {
             passwords,
@@ -131,9 +132,11 @@ impl<'a> Reader<'a> {
 
     /// Policies may name peers, before or behind them.
     pub(super) fn name_peers(&mut self, peers: &BTreeMap<String, BGPPeerSpec>) {
-        let host =
-            |(name, spec): (&String, &BGPPeerSpec)| Some((name.clone(), spec.address?.into()));
-        self.peer_names = peers.iter().filter_map(host).collect();
+        let place = |(name, spec): (&String, &BGPPeerSpec)| {
+            let place = spec.address.map(Prefix::host).or(spec.address_range)?;
+            Some((name.clone(), place))
+        };
+        self.peer_names = peers.iter().filter_map(place).collect();
     }
 
     pub(super) fn mesh_peer(&mut self, node: &LocalNode, other: &OtherNode) {
@@ -154,10 +157,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn peer(&mut self, place: &str, spec: &BGPPeerSpec) {
-        let asn = Asn::new(spec.asn);
-        if let Some(problem) = asn_problem(asn) {
-            self.wrong(format!("{place}.asn"), problem);
-        }
+        let (asn, asns) = self.asns(place, spec);
         if spec.port == 0 {
             self.wrong(format!("{place}.port"), "must not be 0");
         }
@@ -208,11 +208,21 @@ impl<'a> Reader<'a> {
         if let Some(policy) = &spec.export {
             peer.export = self.policy(place, policy, Direction::Export, own);
         }
-        match (spec.address, &spec.interface) {
-            (Some(address), None) => self.insert(place.to_owned(), address, peer),
-            (None, Some(interface)) => self.insert_interface(place, interface, spec, peer),
-            (None, None) => self.wrong(format!("{place}.address"), "neither this nor interface"),
-            (Some(_), Some(_)) => self.wrong(format!("{place}.interface"), "stands beside address"),
+        match (spec.address, spec.address_range, &spec.interface, asns) {
+            (Some(address), None, None, _) => self.insert(place.to_owned(), address, peer),
+            (None, Some(prefix), None, Some(asns)) => {
+                self.insert_range(place, spec, prefix, peer, asns);
+            }
+            (None, None, Some(interface), _) => self.insert_interface(place, interface, spec, peer),
+            (None, None, None, _) => {
+                self.wrong(format!("{place}.address"), "neither this nor interface");
+            }
+            (_, _, Some(_), _) => {
+                self.wrong(format!("{place}.interface"), "stands beside address");
+            }
+            (_, Some(_), None, _) => {
+                self.wrong(format!("{place}.addressRange"), "stands beside address");
+            }
         }
     }
 

@@ -7,10 +7,10 @@ use socket2::SockRef;
 use tracing::{debug, error};
 use viaduct_net::{Family, Prefix};
 
-use super::sys;
+use super::{sys, transports};
 
 /// What the kernel was told of one listener, so that only differences are told it again. At most one
-/// for each peer.
+/// for each peer and range.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     md5: BTreeMap<Prefix, Password>,
@@ -22,11 +22,9 @@ impl Keys {
     /// cannot connect.
     pub(crate) fn update(&mut self, socket: &SockRef<'_>, family: Family, config: &Config) {
         let mut wanted = BTreeMap::new();
-        for (&address, peer) in &config.peers {
-            if let Some(password) = &peer.transport.md5
-                && Family::of(address) == family
-            {
-                wanted.insert(Prefix::host(address), password);
+        for (peer, transport) in transports(config, family) {
+            if let Some(password) = &transport.md5 {
+                wanted.insert(peer, password);
             }
         }
         self.md5.retain(|peer, _| {

@@ -37,10 +37,9 @@ pub(crate) fn prepare_listener(
     family: Family,
     config: &Config,
 ) -> io::Result<()> {
-    let peers = config.peers.iter().filter(|(address, _)| Family::of(**address) == family);
     let (mut sent, mut least) = (None, None);
-    for (_, peer) in peers {
-        let ttl = peer.transport.ttl;
+    for (_, transport) in transports(config, family) {
+        let ttl = transport.ttl;
         least = Some(least.unwrap_or(u8::MAX).min(ttl.least_received()));
         if ttl.least_received() > 0 {
             sent = ttl.sent();
@@ -48,6 +47,15 @@ pub(crate) fn prepare_listener(
     }
     sys::set_ttl(socket, family, sent)?;
     sys::set_least_ttl(socket, family, least.unwrap_or(0))
+}
+
+/// What is asked for with each peer and range of a family. Of two that contain an address the kernel
+/// takes the password of the narrower one, or that of the only one that has any.
+fn transports(config: &Config, family: Family) -> impl Iterator<Item = (Prefix, &Transport)> {
+    let peers = config.peers.iter().map(|(address, peer)| (Prefix::host(*address), peer));
+    let ranges = config.ranges.iter().map(|(prefix, range)| (*prefix, &range.peer));
+    let all = peers.chain(ranges).filter(move |(prefix, _)| prefix.family() == family);
+    all.map(|(prefix, peer)| (prefix, &peer.transport))
 }
 
 fn set_ttl(socket: &SockRef<'_>, family: Family, transport: &Transport) -> io::Result<()> {

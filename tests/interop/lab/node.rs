@@ -59,6 +59,7 @@ pub(crate) fn config(number: u8, asn: u32, peers: &[(IpAddr, u32)]) -> Config {
         decision: DecisionRules::DEFAULT,
         interfaces: BTreeMap::new(),
         peers: peers.iter().map(peer).collect(),
+        ranges: Default::default(),
     }
 }
 

@@ -236,6 +236,7 @@ impl Topology {
             decision: DecisionRules::DEFAULT,
             interfaces: BTreeMap::new(),
             peers: plan.sessions.iter().map(peer).collect(),
+            ranges: Default::default(),
         }
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn config(node: u8, asn: u32) -> Config {
         decision: DecisionRules::DEFAULT,
         interfaces: BTreeMap::new(),
         peers: BTreeMap::new(),
+        ranges: Default::default(),
     }
 }
 
@@ -314,7 +315,7 @@ impl Network {
         let welcome = self
             .nodes
             .get(&target)
-            .is_some_and(|node| node.speaker.config().peers.contains_key(&source));
+            .is_some_and(|node| node.speaker.config().peer_at(source).is_some());
         if !welcome {
             let node = self.nodes.get_mut(&from).unwrap();
             return node.speaker.handle_connect_failed(to, "connection refused", now);

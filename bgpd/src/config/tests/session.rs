@@ -2,10 +2,12 @@
 
 use std::{num::NonZeroU8, time::Duration};
 
-use bgp_speaker::{LimitAction, PrefixLimits, Transport, Ttl};
+use bgp_speaker::{LimitAction, PrefixLimits, RangeAsns, Transport, Ttl};
 use viaduct_api::v1alpha1::{
-    LocalAs, MaxPrefixes, MaxPrefixesAction, Role, SecretKeyRef, Shutdown,
+    LocalAs, MaxPrefixes, MaxPrefixesAction, RangeKind, Role, SecretKeyRef, Shutdown,
 };
+
+use viaduct_net::Asn;
 
 use super::*;
 
@@ -138,4 +140,37 @@ fn what_we_are_to_a_neighbour_in_another_as() {
         let local_as = Some(LocalAs { asn: wrong_asn, ..local.clone() });
         assert_eq!(wrong(BGPPeerSpec { local_as, ..spec.clone() }), ["localAs.asn"]);
     }
+}
+
+#[test]
+fn a_range_has_a_limit_and_says_in_which_as_its_neighbours_are() {
+    let range = BGPPeerSpec {
+        address: None,
+        address_range: Some("192.0.2.0/24".parse().unwrap()),
+        asn: 0,
+        ..border()
+    };
+    let own = BGPConfigurationSpec::default().asn;
+    let kind = |kind| BGPPeerSpec { range_kind: Some(kind), ..range.clone() };
+    let list = |asns: &[u32]| BGPPeerSpec { range_asns: asns.to_vec(), ..range.clone() };
+    for (spec, expected) in [
+        (kind(RangeKind::External), RangeAsns::External),
+        (BGPPeerSpec { reflector_client: true, ..kind(RangeKind::Internal) }, RangeAsns::Internal),
+        (list(&[1, 2]), RangeAsns::Any([Asn::new(1), Asn::new(2)].into())),
+        (BGPPeerSpec { asn: 7, ..range.clone() }, RangeAsns::Any([Asn::new(7)].into())),
+    ] {
+        let config = read(spec, &Passwords::new()).unwrap();
+        let (_, read) = config.range_of("192.0.2.99".parse().unwrap()).unwrap();
+        assert!(read.asns == expected && read.peer.passive && read.limit == 100);
+        assert!(config.peers.is_empty());
+    }
+    assert_eq!(wrong(range.clone()), ["asn"]);
+    assert_eq!(wrong(list(&[0, own])), ["rangeAsns[0]", "rangeAsns"]);
+    assert_eq!(wrong(BGPPeerSpec { asn: 1, ..kind(RangeKind::External) }), ["rangeAsns"]);
+    assert_eq!(wrong(BGPPeerSpec { range_limit: 0, ..list(&[1]) }), ["rangeLimit"]);
+    assert_eq!(wrong(BGPPeerSpec { address: border().address, ..list(&[1]) }), ["addressRange"]);
+    assert_eq!(wrong(BGPPeerSpec { range_kind: Some(RangeKind::External), ..border() }), {
+        ["rangeKind"]
+    });
+    assert_eq!(wrong(BGPPeerSpec { address: None, ..border() }), ["address"]);
 }

@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn the_schema_is_enforced() {
         for (plural, spec, expected) in [
-            ("bgppeers", json!({"address": "192.0.2.1"}), "spec.asn: Required value"),
+            ("ippools", json!({}), "spec.cidr: Required value"),
             (
                 "bgppeers",
                 json!({"address": "192.0.2.1", "asn": 0}),

@@ -76,6 +76,7 @@ pub(super) fn base_config(restarting: bool) -> Config {
         incomplete: false,
         interfaces: BTreeMap::new(),
         peers: peers.collect(),
+        ranges: Default::default(),
     }
 }
 
