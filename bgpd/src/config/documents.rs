@@ -45,31 +45,77 @@ struct Metadata {
     name: String,
 }
 
-/// Reads the text of such a file.
+/// A text that is read as far as it can be.
+#[derive(Debug, Default)]
+pub struct Reading {
+    pub configuration: Option<BGPConfigurationSpec>,
+    /// By name.
+    pub peers: BTreeMap<String, BGPPeerSpec>,
+    /// By name.
+    pub replays: BTreeMap<String, BGPReplaySpec>,
+    /// One for each document at most; after [`MAX_ERRORS`] nothing is read any more.
+    pub errors: Vec<DocumentsError>,
+}
+
+/// More mistakes than anybody corrects at once.
+pub const MAX_ERRORS: usize = 100;
+
+/// Reads the text of such a file; the first mistake ends it.
 pub fn parse(text: &str) -> Result<Documents, DocumentsError> {
-    let mut configuration = None;
-    let mut peers = BTreeMap::new();
-    let mut replays = BTreeMap::new();
+    let Reading { configuration, peers, replays, errors } = read(text);
+    if let Some(first) = errors.into_iter().next() {
+        return Err(first);
+    }
+    let configuration = configuration.ok_or(DocumentsError::NoConfiguration)?;
+    Ok(Documents { configuration, peers, replays })
+}
+
+/// Reads all of it, with every mistake.
+pub fn read(text: &str) -> Reading {
+    let mut reading = Reading::default();
+    let mut broken_at = None;
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
         let head = Option::<Head>::deserialize(document)
-            .map_err(|source| DocumentsError::Document { number: index + 1, source })?;
-        // Empty, as what stands before the first `---` often is.
-        let Some(Head { api_version, kind, metadata, spec: value }) = head else { continue };
+            .map_err(|source| DocumentsError::Document { number: index + 1, source });
+        // What is no YAML is found again and again at the same place.
+        if let Err(DocumentsError::Document { source, .. }) = &head {
+            let place = source.location().map(|place| place.index());
+            if place.is_some() && broken_at == place {
+                break;
+            }
+            broken_at = place;
+        }
+        // Empty, as what stands before the first `---` often is, they are nothing.
+        let taken = head.and_then(|head| head.map_or(Ok(()), |head| reading.take(head)));
+        reading.errors.extend(taken.err());
+        if reading.errors.len() >= MAX_ERRORS {
+            break;
+        }
+    }
+    if reading.configuration.is_none() && reading.errors.is_empty() {
+        reading.errors.push(DocumentsError::NoConfiguration);
+    }
+    reading
+}
+
+impl Reading {
+    fn take(&mut self, head: Head) -> Result<(), DocumentsError> {
+        let Head { api_version, kind, metadata, spec: value } = head;
         let what = format!("{kind} {}", metadata.name);
         let wrong = |problem| Err(DocumentsError::Resource { what: what.clone(), problem });
         if api_version != API_VERSION {
             return wrong(format!("apiVersion: expected {API_VERSION}, not {api_version}"));
         }
         if kind == BGPConfigurationSpec::KIND {
-            if configuration.replace(spec(&what, value)?).is_some() {
+            if self.configuration.replace(spec(&what, value)?).is_some() {
                 return wrong(format!("there is a {kind} already"));
             }
         } else if kind == BGPPeerSpec::KIND {
-            if peers.insert(metadata.name, spec(&what, value)?).is_some() {
+            if self.peers.insert(metadata.name, spec(&what, value)?).is_some() {
                 return wrong("there is one of this name already".to_owned());
             }
         } else if kind == BGPReplaySpec::KIND {
-            if replays.insert(metadata.name, spec(&what, value)?).is_some() {
+            if self.replays.insert(metadata.name, spec(&what, value)?).is_some() {
                 return wrong("there is one of this name already".to_owned());
             }
         } else {
@@ -77,9 +123,8 @@ pub fn parse(text: &str) -> Result<Documents, DocumentsError> {
             let others = BGPReplaySpec::KIND;
             return wrong(format!("a speaker reads {one}, {many} and {others} only"));
         }
+        Ok(())
     }
-    let configuration = configuration.ok_or(DocumentsError::NoConfiguration)?;
-    Ok(Documents { configuration, peers, replays })
 }
 
 fn spec<T: DeserializeOwned>(what: &str, value: serde_norway::Value) -> Result<T, DocumentsError> {

@@ -4,6 +4,7 @@
 //! that holds it. A caller that has a configuration keeps it when the next one is wrong.
 
 mod bfd;
+pub mod difference;
 pub mod documents;
 mod interface;
 mod monitoring;

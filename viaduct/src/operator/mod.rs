@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 mod bgp;
+mod check;
 mod routes;
 mod services;
 mod status;

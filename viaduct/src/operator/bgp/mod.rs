@@ -13,7 +13,7 @@ mod routes;
 use anyhow::Result;
 use clap::Subcommand;
 
-use super::{Target, admin, table};
+use super::{Target, admin, check, table};
 use crate::output;
 
 #[derive(Subcommand)]
@@ -59,6 +59,11 @@ pub(crate) enum Command {
     /// Write the table of a speaker to a file.
     #[command(subcommand)]
     Dump(dump::Command),
+    /// Check the file of a speaker, and show what reading it would change.
+    ///
+    /// Every error with its document and field; the exit code is 1 where there is one.
+    #[command(after_help = "Example: viaduct bgp check new.yaml --against /etc/viaduct/bgp.yaml")]
+    Check(check::CheckArgs),
 }
 
 pub(crate) async fn run(command: Command) -> Result<()> {
@@ -70,5 +75,6 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Routes(args) => routes::print(&args).await,
         Command::Events(args) => events::print(&args).await,
         Command::Dump(command) => dump::run(command).await,
+        Command::Check(args) => check::run(&args),
     }
 }

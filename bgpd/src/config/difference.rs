@@ -1,0 +1,272 @@
+//! What another file would change of a speaker that runs by one, before it is read.
+
+use std::collections::BTreeMap;
+
+use bgp_speaker::{Config, LocalAddresses, PeerConfig};
+use serde::Serialize;
+use serde_norway::Value;
+use viaduct_api::v1alpha1::BGPPeerSpec;
+use viaduct_net::RouterId;
+
+use super::{Passwords, documents::Documents, standalone};
+
+/// Two good files, and the speaker that reads them.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison<'a> {
+    pub before: &'a Documents,
+    pub after: &'a Documents,
+    pub router_id: RouterId,
+    pub addresses: LocalAddresses,
+    /// Of both.
+    pub passwords: &'a Passwords,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Difference {
+    /// Fields that a running speaker does not take over: it has to be started anew.
+    pub needs_restart: Vec<String>,
+    /// Other fields of the BGPConfiguration.
+    pub configuration: Vec<String>,
+    pub added: Vec<PeerName>,
+    pub removed: Vec<PeerName>,
+    pub changed: Vec<PeerChange>,
+}
+
+/// A neighbour is another where its address is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PeerName {
+    pub name: String,
+    /// Its address, or the interface that it is behind.
+    pub at: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerChange {
+    #[serde(flatten)]
+    pub peer: PeerName,
+    /// What is written otherwise; `import` and `export` are the policies.
+    pub fields: Vec<String>,
+    /// Those of them for which the session ends and comes up anew; none where it goes on.
+    pub ends_session: Vec<String>,
+}
+
+impl Difference {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Comparison<'_> {
+    pub fn difference(&self) -> Difference {
+        let mut difference = Difference::default();
+        let fields = differing(&self.before.configuration, &self.after.configuration);
+        for field in fields {
+            let list = match field.as_str() {
+                "asn" | "listenPort" => &mut difference.needs_restart,
+                _ => &mut difference.configuration,
+            };
+            list.push(format!("spec.{field}"));
+        }
+        let (old, new) = (&self.before.peers, &self.after.peers);
+        let name =
+            |name: &String, spec: &BGPPeerSpec| PeerName { name: name.clone(), at: place(spec) };
+        let is_in = |peers: &BTreeMap<String, BGPPeerSpec>, at: String| {
+            peers.values().any(|spec| place(spec) == at)
+        };
+        let only = |these: &BTreeMap<String, BGPPeerSpec>, others| {
+            let alone = these.iter().filter(|(_, spec)| !is_in(others, place(spec)));
+            alone.map(|(one, spec)| name(one, spec)).collect()
+        };
+        difference.removed = only(old, new);
+        difference.added = only(new, old);
+        let config = self.config(old);
+        let wanted = self.config(new);
+        for (one, spec) in new {
+            let Some((_, before)) = old.iter().find(|(_, old)| place(old) == place(spec)) else {
+                continue;
+            };
+            let fields = differing(before, spec);
+            let (was, is) = (peer(&config, spec), peer(&wanted, spec));
+            // A hold time may come from the BGPConfiguration, and then no field of the peer says so.
+            if fields.is_empty() && was == is {
+                continue;
+            }
+            let survives = was.zip(is).is_none_or(|(was, is)| was.session_survives(is));
+            let ends_session =
+                if survives { Vec::new() } else { self.reasons(one, before, spec, &fields) };
+            difference.changed.push(PeerChange { peer: name(one, spec), fields, ends_session });
+        }
+        difference
+    }
+
+    /// Each field by itself: is the session another for it? All where it is for none alone.
+    fn reasons(
+        &self,
+        name: &str,
+        before: &BGPPeerSpec,
+        after: &BGPPeerSpec,
+        fields: &[String],
+    ) -> Vec<String> {
+        let plain = |spec: &BGPPeerSpec| BGPPeerSpec { import: None, export: None, ..spec.clone() };
+        let (before, after) = (plain(before), plain(after));
+        let of = |spec: BGPPeerSpec| {
+            let config = self.config(&BTreeMap::from([(name.to_owned(), spec)]))?;
+            peer(&Some(config), &before).cloned()
+        };
+        let Some(was) = of(before.clone()) else { return fields.to_vec() };
+        let ends = |field: &&String| {
+            let one = with_field(&before, &after, field).and_then(of);
+            one.is_some_and(|is| !was.session_survives(&is))
+        };
+        let reasons: Vec<_> = fields.iter().filter(ends).cloned().collect();
+        if reasons.is_empty() { fields.to_vec() } else { reasons }
+    }
+
+    /// By the configuration of the file as it is to be: what only that says is no peer's doing.
+    fn config(&self, peers: &BTreeMap<String, BGPPeerSpec>) -> Option<Config> {
+        let configuration = &self.after.configuration;
+        standalone(configuration, self.router_id, self.addresses, peers, self.passwords).ok()
+    }
+}
+
+/// A neighbour is another where this is.
+fn place(spec: &BGPPeerSpec) -> String {
+    let address = spec.address.map(|address| address.to_string());
+    address.or_else(|| spec.interface.clone()).unwrap_or_default()
+}
+
+fn peer<'a>(config: &'a Option<Config>, spec: &BGPPeerSpec) -> Option<&'a PeerConfig> {
+    let config = config.as_ref()?;
+    match (spec.address, &spec.interface) {
+        (Some(address), _) => config.peers.get(&address),
+        (None, Some(interface)) => config.interfaces.get(interface),
+        (None, None) => None,
+    }
+}
+
+fn fields_of(spec: &impl Serialize) -> BTreeMap<String, Value> {
+    let value = serde_norway::to_value(spec).unwrap_or_default();
+    let Value::Mapping(fields) = value else { return BTreeMap::new() };
+    fields.into_iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value))).collect()
+}
+
+/// The fields that are not the same, by name.
+fn differing(before: &impl Serialize, after: &impl Serialize) -> Vec<String> {
+    let (before, after) = (fields_of(before), fields_of(after));
+    let mut names: Vec<_> = before.keys().chain(after.keys()).cloned().collect();
+    names.sort_unstable();
+    names.dedup();
+    names.retain(|name| before.get(name) != after.get(name));
+    names
+}
+
+/// A spec with one field of another.
+fn with_field(before: &BGPPeerSpec, after: &BGPPeerSpec, field: &str) -> Option<BGPPeerSpec> {
+    let mut fields = fields_of(before);
+    match fields_of(after).remove(field) {
+        Some(value) => fields.insert(field.to_owned(), value),
+        None => fields.remove(field),
+    };
+    serde_norway::from_value(serde_norway::to_value(fields).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::documents::{self, parse},
+        *,
+    };
+
+    fn file(configuration: &str, peers: &[(&str, &str)]) -> String {
+        let mut text = format!(
+            "apiVersion: viaduct.dev/v1alpha1\nkind: BGPConfiguration\n\
+             metadata: {{name: default}}\nspec: {{{configuration}}}\n"
+        );
+        for (name, spec) in peers {
+            text += &format!(
+                "---\napiVersion: viaduct.dev/v1alpha1\nkind: BGPPeer\n\
+                 metadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+            );
+        }
+        text
+    }
+
+    fn difference(before: &str, after: &str) -> Difference {
+        let (before, after) = (parse(before).unwrap(), parse(after).unwrap());
+        let comparison = Comparison {
+            before: &before,
+            after: &after,
+            router_id: "192.0.2.1".parse().unwrap(),
+            addresses: LocalAddresses { v4: Some([192, 0, 2, 1].into()), v6: None },
+            passwords: &Passwords::new(),
+        };
+        comparison.difference()
+    }
+
+    #[test]
+    fn a_file_differs_by_what_a_session_feels() {
+        let before = file(
+            "asn: 64512",
+            &[
+                ("a", "address: 192.0.2.2, asn: 64512"),
+                ("b", "address: 192.0.2.3, asn: 65001, import: {rules: []}"),
+                ("c", "address: 192.0.2.4, asn: 65001"),
+                ("d", "address: 192.0.2.5, asn: 65001"),
+            ],
+        );
+        assert!(difference(&before, &before).is_empty());
+        let after = file(
+            "asn: 64512, listenPort: 1179, gracefulRestartSeconds: 60",
+            &[
+                ("a", "address: 192.0.2.2, asn: 64512, holdTimeSeconds: 30"),
+                ("b", "address: 192.0.2.3, asn: 65001, import: {rules: [{action: Accept}]}"),
+                ("c", "address: 192.0.2.4, asn: 65002, ttlSecurity: 1, passive: true"),
+                ("e", "address: 192.0.2.6, asn: 65001"),
+            ],
+        );
+        let found = difference(&before, &after);
+        assert_eq!(found.needs_restart, ["spec.listenPort"]);
+        assert_eq!(found.configuration, ["spec.gracefulRestartSeconds"]);
+        let names = |peers: &[PeerName]| -> Vec<String> {
+            peers.iter().map(|peer| format!("{} {}", peer.name, peer.at)).collect()
+        };
+        assert_eq!(names(&found.added), ["e 192.0.2.6"]);
+        assert_eq!(names(&found.removed), ["d 192.0.2.5"]);
+        let changed: Vec<_> = found
+            .changed
+            .iter()
+            .map(|one| (one.peer.name.as_str(), one.fields.join(" "), one.ends_session.join(" ")))
+            .collect();
+        let text = |text: &str| text.to_owned();
+        assert_eq!(
+            changed,
+            [
+                ("a", text("holdTimeSeconds"), text("")),
+                ("b", text("import"), text("")),
+                ("c", text("asn passive ttlSecurity"), text("asn ttlSecurity")),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_document_is_read_whatever_the_others_say() {
+        let text = file("asn: 64512", &[("a", "address: here, asn: 1"), ("b", "asn: x")])
+            + &file(
+                "asn: 1",
+                &[("c", "address: 192.0.2.2, asn: 1"), ("c", "address: 192.0.2.3, asn: 1")],
+            )
+            .replace("apiVersion", "---\napiVersion")
+            .replace("---\n---\n", "---\n");
+        let reading = documents::read(&text);
+        let errors: Vec<_> = reading.errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors.len(), 4, "{errors:?}");
+        assert!(errors[0].starts_with("BGPPeer a: address: "), "{errors:?}");
+        assert!(errors[1].starts_with("BGPPeer b: asn: "), "{errors:?}");
+        assert!(errors[2].contains("already") && errors[3].contains("already"), "{errors:?}");
+        assert_eq!(documents::read("a: [\n---\nb: [\n").errors.len(), 1, "no YAML from there on");
+        let many = "---\nkind: a\n".repeat(1000);
+        assert!(documents::read(&many).errors.len() <= documents::MAX_ERRORS);
+    }
+}

@@ -1,0 +1,190 @@
+//! `viaduct bgp check`: a speaker's file, before a speaker reads it.
+
+use std::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use bgp_speaker::LocalAddresses;
+use bgpd::config::{
+    Passwords,
+    difference::{Comparison, Difference, PeerName},
+    documents::{self, Documents},
+    standalone,
+};
+use clap::Args;
+use serde::Serialize;
+use viaduct_net::RouterId;
+
+use super::Output;
+use crate::{node::passwords, output, router::split_addresses};
+
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// YAML documents, as `viaduct reflector --config` reads them.
+    file: PathBuf,
+    /// The file that a speaker runs by: what would change when it reads the other.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// The speaker's own address, one for each family, as it is given to the speaker.
+    #[arg(long = "node-ip", value_name = "ADDRESS")]
+    node_ips: Vec<IpAddr>,
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// What was found.
+#[derive(Default, Serialize)]
+struct Report {
+    errors: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<Difference>,
+}
+
+pub(super) fn run(args: &CheckArgs) -> Result<()> {
+    let report = check(args)?;
+    if args.output.is_json() {
+        output::print(serde_json::to_string_pretty(&report)?)?;
+    } else {
+        output::print(text(&args.file, &report))?;
+    }
+    match report.errors.len() {
+        0 => Ok(()),
+        1 => bail!("{}: 1 error", args.file.display()),
+        errors => bail!("{}: {errors} errors", args.file.display()),
+    }
+}
+
+fn check(args: &CheckArgs) -> Result<Report> {
+    let (v4, v6) = split_addresses(&args.node_ips)?;
+    // Where nobody says, an address that is no peer's.
+    let unknown = v4.is_none() && v6.is_none();
+    let v4 = v4.or(unknown.then_some(Ipv4Addr::UNSPECIFIED));
+    let speaker = Speaker {
+        addresses: LocalAddresses { v4, v6 },
+        router_id: v4.and_then(|v4| v4.try_into().ok()).unwrap_or(RouterId::from_name("check")),
+    };
+    let mut report = Report::default();
+    let after = speaker.read(&args.file, &mut report.errors)?;
+    let (Some(after), Some(against)) = (after, &args.against) else { return Ok(report) };
+    let mut errors = Vec::new();
+    let before = speaker.read(against, &mut errors)?;
+    let Some(before) = before.filter(|_| errors.is_empty()) else {
+        bail!("{}: {}", against.display(), errors.join("; "));
+    };
+    let mut passwords = passwords::of_files(&before.peers);
+    passwords.extend(passwords::of_files(&after.peers));
+    let Speaker { addresses, router_id } = speaker;
+    let comparison =
+        Comparison { before: &before, after: &after, router_id, addresses, passwords: &passwords };
+    report.changes = Some(comparison.difference());
+    Ok(report)
+}
+
+struct Speaker {
+    addresses: LocalAddresses,
+    router_id: RouterId,
+}
+
+impl Speaker {
+    /// The documents where nothing is wrong with them; else every error.
+    fn read(&self, path: &Path, errors: &mut Vec<String>) -> Result<Option<Documents>> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let reading = documents::read(&text);
+        errors.extend(reading.errors.iter().map(ToString::to_string));
+        let Some(configuration) = reading.configuration else { return Ok(None) };
+        let (peers, replays) = (reading.peers, reading.replays);
+        let passwords: Passwords = passwords::of_files(&peers);
+        let config = standalone(&configuration, self.router_id, self.addresses, &peers, &passwords);
+        if let Err(found) = config {
+            errors.extend(found.0.iter().map(ToString::to_string));
+        }
+        Ok(errors.is_empty().then_some(Documents { configuration, peers, replays }))
+    }
+}
+
+fn text(path: &Path, report: &Report) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let mut line = |text: String| {
+        let _infallible = writeln!(out, "{text}");
+    };
+    report.errors.iter().for_each(|error| line(error.clone()));
+    if report.errors.is_empty() {
+        line(format!("{}: good", path.display()));
+    }
+    let Some(changes) = &report.changes else { return out };
+    if changes.is_empty() {
+        line("nothing changes".to_owned());
+    }
+    for field in &changes.needs_restart {
+        line(format!("BGPConfiguration: {field}: needs a new start of the speaker"));
+    }
+    for field in &changes.configuration {
+        line(format!("BGPConfiguration: {field} changes"));
+    }
+    let peer = |peer: &PeerName| format!("BGPPeer {} ({})", peer.name, peer.at);
+    changes.removed.iter().for_each(|one| line(format!("{} goes, and its session", peer(one))));
+    changes.added.iter().for_each(|one| line(format!("{} comes", peer(one))));
+    for change in &changes.changed {
+        let fields = change.fields.join(", ");
+        line(match change.ends_session.as_slice() {
+            [] => format!("{} changes in {fields}; the session goes on", peer(&change.peer)),
+            why => format!(
+                "{} changes in {fields}; the session ends for {}",
+                peer(&change.peer),
+                why.join(", ")
+            ),
+        });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_is_printed_and_what_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, peers: &str| {
+            let path = folder.path().join(name);
+            let head = "apiVersion: viaduct.dev/v1alpha1\nkind: BGPConfiguration\n\
+                        metadata: {name: default}\nspec: {asn: 64512}\n";
+            std::fs::write(&path, format!("{head}{peers}")).unwrap();
+            path
+        };
+        let peer = |name: &str, spec: &str| {
+            format!(
+                "---\napiVersion: viaduct.dev/v1alpha1\nkind: BGPPeer\n\
+                 metadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+            )
+        };
+        let args = |file: PathBuf, against: Option<PathBuf>| CheckArgs {
+            file,
+            against,
+            node_ips: vec![[192, 0, 2, 1].into()],
+            output: Output::Text,
+        };
+        let old = write("old", &peer("a", "address: 192.0.2.2, asn: 65001"));
+        let rules = "import: {rules: [{asPaths: [\"(\"], action: Accept}]}";
+        let bad = peer("b", "address: x, asn: 1")
+            + &peer("c", &format!("address: 192.0.2.1, asn: 0, {rules}"));
+        let report = check(&args(write("bad", &bad), Some(old.clone()))).unwrap();
+        assert_eq!(report.errors.len(), 4, "{:?}", report.errors);
+        assert!(report.changes.is_none());
+        let good = peer("a", "address: 192.0.2.2, asn: 65002, passive: true")
+            + &peer("b", "address: 192.0.2.3, asn: 64512");
+        let report = check(&args(write("good", &good), Some(old))).unwrap();
+        let lines = text(Path::new("good"), &report);
+        assert_eq!(
+            lines,
+            "good: good\nBGPPeer b (192.0.2.3) comes\n\
+             BGPPeer a (192.0.2.2) changes in asn, passive; the session ends for asn\n"
+        );
+    }
+}
