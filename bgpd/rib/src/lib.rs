@@ -35,8 +35,9 @@ pub use ingress::Ingress;
 pub use peer::{Peer, PeerCounts, PeerId};
 pub use reason::Reason;
 pub use rib::{
-    AnnounceError, AnyCommunity, BestChange, BestPath, Changes, PathFilter, PathSource, PathView,
-    Rib, RibConfig, RibCounts, Step,
+    AnnounceError, AnyCommunity, BestChange, BestPath, Changes, DestinationRecord, NextHopRecord,
+    PathFilter, PathRecord, PathSource, PathView, Rib, RibConfig, RibCounts, Step, TableError,
+    TablePiece, Takeover,
 };
 
 /// The most next hops of one route: as many as the vRouter puts into one group.

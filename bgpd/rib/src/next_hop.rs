@@ -48,6 +48,11 @@ impl NextHopKey {
     pub(crate) const fn next_hop(&self) -> BgpNextHop {
         self.next_hop
     }
+
+    /// The link, where a link-local address is part of it.
+    pub(crate) const fn interface(&self) -> Option<IfIndex> {
+        self.interface
+    }
 }
 
 /// Where a next hop leads.

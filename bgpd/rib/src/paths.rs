@@ -137,6 +137,27 @@ impl Paths {
         Some(id)
     }
 
+    /// The next path that is inserted stands at `id`, which nobody may have; places before it stay
+    /// empty until [`Self::free_all`]. False where it is taken.
+    pub(crate) fn reserve(&mut self, id: u32) -> bool {
+        let at = id as usize;
+        if at >= self.slots.len() {
+            self.slots.resize_with(at + 1, || None);
+        }
+        let free = self.slots[at].is_none();
+        if free {
+            self.free.push(id);
+        }
+        free
+    }
+
+    /// Every place that is empty may be used.
+    pub(crate) fn free_all(&mut self) {
+        let empty = |(at, slot): (usize, &Option<Path>)| slot.is_none().then_some(at as u32);
+        // The lowest is taken first.
+        self.free = self.slots.iter().enumerate().rev().filter_map(empty).collect();
+    }
+
     /// By which the peer knows the path among its others for the prefix.
     pub(crate) fn path_id(&self, id: u32) -> u32 {
         if self.at(id).numbered { self.path_ids.get(&id).copied().unwrap_or_default() } else { 0 }

@@ -10,6 +10,13 @@ use crate::{AnnounceError, Ingress, Policy};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub(crate) u32);
 
+impl PeerId {
+    /// By which [`crate::PathRecord::peer`] knows it.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// A peer as far as its routes depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {

@@ -73,6 +73,56 @@ impl Reason {
     }
 }
 
+/// Numbers are for the next process: [`crate::Rib::hand_over`].
+impl Reason {
+    /// In the order of their numbers.
+    const ALL: [Self; 24] = [
+        Self::Best,
+        Self::Multipath,
+        Self::MultipathLimit,
+        Self::Undecided,
+        Self::Martian,
+        Self::AsLoop,
+        Self::FirstAs,
+        Self::OriginatorLoop,
+        Self::ClusterLoop,
+        Self::RouteLeak,
+        Self::ImportPolicy,
+        Self::NextHopUnreachable,
+        Self::LongLivedStale,
+        Self::LocallyOriginated,
+        Self::LocalPref,
+        Self::AsPathLength,
+        Self::Origin,
+        Self::MultiExitDisc,
+        Self::ExternalOverInternal,
+        Self::IgpMetric,
+        Self::RouterId,
+        Self::ClusterListLength,
+        Self::PeerAddress,
+        Self::PathId,
+    ];
+
+    pub(crate) const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// A number that nobody knows is that of a path about which nothing was said.
+    pub(crate) fn of_number(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Undecided)
+    }
+}
+
+/// Whoever adds a reason adds it to [`Reason::ALL`], at its place.
+const _: () = {
+    assert!(Reason::ALL.len() == Reason::PathId as usize + 1);
+    let mut at = 0;
+    while at < Reason::ALL.len() {
+        assert!(Reason::ALL[at] as usize == at);
+        at += 1;
+    }
+};
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

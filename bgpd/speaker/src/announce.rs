@@ -141,7 +141,7 @@ impl Speaker {
 }
 
 /// Everything that what a peer is told depends on.
-fn profile(config: &Config, address: IpAddr, peer: &Peer) -> Option<Profile> {
+pub(crate) fn profile(config: &Config, address: IpAddr, peer: &Peer) -> Option<Profile> {
     let mut parameters = peer.agreed()?.parameters;
     // What we may receive makes no difference to what we send.
     parameters.receive_extended = false;

@@ -14,6 +14,7 @@ mod drive;
 mod dynamic;
 mod events;
 mod fsm;
+mod handover;
 mod limits;
 mod long_lived;
 mod open;
@@ -47,6 +48,9 @@ pub use detail::PeerDetail;
 pub use dynamic::{MAX_RANGES, RangeAsns, RangeConfig};
 pub use events::{Happening, MAX_WAITING_EVENTS, SpeakerEvent};
 pub use fsm::State;
+pub use handover::{
+    Adopted, Handover, HandoverError, MAX_FRAME_BYTES, Successor, VERSION as HANDOVER_VERSION,
+};
 pub use limits::{LimitAction, PrefixLimits};
 pub use role::{LocalAs, RoleConfig};
 pub use source::{SourceConfig, SourceId};

@@ -12,6 +12,9 @@ use crate::config::{Config, PeerConfig};
 /// What the two OPENs have agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Agreed {
+    /// The two: ours, and the peer's.
+    pub(crate) sent: Open,
+    pub(crate) received: Open,
     pub(crate) parameters: SessionParameters,
     pub(crate) hold_time: HoldTime,
     pub(crate) router_id: RouterId,
@@ -123,6 +126,8 @@ pub(crate) fn agree(
     }
     let graceful_restart = received.graceful_restart().cloned();
     Ok(Agreed {
+        sent: sent.clone(),
+        received: received.clone(),
         parameters,
         hold_time: sent.hold_time.negotiate(received.hold_time),
         router_id: received.router_id,

@@ -37,6 +37,15 @@ impl Startup {
     pub(crate) fn is_restarting(&self) -> bool {
         self.restarting && !self.complete
     }
+
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// It was the start of another, and is behind us.
+    pub(crate) const fn take_over(&mut self) {
+        self.complete = true;
+    }
 }
 
 impl Speaker {

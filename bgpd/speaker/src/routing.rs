@@ -7,7 +7,7 @@ use std::{
 
 use bgp_rib::{
     Ingress, LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig,
-    out::{AdjRibsOut, Hopeless, Outgoing, Profile},
+    out::{AdjRibsOut, Hopeless, Outgoing, Owed, Profile},
 };
 use bgp_wire::{PeerKind, SessionParameters, Update};
 use bytes::Bytes;
@@ -26,6 +26,8 @@ pub(crate) struct Routing {
     out: AdjRibsOut,
     /// Peers that have had a session.
     ids: BTreeMap<IpAddr, PeerId>,
+    /// By the numbers that another process has known them by.
+    adopted: BTreeMap<u32, PeerId>,
     underlay: Underlay,
     /// What the shell has not taken yet. It takes all after every input, so this is as long as
     /// what one input can change.
@@ -38,6 +40,7 @@ impl Routing {
             rib: Rib::new(rib_config(config)),
             out: AdjRibsOut::default(),
             ids: BTreeMap::new(),
+            adopted: BTreeMap::new(),
             underlay: Underlay::from([]),
             fib: VecDeque::new(),
         }
@@ -63,11 +66,24 @@ impl Routing {
 
     /// A session has come up: its paths may come, beside those kept from an earlier one.
     pub(crate) fn session_up(&mut self, address: IpAddr, agreed: &Agreed, config: &PeerConfig) {
-        let peer = Peer {
+        let (router_id, kind) = (agreed.router_id, agreed.parameters.peer_kind);
+        let peer = self.table_peer(address, router_id, kind, config);
+        self.ids.insert(address, self.rib.add_peer(peer));
+    }
+
+    /// A peer as its paths are to know it.
+    pub(crate) fn table_peer(
+        &self,
+        address: IpAddr,
+        router_id: RouterId,
+        kind: PeerKind,
+        config: &PeerConfig,
+    ) -> Peer {
+        Peer {
             address,
             asn: config.asn,
-            router_id: agreed.router_id,
-            kind: agreed.parameters.peer_kind,
+            router_id,
+            kind,
             interface: self.interface_of(address),
             reflector_client: config.reflector_client,
             import: config.import.clone(),
@@ -76,8 +92,38 @@ impl Routing {
             max_v4: config.prefix_limits.most(Family::V4),
             max_v6: config.prefix_limits.most(Family::V6),
             ingress: config.ingress(),
-        };
-        self.ids.insert(address, self.rib.add_peer(peer));
+        }
+    }
+
+    /// A peer that another process has known by a number.
+    pub(crate) fn adopt(&mut self, number: u32, peer: Peer) {
+        let address = peer.address;
+        let id = self.rib.add_peer(peer);
+        self.ids.insert(address, id);
+        self.adopted.insert(number, id);
+    }
+
+    /// Those of [`Self::adopt`]; forgets them.
+    pub(crate) fn numbers(&mut self) -> BTreeMap<u32, PeerId> {
+        std::mem::take(&mut self.adopted)
+    }
+
+    /// A session that was handed over.
+    pub(crate) fn rejoin(&mut self, address: IpAddr, profile: Profile, owed: Owed, same: bool) {
+        if let Some(id) = self.id(address) {
+            self.out.rejoin(&self.rib, id, profile, owed, same);
+        }
+    }
+
+    /// What was told is noted; everything is decided anew.
+    pub(crate) fn decide_all(&mut self) {
+        self.rib.set_additional_paths(self.out.additional_paths());
+        self.rib.decide_all();
+    }
+
+    /// What a peer with a session has yet to be told.
+    pub(crate) fn owed(&self, address: IpAddr) -> Option<Owed> {
+        self.out.owed(self.id(address)?)
     }
 
     /// Paths may come from where there is no session.

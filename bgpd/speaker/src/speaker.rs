@@ -128,7 +128,19 @@ impl Speaker {
     /// A speaker with these peers, all in their first attempt. The seed makes its jitter: give each
     /// speaker another.
     pub fn new(config: Arc<Config>, seed: u64, now: Instant) -> Self {
-        let mut speaker = Self {
+        let mut speaker = Self::empty(config.clone(), seed, now);
+        let deferral = now + config.deferral;
+        speaker.timers.start(Owner::Speaker, Timer::SelectionDeferral, deferral);
+        for (&address, peer) in &config.peers {
+            speaker.add_peer(address, peer.clone());
+        }
+        speaker.check_startup();
+        speaker
+    }
+
+    /// Without peers.
+    pub(crate) fn empty(config: Arc<Config>, seed: u64, now: Instant) -> Self {
+        Self {
             peers: BTreeMap::new(),
             connections: BTreeMap::new(),
             timers: Timers::default(),
@@ -146,15 +158,8 @@ impl Speaker {
             sources: BTreeMap::new(),
             last_source: 0,
             now,
-            config: config.clone(),
-        };
-        let deferral = now + config.deferral;
-        speaker.timers.start(Owner::Speaker, Timer::SelectionDeferral, deferral);
-        for (&address, peer) in &config.peers {
-            speaker.add_peer(address, peer.clone());
+            config,
         }
-        speaker.check_startup();
-        speaker
     }
 
     /// Nobody forwards by what this speaker learns: [`Speaker::poll_fib`] gives no routes. To be said at

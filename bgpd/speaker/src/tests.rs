@@ -1,5 +1,6 @@
 //! Speakers, wires and a clock in memory.
 
+mod handover;
 mod harness;
 
 mod bad_peer;

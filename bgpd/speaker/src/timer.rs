@@ -74,6 +74,10 @@ impl Timers {
         all.map(|((_, timer), at)| (*timer, *at)).collect()
     }
 
+    pub(crate) fn deadline(&self, owner: Owner, timer: Timer) -> Option<Instant> {
+        self.deadlines.get(&(owner, timer)).copied()
+    }
+
     /// Stops all timers of an owner.
     pub(crate) fn stop_all(&mut self, owner: Owner) {
         let first = (owner, Timer::ConnectRetry);

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use viaduct_net::Family;
 
 use super::{
-    Hopeless, MAX_LAGGING, Outgoing, Profile,
+    Hopeless, MAX_LAGGING, Outgoing, Owed, Profile,
     batch::Batch,
     group::Group,
     log::{Audience, Log},
@@ -60,6 +60,34 @@ impl Member {
         };
         dump.into_iter().for_each(|families| member.dump(families));
         member
+    }
+
+    /// On a session where all was told but this.
+    pub(super) fn owing(owed: Owed) -> Self {
+        let dump = |families: Families| (!families.is_empty()).then_some(families);
+        let mut member = Self::new(owed.end_of_rib, dump(owed.dump));
+        if let Some(dump) = &mut member.dump {
+            dump.demarcated = owed.dump_demarcated;
+        }
+        member.own.extend(owed.messages);
+        member.refresh = owed.refresh;
+        member.demarcated = owed.demarcated;
+        member.lagging = (!owed.missed.is_empty()).then(|| owed.missed.into_iter().collect());
+        member
+    }
+
+    /// What is owed, but for what stands unread in the log. A walk over the table begins again.
+    pub(super) fn owed(&self) -> Owed {
+        let dump = self.dump.as_ref();
+        Owed {
+            messages: self.own.iter().cloned().collect(),
+            missed: self.lagging.iter().flatten().copied().collect(),
+            dump: dump.map(|dump| dump.families).unwrap_or_default(),
+            dump_demarcated: dump.map(|dump| dump.demarcated).unwrap_or_default(),
+            end_of_rib: self.end_of_rib,
+            refresh: self.refresh,
+            demarcated: self.demarcated,
+        }
     }
 
     /// All of these families is to be told once more.
@@ -296,7 +324,7 @@ fn demarcations(
 }
 
 /// What our own messages speak of.
-fn nlris_of(mut messages: &[u8], parameters: &SessionParameters) -> Vec<Nlri> {
+pub(super) fn nlris_of(mut messages: &[u8], parameters: &SessionParameters) -> Vec<Nlri> {
     // Read as the peer reads them.
     let parameters =
         SessionParameters { add_path_receive: parameters.add_path_send, ..*parameters };

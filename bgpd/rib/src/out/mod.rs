@@ -16,6 +16,7 @@
 mod batch;
 mod difference;
 mod group;
+mod handover;
 mod log;
 mod member;
 
@@ -32,6 +33,7 @@ use crate::{BestPath, LocalSpeaker, PeerId, Policy, Rib};
 use batch::Batch;
 use difference::Step;
 use group::Group;
+pub use handover::Owed;
 use member::Member;
 
 /// Octets of a group's log beyond which the slowest members leave it.

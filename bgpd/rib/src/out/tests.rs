@@ -1,6 +1,8 @@
 //! Random changes of the table, sessions that come, go and change, readers of every pace: in the end
 //! each knows what its profile says of the best paths, and nothing else.
 
+mod handover;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -16,7 +18,8 @@ use viaduct_net::{Asn, IfIndex, OriginSource, Origination, Prefix, RouterId, Und
 
 use super::*;
 use crate::{
-    Action, Change, ExportPeer, Matches, Peer, PrefixMatch, RibConfig, Rule, Source, export,
+    Action, Change, ExportPeer, Matches, PathRecord, Peer, PrefixMatch, RibConfig, Rule, Source,
+    TableError, TablePiece, export,
     policy::{AsPathPattern, MedChange, NextHopChange},
 };
 
@@ -127,6 +130,7 @@ enum Operation {
     Change { peer: usize, policy: usize },
     Refresh { peer: usize, v6: bool },
     Read { peer: usize, room: usize },
+    HandOver { changed: Option<(usize, usize)> },
 }
 
 const PREFIXES: usize = 40;
@@ -154,6 +158,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (peer(), any::<bool>()).prop_map(|(peer, v6)| Operation::Refresh { peer, v6 }),
         6 => (peer(), select(&[1, 200, 100_000][..]))
             .prop_map(|(peer, room)| Operation::Read { peer, room }),
+        1 => proptest::option::of((peer(), 0..3_usize))
+            .prop_map(|changed| Operation::HandOver { changed }),
     ]
 }
 
@@ -344,6 +350,7 @@ impl World {
                     reader.read(&out.next(rib, ids[*peer], *room).unwrap(), profile);
                 }
             }
+            Operation::HandOver { changed } => self.hand_over(*changed),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::{
     judges::Judges,
     next_hop::{NextHopId, NextHopKey},
     paths::{Original, Path},
+    peer::PeerEntry,
 };
 
 /// What one UPDATE says of many prefixes.
@@ -42,13 +43,25 @@ impl Rib {
         next_hop: BgpNextHop,
         prefixes: &[Nlri],
     ) -> Result<(), AnnounceError> {
+        let Some(PeerEntry { peer: from, .. }) = self.peers.entry(peer) else { return Ok(()) };
+        let attributes = from.ingress.apply(from, attributes);
+        let key = NextHopKey::new(next_hop, from.interface);
+        self.announce_as_came(peer, &attributes, key, prefixes)
+    }
+
+    /// The same for attributes that policy is to see, and a next hop whose link is known.
+    pub(super) fn announce_as_came(
+        &mut self,
+        peer: PeerId,
+        attributes: &AttributeSet,
+        key: NextHopKey,
+        prefixes: &[Nlri],
+    ) -> Result<(), AnnounceError> {
         let Some(entry) = self.peers.entry(peer) else { return Ok(()) };
         if prefixes.is_empty() {
             return Ok(());
         }
-        let attributes = &entry.peer.ingress.apply(&entry.peer, attributes);
         let judged = import::judge_attributes(&self.config, &entry.peer, attributes);
-        let key = NextHopKey::new(next_hop, entry.peer.interface);
         let attributes = self.attributes.intern(attributes);
         // One reference of our own, so that the entry lives even if the first prefix fails.
         let next_hop = self.next_hops.acquire(key, &self.underlay, &self.config.addresses);

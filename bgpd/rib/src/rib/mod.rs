@@ -2,6 +2,7 @@
 
 mod announce;
 mod flush;
+mod handover;
 mod update;
 mod view;
 mod walk;
@@ -30,6 +31,9 @@ use crate::{
     underlay::UnderlayTable,
 };
 
+pub use handover::{
+    DestinationRecord, NextHopRecord, PathRecord, TableError, TablePiece, Takeover,
+};
 pub use view::{PathView, RibCounts};
 pub use walk::{AnyCommunity, PathFilter, Step};
 pub use watch::Changes;
@@ -175,7 +179,7 @@ pub struct Rib {
     destinations: Destinations,
     next_hops: NextHopTable,
     routes: Routes,
-    underlay: UnderlayTable,
+    pub(crate) underlay: UnderlayTable,
     originations: BTreeMap<Prefix, OriginSource>,
     attributes: AttributeInterner,
     /// To be decided by the next flush.

@@ -291,7 +291,7 @@ impl Rib {
         paths.find(is_it).map(|(id, _)| id)
     }
 
-    fn destination_of(&mut self, prefix: Prefix) -> Result<u32, AnnounceError> {
+    pub(super) fn destination_of(&mut self, prefix: Prefix) -> Result<u32, AnnounceError> {
         match self.destinations.find(prefix) {
             Some(id) => Ok(id),
             None => self.insert_destination(prefix),

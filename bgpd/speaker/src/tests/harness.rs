@@ -102,6 +102,19 @@ pub(super) struct Network {
     now: Option<Instant>,
     next: u64,
     pub(super) trace: Vec<String>,
+    /// What nodes announce beside their own blocks.
+    pub(super) extra: BTreeMap<u8, BTreeSet<Origination>>,
+}
+
+/// The links of every node.
+pub(super) fn underlay() -> Underlay {
+    let on_link = |prefix: &str| UnderlayRoute {
+        prefix: prefix.parse().unwrap(),
+        gateway: None,
+        interface: IfIndex(2),
+        metric: 0,
+    };
+    Underlay::from([on_link("192.0.2.0/24"), on_link("2001:db8::/64")])
 }
 
 impl Network {
@@ -120,14 +133,7 @@ impl Network {
     pub(super) fn start(&mut self, number: u8, config: Config) {
         let now = self.now();
         let mut speaker = Speaker::new(Arc::new(config), number.into(), now);
-        let on_link = |prefix: &str| UnderlayRoute {
-            prefix: prefix.parse().unwrap(),
-            gateway: None,
-            interface: IfIndex(2),
-            metric: 0,
-        };
-        let underlay = Underlay::from([on_link("192.0.2.0/24"), on_link("2001:db8::/64")]);
-        speaker.handle_underlay(&underlay, now);
+        speaker.handle_underlay(&underlay(), now);
         speaker.handle_originations(&own(number), now);
         let node = Node {
             speaker,
@@ -138,6 +144,15 @@ impl Network {
         };
         self.nodes.insert(number, node);
         self.poll();
+    }
+
+    /// Puts another speaker in a node's place.
+    pub(super) fn put(&mut self, number: u8, speaker: Speaker) {
+        let node = self.nodes.get_mut(&number).unwrap();
+        node.speaker = speaker;
+        node.attempts.clear();
+        node.fib.clear();
+        node.synced = false;
     }
 
     /// Ends a process without a word of BGP; the kernel closes its connections.
@@ -336,7 +351,7 @@ impl Network {
         self.events.insert(key, event);
     }
 
-    fn close(&mut self, node: u8, conn: ConnId) {
+    pub(super) fn close(&mut self, node: u8, conn: ConnId) {
         let Some(other) = self.wires.remove(&(node, conn)) else { return };
         self.wires.remove(&other);
         if !self.cuts.contains(&(node, other.0)) {

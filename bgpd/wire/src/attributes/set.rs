@@ -222,6 +222,17 @@ impl AttributeSet {
         Attributes::decode(self.octets(), &session).map(|all| all.path).unwrap_or_default()
     }
 
+    /// Reads what [`Self::octets`] has given, in another process perhaps; `None` where that cannot be.
+    pub fn read(octets: &[u8]) -> Option<Self> {
+        let session = SessionParameters {
+            four_octet_as: true,
+            families: Families::NONE,
+            ..SessionParameters::before_open(PeerKind::Internal)
+        };
+        let all = Attributes::decode(octets, &session).ok()?;
+        all.malformed.is_empty().then(|| Self::from(all.path))
+    }
+
     /// Whether the AS stands anywhere in the path.
     pub fn path_contains(&self, asn: Asn) -> bool {
         let wanted = asn.to_u32().to_be_bytes();

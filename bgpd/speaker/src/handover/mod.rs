@@ -1,0 +1,106 @@
+//! A speaker goes on in another process: [`Speaker::hand_over`] writes down what its sessions and its
+//! table are, [`Speaker::taken_over`] begins with that, and peers notice nothing.
+//!
+//! What is written down are facts: both OPENs, octets received and not yet read, what is still to be
+//! told, every path. What follows from them and from the configuration, which may be another one by
+//! now, is made again by the code that made it first. What peers were told follows from the table, so
+//! they are told no more than what differs.
+//!
+//! Sessions that are not Established are not handed over: they begin again.
+
+mod frame;
+mod give;
+mod print;
+mod take;
+
+use std::net::IpAddr;
+
+use bgp_rib::{TableError, TablePiece, out::Owed};
+
+use self::frame::{Frame, PeerFrame, TAKEN_VERSIONS};
+pub use self::{
+    frame::VERSION,
+    take::{Adopted, Successor},
+};
+
+#[cfg(doc)]
+use crate::Speaker;
+
+/// The longest frame there is; one that says it is longer is none.
+pub const MAX_FRAME_BYTES: usize = 1 << 20;
+
+/// Why a handover cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandoverError {
+    #[error("its version is {0}, and not {VERSION}")]
+    Version(u16),
+    #[error("a frame that cannot be read")]
+    Frame,
+    #[error("the end is missing")]
+    Unfinished,
+    #[error("an OPEN of {0} that cannot be")]
+    Open(IpAddr),
+    #[error("what {0} was told is not known")]
+    Peer(IpAddr),
+    #[error("the table: {0}")]
+    Table(#[from] TableError),
+}
+
+/// What one speaker has handed over to another, frame by frame.
+#[derive(Debug, Default)]
+pub struct Handover {
+    begun: bool,
+    ended: bool,
+    peers: Vec<(PeerFrame, Owed)>,
+    table: Vec<TablePiece>,
+}
+
+impl Handover {
+    /// Reads the next frame.
+    pub fn read(&mut self, octets: &[u8]) -> Result<(), HandoverError> {
+        let frame = if self.begun {
+            frame::read(octets)?
+        } else {
+            let (version, frame) = frame::read_first(octets)?;
+            if !TAKEN_VERSIONS.contains(&version) {
+                return Err(HandoverError::Version(version));
+            }
+            frame
+        };
+        match (frame, self.begun && !self.ended) {
+            (Frame::Begin, false) if !self.ended => self.begun = true,
+            (Frame::Peer(peer), true) => {
+                let owed = peer.session.as_ref().map(|session| session.owed());
+                self.peers.push((*peer, owed.unwrap_or_default()));
+            }
+            (Frame::Messages { octets, count }, true) => {
+                let (_, owed) = self.peers.last_mut().ok_or(HandoverError::Frame)?;
+                owed.messages.push((octets.into(), count));
+            }
+            (Frame::Missed(nlris), true) => {
+                let (_, owed) = self.peers.last_mut().ok_or(HandoverError::Frame)?;
+                for nlri in nlris {
+                    owed.missed.push(nlri.try_into()?);
+                }
+            }
+            (Frame::Table(piece), true) => self.table.push(piece),
+            (Frame::End, true) => self.ended = true,
+            (Frame::Begin | Frame::End, _)
+            | (
+                Frame::Peer(_) | Frame::Messages { .. } | Frame::Missed(_) | Frame::Table(_),
+                false,
+            ) => return Err(HandoverError::Frame),
+        }
+        Ok(())
+    }
+
+    /// Whether all of it has been read.
+    pub const fn is_whole(&self) -> bool {
+        self.ended
+    }
+
+    /// The peers with a session.
+    pub fn sessions(&self) -> impl Iterator<Item = IpAddr> {
+        self.peers.iter().filter(|(peer, _)| peer.session.is_some()).map(|(peer, _)| peer.address)
+    }
+}

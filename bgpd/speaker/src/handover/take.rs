@@ -1,0 +1,295 @@
+//! A speaker that begins where another has ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use bgp_rib::out::Owed;
+use bgp_wire::{
+    Capability, EXTENDED_MESSAGE_LEN, HoldTime, Message, Notification, NotificationCode, Open,
+    PeerKind, SessionParameters, first_frame,
+};
+use tracing::info;
+use viaduct_net::{Asn, Family, IfIndex, Origination, RouterId, Underlay};
+
+use super::{
+    Handover, HandoverError,
+    frame::{OpensFrame, PeerFrame, TablePeerFrame},
+    print::{Prints, manner},
+};
+use crate::{
+    Config, ConnId, Direction, PeerConfig,
+    announce::profile,
+    drive::Cause,
+    fsm::{Event, State},
+    open::{self, Agreed, Past},
+    peer::{Connection, Peer},
+    speaker::{Speaker, farewell_before},
+    timer::{Owner, Timer},
+};
+
+/// A connection that was handed over with its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    pub conn: ConnId,
+    /// Octets handed out that TCP has not taken.
+    pub unwritten: usize,
+}
+
+/// What the next speaker begins with, beside what it is handed.
+#[derive(Debug)]
+pub struct Successor<'a> {
+    pub config: Arc<Config>,
+    /// Whole: next hops that are not in it lead nowhere.
+    pub underlay: &'a Underlay,
+    /// Whole: what the other has announced and is not in it is withdrawn.
+    pub originations: &'a BTreeSet<Origination>,
+    /// Whether anybody forwards by what is learned.
+    pub forwards: bool,
+    /// By peer. A session without one is lost.
+    pub connections: BTreeMap<IpAddr, Adopted>,
+    pub seed: u64,
+}
+
+/// A session that goes on, and what is to be known of it until it does.
+struct Going {
+    address: IpAddr,
+    conn: Option<ConnId>,
+    owed: Owed,
+    print: u64,
+    inbox: Vec<u8>,
+    survives: bool,
+}
+
+impl Speaker {
+    /// Goes on with what another speaker has handed over, under a configuration that may be another by
+    /// now. After an error nothing has come of it.
+    pub fn taken_over(
+        handover: Handover,
+        successor: Successor<'_>,
+        now: Instant,
+    ) -> Result<Self, HandoverError> {
+        if !handover.is_whole() {
+            return Err(HandoverError::Unfinished);
+        }
+        let Successor { config, underlay, originations, forwards, connections, seed } = successor;
+        let mut speaker = Self::empty(config.clone(), seed, now);
+        if !forwards {
+            speaker.without_fib();
+        }
+        speaker.startup.take_over();
+        speaker.routing.set_underlay(underlay);
+        let mut going = Vec::new();
+        for (frame, owed) in handover.peers {
+            let adopted = connections.get(&frame.address).copied();
+            going.extend(speaker.adopt_peer(frame, owed, adopted)?);
+        }
+        let numbers = speaker.routing.numbers();
+        let mut table = speaker.routing.rib.take_over(numbers);
+        handover.table.into_iter().try_for_each(|piece| table.piece(piece))?;
+        table.finish();
+        speaker.rejoin(&mut going)?;
+        speaker.handle_originations(originations, now);
+        speaker.settle();
+        info!(sessions = going.len(), "taken over");
+        speaker.go_on(going);
+        speaker.routing.synced();
+        Ok(speaker)
+    }
+
+    /// A peer as it was, its session included.
+    fn adopt_peer(
+        &mut self,
+        frame: PeerFrame,
+        owed: Owed,
+        adopted: Option<Adopted>,
+    ) -> Result<Option<Going>, HandoverError> {
+        let address = frame.address;
+        let config = self.config.clone();
+        let agree = |opens: &OpensFrame| opens.agree(address, &config);
+        let session = frame.session.as_ref().map(|session| agree(&session.opens)).transpose()?;
+        let config = match (self.config.peers.get(&address), frame.table) {
+            (Some(config), _) => config.clone(),
+            // Nobody's by now: it is there to be parted from.
+            (None, Some(table)) => {
+                PeerConfig::new(self.config.asn, Asn::new(table.asn), HoldTime::INFINITE)
+            }
+            (None, None) => return Ok(None),
+        };
+        let mut peer = Peer::new(config.clone(), self.now);
+        peer.failures = frame.failures;
+        peer.last_error = frame.last_error;
+        peer.counters = frame.counters.into();
+        peer.had_session = frame.had_session;
+        peer.stale = frame.stale.into();
+        peer.long_lived = frame.long_lived.into();
+        peer.last_agreed = frame.last_opens.as_ref().map(agree).transpose()?;
+        peer.near_limit = frame.near_limit.into();
+        peer.over_limit = frame.over_limit.into();
+        let timers = [(Timer::Restart, frame.restart), (Timer::Stale, frame.stale_left)];
+        let long_lived = Family::ALL.map(Timer::LongLived).into_iter().zip(frame.long_lived_left);
+        for (timer, left) in timers.into_iter().chain(long_lived) {
+            if let Some(left) = left {
+                self.timers.start(Owner::Peer(address), timer, self.now + left);
+            }
+        }
+        if let Some(table) = frame.table {
+            self.adopt_into_table(address, table, &config)?;
+        }
+        let (Some(session), Some(agreed)) = (frame.session, session) else {
+            self.peers.insert(address, peer);
+            return Ok(None);
+        };
+        let survives = self.config.peers.get(&address).is_some_and(|wanted| {
+            agreed.received.asn == wanted.asn
+                && session.transport.is(&wanted.transport)
+                && session.manner == manner(&self.config, wanted)
+                && !wanted.shutdown
+                && says_the_same(&agreed.sent, &self.config, wanted)
+        });
+        peer.state = State::Established;
+        peer.since = self.now.checked_sub(frame.since).unwrap_or(self.now);
+        peer.end_of_rib = session.end_of_rib.into();
+        let conn = adopted.map(|adopted| adopted.conn);
+        if let Some(Adopted { conn, unwritten }) = adopted {
+            let direction =
+                if session.outgoing { Direction::Outgoing } else { Direction::Incoming };
+            let mut connection = Connection::new(conn, direction);
+            connection.unwritten = unwritten;
+            connection.sent = Some(agreed.sent.clone());
+            connection.received = Some(agreed.received.clone());
+            connection.agreed = Some(agreed);
+            let owner = Owner::Connection(conn);
+            if let Some(hold) = connection.hold_time() {
+                // What the peer has said meanwhile waits to be read.
+                connection.heard = Some(self.now);
+                self.timers.start(owner, Timer::Hold, self.now + hold);
+            }
+            if unwritten > 0 {
+                let send_hold = config.times.send_hold(connection.hold_time());
+                self.timers.start(owner, Timer::SendHold, self.now + send_hold);
+            }
+            if let Some(left) = session.keepalive {
+                self.timers.start(owner, Timer::Keepalive, self.now + left);
+            }
+            peer.connection = Some(connection);
+            self.connections.insert(conn, address);
+        }
+        self.peers.insert(address, peer);
+        let (print, inbox) = (session.print, session.inbox);
+        Ok(Some(Going { address, conn, owed, print, inbox, survives }))
+    }
+
+    fn adopt_into_table(
+        &mut self,
+        address: IpAddr,
+        table: TablePeerFrame,
+        config: &PeerConfig,
+    ) -> Result<(), HandoverError> {
+        let router_id = RouterId::from_u32(table.router_id).ok_or(HandoverError::Peer(address))?;
+        let kind = self.config.kind_of(Asn::new(table.asn));
+        let peer = bgp_rib::Peer {
+            asn: Asn::new(table.asn),
+            interface: table.interface.map(IfIndex),
+            ..self.routing.table_peer(address, router_id, kind, config)
+        };
+        self.routing.adopt(table.number, peer);
+        Ok(())
+    }
+
+    /// Peers know what they know; what differs by now they are told.
+    fn rejoin(&mut self, going: &mut [Going]) -> Result<(), HandoverError> {
+        let rib = &self.routing.rib;
+        let mut prints = Prints::new(rib.config(), rib.peers().map(|(_, peer)| peer));
+        for going in going.iter_mut().filter(|going| going.conn.is_some()) {
+            let address = going.address;
+            let peer = self.peers.get(&address).ok_or(HandoverError::Peer(address))?;
+            let profile =
+                profile(&self.config, address, peer).ok_or(HandoverError::Peer(address))?;
+            let same = prints.of(&profile) == going.print;
+            self.routing.rejoin(address, profile, std::mem::take(&mut going.owed), same);
+            self.ready.insert(address);
+        }
+        self.routing.decide_all();
+        Ok(())
+    }
+
+    /// Everything that another configuration, or a connection that is missing, has as its consequence;
+    /// then peers without a session begin theirs.
+    fn go_on(&mut self, going: Vec<Going>) {
+        let now = self.now;
+        let is_gone = |peer: &&IpAddr| !self.config.peers.contains_key(peer);
+        let gone: Vec<_> = self.peers.keys().filter(is_gone).copied().collect();
+        for address in gone {
+            self.remove_peer(address, Notification::new(NotificationCode::PeerDeconfigured));
+        }
+        for Going { address, conn, inbox, survives, .. } in going {
+            let Some(conn) = conn else {
+                let cause = Cause::text("the connection was not handed over");
+                self.step(address, Event::TcpConnectionFails, cause);
+                continue;
+            };
+            if survives {
+                self.enforce_limits(address);
+                self.handle_bytes(conn, &inbox, now);
+                continue;
+            }
+            if let Some(wanted) = self.config.peers.get(&address).cloned() {
+                self.remove_peer(address, farewell_before(&wanted));
+                self.add_peer(address, wanted);
+            }
+        }
+        for (address, config) in self.config.clone().peers.iter() {
+            match self.peers.get(address) {
+                None => self.add_peer(*address, config.clone()),
+                Some(peer)
+                    if peer.state == State::Idle
+                        && !self.timers.is_running(Owner::Peer(*address), Timer::IdleHold) =>
+                {
+                    self.start_peer(*address);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+impl OpensFrame {
+    fn agree(&self, address: IpAddr, config: &Config) -> Result<Agreed, HandoverError> {
+        let wrong = || HandoverError::Open(address);
+        let sent = open_of(&self.sent).ok_or_else(wrong)?;
+        let received = open_of(&self.received).ok_or_else(wrong)?;
+        open::agree(&sent, &received, received.asn, config.kind_of(received.asn))
+            .map_err(|_refused| wrong())
+    }
+}
+
+fn open_of(octets: &[u8]) -> Option<Open> {
+    let frame = first_frame(octets, EXTENDED_MESSAGE_LEN).ok()??;
+    let before = SessionParameters::before_open(PeerKind::External);
+    match Message::decode_body(frame.kind, frame.body, &before).ok()? {
+        Message::Open(open) => Some(open),
+        _ => None,
+    }
+}
+
+/// Whether what decides about a running session is what we would say today; the rest waits for the
+/// next OPEN, see [`PeerConfig::session_survives`].
+fn says_the_same(sent: &Open, config: &Config, wanted: &PeerConfig) -> bool {
+    let today = open::ours(config, wanted, Past { restarting: false, forwarding: true });
+    let decides = |open: &Open| -> Vec<Capability> {
+        let capabilities = open.capabilities.iter().filter(|capability| {
+            matches!(
+                capability,
+                Capability::Multiprotocol(_)
+                    | Capability::AddPath(_)
+                    | Capability::ExtendedNextHop(_)
+            )
+        });
+        capabilities.cloned().collect()
+    };
+    sent.asn == today.asn && sent.router_id == today.router_id && decides(sent) == decides(&today)
+}

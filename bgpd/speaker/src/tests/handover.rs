@@ -1,0 +1,317 @@
+//! Another process goes on, and nobody notices.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bgp_rib::Policy;
+use viaduct_net::{OriginSource, Origination};
+
+use super::harness::{Network, own, prefix, underlay, v4, with_peers};
+use crate::{
+    Action, Adopted, Config, Handover, HandoverError, RestartTime, Speaker, State, Successor,
+    rng::Rng,
+};
+
+impl Network {
+    /// Pauses a speaker and takes down what it hands over.
+    fn frames(&mut self, number: u8) -> Vec<Vec<u8>> {
+        let now = self.now();
+        assert!(self.speaker(number).can_hand_over());
+        self.speaker(number).handle_pause(now);
+        self.poll();
+        let mut frames = Vec::new();
+        self.speaker(number).hand_over(now, &mut |frame| frames.push(frame));
+        frames
+    }
+
+    /// Another process takes a speaker's place, under a configuration that may be another.
+    fn replace(&mut self, number: u8, config: Config) {
+        let mut originations = own(number);
+        originations.extend(self.extra.get(&number).into_iter().flatten().copied());
+        let frames = self.frames(number);
+        self.replace_by(number, config, &frames, &originations);
+    }
+
+    fn replace_by(
+        &mut self,
+        number: u8,
+        config: Config,
+        frames: &[Vec<u8>],
+        originations: &std::collections::BTreeSet<Origination>,
+    ) {
+        let now = self.now();
+        let mut handover = Handover::default();
+        frames.iter().for_each(|frame| handover.read(frame).unwrap());
+        let sessions: Vec<_> = handover.sessions().collect();
+        let old = self.speaker(number);
+        let (mut connections, mut lost) = (BTreeMap::new(), Vec::new());
+        for (&address, peer) in &old.peers {
+            let main = peer.connection.as_ref();
+            match main.filter(|_| sessions.contains(&address)) {
+                Some(one) => {
+                    let adopted = Adopted { conn: one.id, unwritten: one.unwritten };
+                    connections.insert(address, adopted);
+                }
+                None => lost.extend(main.map(|one| one.id)),
+            }
+            lost.extend(peer.second.as_ref().map(|one| one.id));
+        }
+        let successor = Successor {
+            config: Arc::new(config),
+            underlay: &underlay(),
+            originations,
+            forwards: true,
+            connections,
+            seed: 99,
+        };
+        let speaker = Speaker::taken_over(handover, successor, now).unwrap();
+        self.put(number, speaker);
+        lost.into_iter().for_each(|conn| self.close(number, conn));
+        self.poll();
+    }
+
+    /// How many messages a node has sent on sessions, but for keepalives.
+    fn told(&self, number: u8) -> usize {
+        let of = format!(" {number}: Send");
+        let sent = self.trace.iter().filter(|line| line.contains(&of));
+        sent.filter(|line| !line.contains("\\0\\x13\\x04")).count()
+    }
+}
+
+/// Nobody keeps anything over a session that is lost.
+fn graceless(mut config: Config) -> Config {
+    config.restart_time = RestartTime::default();
+    config
+}
+
+/// A router between one of its own AS and two others of theirs.
+fn world() -> (Network, Config) {
+    let open = |mut config: Config| {
+        for peer in config.peers.values_mut() {
+            (peer.import, peer.export) = (Policy::accept_all(), Policy::accept_all());
+        }
+        graceless(config)
+    };
+    let mut network = Network::default();
+    let middle = open(with_peers(1, 64512, &[(2, 64512), (3, 65003), (4, 65004)]));
+    network.start(1, middle.clone());
+    for (node, asn) in [(2, 64512), (3, 65003), (4, 65004)] {
+        network.start(node, open(with_peers(node, asn, &[(1, 64512)])));
+    }
+    for node in 2..=4 {
+        network.wait_established(1, node);
+    }
+    network.run(Duration::from_secs(5));
+    (network, middle)
+}
+
+fn flaps(network: &mut Network) -> u64 {
+    let pairs = [(1, 2), (1, 3), (1, 4), (2, 1), (3, 1), (4, 1)];
+    pairs.into_iter().map(|(node, peer)| network.status(node, v4(peer)).flaps).sum()
+}
+
+#[test]
+fn peers_without_graceful_restart_see_nothing() {
+    let (mut network, config) = world();
+    let (told, updates) = (network.told(1), network.nodes[&3].fib_updates);
+    let (before, fib) = (network.status(1, v4(3)), network.nodes[&1].fib.clone());
+    for _ in 0..3 {
+        network.replace(1, config.clone());
+        network.run(Duration::from_secs(30));
+    }
+    assert_eq!(network.told(1), told, "{}", network.trace.join("\n"));
+    assert_eq!(network.nodes[&3].fib_updates, updates);
+    assert!(network.nodes[&1].synced);
+    assert_eq!(network.nodes[&1].fib, fib, "the same routes once more");
+    assert_eq!(flaps(&mut network), 0);
+    let after = network.status(1, v4(3));
+    assert_eq!(after.since, before.since + Duration::from_secs(90));
+    assert_eq!(after.prefixes_sent, before.prefixes_sent);
+    assert_eq!(after.updates_received, before.updates_received);
+    assert!(after.messages_received > before.messages_received);
+    assert_eq!(after.router_id, before.router_id);
+}
+
+/// What happens to the network of [`world`], at random.
+fn happen(network: &mut Network, rng: &mut Rng) {
+    let node = 1 + rng.below(4) as u8;
+    let some: Vec<String> =
+        (0..rng.below(6)).map(|_| format!("10.{node}.{}.0/24", rng.below(8))).collect();
+    let set =
+        some.iter().map(|text| Origination { prefix: prefix(text), source: OriginSource::Block });
+    let mut all = own(node);
+    network.extra.insert(node, set.collect());
+    all.extend(network.extra[&node].iter().copied());
+    let now = network.now();
+    network.speaker(node).handle_originations(&all, now);
+    network.poll();
+    // Often not long enough for a message to arrive.
+    network.run(Duration::from_micros(100 + rng.below(4000)));
+}
+
+#[test]
+fn it_may_happen_at_any_time() {
+    for seed in 0..12 {
+        let (mut with, config) = world();
+        let (mut without, _) = world();
+        let (mut dice, mut again) = (Rng::new(seed), Rng::new(seed));
+        let mut moments = Rng::new(seed + 1000);
+        for _ in 0..30 {
+            happen(&mut with, &mut dice);
+            happen(&mut without, &mut again);
+            if moments.below(6) == 0 {
+                with.replace(1, config.clone());
+            }
+        }
+        with.run(Duration::from_secs(60));
+        without.run(Duration::from_secs(60));
+        assert_eq!(flaps(&mut with), 0, "seed {seed}");
+        for node in 1..=4 {
+            let fib = |network: &Network| network.nodes[&node].fib.clone();
+            assert_eq!(fib(&with), fib(&without), "seed {seed}, node {node}");
+        }
+        for peer in 2..=4 {
+            let sent = |network: &mut Network| network.status(1, v4(peer)).prefixes_sent;
+            assert_eq!(sent(&mut with), sent(&mut without), "seed {seed}, peer {peer}");
+        }
+    }
+}
+
+#[test]
+fn a_message_may_be_cut_in_two() {
+    let (mut network, config) = world();
+    let now = network.now();
+    let conn = network.speaker(1).peers[&v4(3)].connection.as_ref().unwrap().id;
+    // An End-of-RIB in pieces: as good a message as any.
+    let mut whole = vec![0xff; 16];
+    whole.extend([0, 23, 2, 0, 0, 0, 0]);
+    let received = |network: &mut Network| network.status(1, v4(3)).updates_received;
+    let before = received(&mut network);
+    network.speaker(1).handle_bytes(conn, &whole[..18], now);
+    network.replace(1, config);
+    let now = network.now();
+    network.speaker(1).handle_bytes(conn, &whole[18..], now);
+    assert_eq!(received(&mut network), before + 1);
+    assert_eq!(network.state(1, 3), State::Established);
+}
+
+#[test]
+fn the_configuration_may_be_another() {
+    let (mut network, mut config) = world();
+    // One is told less, one is parted from, one speaks of fewer families, and so begins anew.
+    config.peers.get_mut(&v4(3)).unwrap().export = Policy::reject_all();
+    config.peers.remove(&v4(4));
+    config.peers.get_mut(&v4(2)).unwrap().families.v6 = false;
+    network.replace(1, config);
+    network.run(Duration::from_secs(20));
+    assert_eq!(network.state(1, 3), State::Established);
+    assert_eq!((network.status(1, v4(3)).flaps, network.fib(3)), (0, Vec::new()));
+    assert_eq!(network.status(4, v4(1)).flaps, 1);
+    let last = network.status(4, v4(1)).last_error;
+    assert!(network.fib(4).is_empty(), "{last:?}");
+    assert_eq!(network.status(2, v4(1)).flaps, 1);
+    assert_eq!(network.state(2, 1), State::Established);
+    assert_eq!(network.status(2, v4(1)).families.len(), 1);
+}
+
+#[test]
+fn what_is_originated_may_be_other() {
+    let (mut network, config) = world();
+    let fib = |network: &Network| network.fib(4);
+    assert!(fib(&network).contains(&"10.1.0.0/24".to_owned()));
+    let frames = network.frames(1);
+    let other = [Origination { prefix: prefix("10.1.9.0/24"), source: OriginSource::Block }];
+    network.replace_by(1, config, &frames, &other.into());
+    network.run(Duration::from_secs(1));
+    assert!(!fib(&network).contains(&"10.1.0.0/24".to_owned()));
+    assert!(fib(&network).contains(&"10.1.9.0/24".to_owned()));
+    assert_eq!(flaps(&mut network), 0);
+}
+
+#[test]
+fn whoever_restarts_meanwhile_is_waited_for() {
+    let mut network = Network::default();
+    let config = with_peers(1, 64512, &[(2, 64512), (3, 64512)]);
+    network.start(1, config.clone());
+    network.start(2, with_peers(2, 64512, &[(1, 64512)]));
+    network.start(3, with_peers(3, 64512, &[(1, 64512)]));
+    network.wait_established(1, 2);
+    network.wait_established(1, 3);
+    network.run(Duration::from_secs(10));
+    network.kill(2);
+    network.run(Duration::from_secs(5));
+    assert_eq!(network.status(1, v4(2)).prefixes_stale, 2);
+    network.replace(1, config.clone());
+    network.run(Duration::from_secs(5));
+    assert_eq!(network.status(1, v4(2)).prefixes_stale, 2);
+    // It does not come; its time runs on.
+    network.run(Duration::from_secs(25));
+    assert_eq!(network.status(1, v4(2)).prefixes_received, 0);
+    assert_eq!(network.status(1, v4(3)).prefixes_received, 2);
+    // And whoever was away is connected to.
+    network.start(2, with_peers(2, 64512, &[(1, 64512)]));
+    network.wait_established(1, 2);
+}
+
+#[test]
+fn a_lost_connection_is_a_lost_session() {
+    let (mut network, config) = world();
+    let frames = network.frames(1);
+    let mut handover = Handover::default();
+    frames.iter().for_each(|frame| handover.read(frame).unwrap());
+    let now = network.now();
+    let successor = Successor {
+        config: Arc::new(config),
+        underlay: &underlay(),
+        originations: &own(1),
+        forwards: true,
+        connections: BTreeMap::new(),
+        seed: 1,
+    };
+    let mut speaker = Speaker::taken_over(handover, successor, now).unwrap();
+    assert_eq!(speaker.session_counts().established, 0);
+    assert_eq!(speaker.rib_counts().paths, 2, "our own");
+    assert!(
+        std::iter::from_fn(|| speaker.poll_action())
+            .all(|action| !matches!(action, Action::Send { .. }))
+    );
+}
+
+#[test]
+fn what_is_no_handover_is_refused() {
+    let (mut network, config) = world();
+    let frames = network.frames(1);
+    let now = network.now();
+    let take = |frames: &[Vec<u8>]| {
+        let mut handover = Handover::default();
+        frames.iter().try_for_each(|frame| handover.read(frame))?;
+        let successor = Successor {
+            config: Arc::new(config.clone()),
+            underlay: &underlay(),
+            originations: &own(1),
+            forwards: true,
+            connections: BTreeMap::new(),
+            seed: 1,
+        };
+        Speaker::taken_over(handover, successor, now)
+    };
+    assert!(take(&frames).is_ok());
+    let mut other = frames.clone();
+    other[0][1] = 77;
+    assert_eq!(take(&other).unwrap_err(), HandoverError::Version(77));
+    for len in 0..frames.len() {
+        assert_eq!(take(&frames[..len]).unwrap_err(), HandoverError::Unfinished, "{len}");
+    }
+    assert_eq!(take(&frames[1..]).unwrap_err(), HandoverError::Version(0x0100));
+    assert!(frames.iter().all(|frame| frame.len() <= crate::MAX_FRAME_BYTES));
+    // Whatever it is, it does no harm.
+    let mut rng = Rng::new(5);
+    for _ in 0..500 {
+        let mut frames = frames.clone();
+        for _ in 0..=rng.below(3) {
+            let frame = 1 + rng.below(frames.len() as u64 - 1) as usize;
+            let at = rng.below(frames[frame].len() as u64) as usize;
+            frames[frame][at] = rng.below(256) as u8;
+        }
+        drop(take(&frames));
+    }
+}
