@@ -37,7 +37,7 @@ pub struct Difference {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PeerName {
     pub name: String,
-    /// Its address, or the interface that it is behind.
+    /// Its address, the interface that it is behind, or the prefix that it comes from.
     pub at: String,
 }
 
@@ -134,7 +134,8 @@ impl Comparison<'_> {
 /// A neighbour is another where this is.
 fn place(spec: &BGPPeerSpec) -> String {
     let address = spec.address.map(|address| address.to_string());
-    address.or_else(|| spec.interface.clone()).unwrap_or_default()
+    let prefix = || spec.address_range.map(|prefix| prefix.to_string());
+    address.or_else(|| spec.interface.clone()).or_else(prefix).unwrap_or_default()
 }
 
 fn peer<'a>(config: &'a Option<Config>, spec: &BGPPeerSpec) -> Option<&'a PeerConfig> {
@@ -142,7 +143,7 @@ fn peer<'a>(config: &'a Option<Config>, spec: &BGPPeerSpec) -> Option<&'a PeerCo
     match (spec.address, &spec.interface) {
         (Some(address), _) => config.peers.get(&address),
         (None, Some(interface)) => config.interfaces.get(interface),
-        (None, None) => None,
+        (None, None) => config.ranges.get(&spec.address_range?).map(|range| &range.peer),
     }
 }
 
