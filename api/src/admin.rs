@@ -84,7 +84,11 @@ pub struct DnsStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PeerStatus {
+    /// `::` where only the interface is known yet.
     pub address: IpAddr,
+    /// The interface of a peer with a link-local address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     pub asn: u32,
     /// The `addressRange` that the peer has come from, where no resource names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,6 +112,18 @@ pub struct PeerStatus {
     /// is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<String>,
+}
+
+impl PeerStatus {
+    /// What the peer is called: `fe80::1%eth1` for one on an interface, `eth1` while nobody was found
+    /// there.
+    pub fn name(&self) -> String {
+        match &self.interface {
+            Some(interface) if self.address.is_unspecified() => interface.clone(),
+            Some(interface) => format!("{}%{interface}", self.address),
+            None => self.address.to_string(),
+        }
+    }
 }
 
 /// One peer in full.

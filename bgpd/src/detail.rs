@@ -37,7 +37,7 @@ pub(crate) fn peer(detail: &PeerDetail<'_>) -> admin::PeerDetail {
         malformed: detail.malformed,
         limit_warnings: status.limit_warnings,
         octets_unwritten: status.unwritten,
-        status: status::peer(status.clone()),
+        status: status::peer(config.link.as_ref().map(|link| &*link.name), status.clone()),
     }
 }
 

@@ -20,6 +20,7 @@ mod paths;
 mod status;
 mod task;
 mod tcp;
+mod unnumbered;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -17,7 +17,7 @@ use tokio::{
     time::sleep,
 };
 use tracing::{debug, info, warn};
-use viaduct_net::Family;
+use viaduct_net::{Family, neighbour_address, socket_address};
 
 use crate::{task::Input, tcp};
 
@@ -40,18 +40,18 @@ struct Bound(Mutex<(Option<Arc<TcpListener>>, tcp::Keys)>);
 
 impl Bound {
     /// The socket is there; it must know the peers before the first of them comes.
-    fn set(&self, listener: Arc<TcpListener>, family: Family, config: &Config) {
+    fn set(&self, listener: Arc<TcpListener>, address: SocketAddr, config: &Config) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(listener);
-        self.update(family, config);
+        self.update(address, config);
     }
 
-    fn update(&self, family: Family, config: &Config) {
+    fn update(&self, address: SocketAddr, config: &Config) {
         let mut bound = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(listener), keys) = &mut *bound else { return };
         let socket = SockRef::from(&**listener);
-        keys.update(&socket, family, config);
-        if let Err(error) = tcp::prepare_listener(&socket, family, config) {
-            warn!(%family, %error, "TTL of the listener");
+        keys.update(&socket, address, config);
+        if let Err(error) = tcp::prepare_listener(&socket, address, config) {
+            warn!(%address, %error, "TTL of the listener");
         }
     }
 }
@@ -67,7 +67,11 @@ impl Listeners {
         let wanted: Vec<_> = Family::ALL
             .into_iter()
             .filter_map(|family| config.addresses.of(family))
-            .map(|address| SocketAddr::new(address, config.listen_port))
+            .chain(config.peers.values().filter_map(|peer| {
+                // Where the neighbours of a link come to.
+                Some(peer.link.as_ref()?.link_local.embedded())
+            }))
+            .map(|address| socket_address(address, config.listen_port))
             .collect();
         self.tasks.retain(|address, (task, _)| {
             let stays = wanted.contains(address);
@@ -82,7 +86,7 @@ impl Listeners {
                 let (inputs, config) = (self.inputs.clone(), self.config.clone());
                 (tokio::spawn(listen(address, bound.clone(), inputs, config)), bound)
             });
-            bound.update(Family::of(address.ip()), config);
+            bound.update(address, config);
         }
     }
 }
@@ -108,13 +112,13 @@ async fn listen(
         }
         sleep(RETRY).await;
     };
-    bound.set(listener.clone(), Family::of(address.ip()), &config.borrow());
+    bound.set(listener.clone(), address, &config.borrow());
     info!(%address, "listening for BGP");
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
                 // An IPv4 peer never comes in the clothes of IPv6: the listener is IPv6 only.
-                let peer = from.ip();
+                let peer = neighbour_address(from);
                 if let Err(reason) = welcome(&config, peer, &stream) {
                     refuse(&stream, peer, &reason);
                 } else if inputs.send(Input::Accepted { stream, peer }).await.is_err() {

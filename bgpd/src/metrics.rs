@@ -2,6 +2,7 @@
 
 use std::{fmt::Write, time::Instant};
 
+use crate::status::{interface, plain};
 use bgp_speaker::{PeerStatus, Speaker, State};
 
 use crate::monitor::Counts;
@@ -76,7 +77,14 @@ pub(crate) fn text(speaker: &Speaker, monitors: Counts, now: Instant) -> String 
     for Metric { name, kind, help, value } in PEER_METRICS {
         heading(&mut text, name, kind, help);
         for peer in &peers {
-            line(&mut text, format_args!("{name}{{peer=\"{}\"}} {}", peer.address, value(peer)));
+            let of = plain(peer.address);
+            let value = value(peer);
+            let mut line_of =
+                |peer| line(&mut text, format_args!("{name}{{peer=\"{peer}\"}} {value}"));
+            match interface(speaker.config(), peer.address) {
+                Some(interface) => line_of(format_args!("{of}%{interface}")),
+                None => line_of(format_args!("{of}")),
+            }
         }
     }
     let counts = speaker.rib_counts();

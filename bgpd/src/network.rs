@@ -14,6 +14,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tracing::{debug, warn};
+use viaduct_net::socket_address;
 
 use crate::{connection::Connection, task::Input, tcp};
 
@@ -51,7 +52,7 @@ impl Network {
     pub(crate) fn act(&mut self, action: Action) -> Option<ConnId> {
         match action {
             Action::Connect { peer, port, local, transport } => {
-                self.connect(SocketAddr::new(peer, port), local, transport);
+                self.connect(peer, port, local, transport);
             }
             Action::CancelConnect { peer } => self.cancel(peer),
             Action::Send { conn, bytes } => {
@@ -122,9 +123,9 @@ impl Network {
         self.next_number
     }
 
-    fn connect(&mut self, to: SocketAddr, local: Option<IpAddr>, transport: Transport) {
-        let peer = to.ip();
+    fn connect(&mut self, peer: IpAddr, port: u16, local: Option<IpAddr>, transport: Transport) {
         self.cancel(peer);
+        let to = socket_address(peer, port);
         let number = self.number();
         let inputs = self.inputs.clone();
         let task = tokio::spawn(async move {
@@ -164,7 +165,7 @@ async fn open(
     let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     tcp::prepare(&SockRef::from(&socket), peer.ip(), transport)?;
     if let Some(local) = local {
-        socket.bind(SocketAddr::new(local, 0))?;
+        socket.bind(socket_address(local, 0))?;
     }
     socket.connect(peer).await
 }

@@ -8,6 +8,8 @@ use bgp_speaker::Speaker;
 use viaduct_api::admin::{BgpPath, PathQuery};
 use viaduct_net::Prefix;
 
+use crate::status::{known_as, plain};
+
 /// What is wrong with a [`PathQuery`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathQueryError {
@@ -80,7 +82,7 @@ impl Question {
         let (from, rib) = (self.from.take(), speaker.rib());
         let mut filter = self.filter;
         if let Some(address) = self.peer {
-            let peer = speaker.peer_in_rib(address);
+            let peer = speaker.peer_in_rib(known_as(speaker, address));
             filter.peer = peer.ok_or(PathQueryError::NoSuchPeer(address))?;
             // Nothing can have come from it.
             if filter.peer.is_none() {
@@ -114,7 +116,7 @@ fn path(view: &PathView<'_>, speaker: &Speaker) -> BgpPath {
     let large = attributes.large_communities.iter().map(ToString::to_string);
     BgpPath {
         prefix: view.prefix,
-        peer: view.peer.map(|peer| peer.address),
+        peer: view.peer.map(|peer| plain(peer.address)),
         path_id: view.path_id,
         replayed: view.peer.and_then(|peer| speaker.source_name(peer.address)).map(str::to_owned),
         originated: view.originated(),

@@ -1,17 +1,75 @@
 //! The speaker's state in the words of the admin socket.
 
-use std::time::Instant;
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Instant,
+};
 
-use bgp_speaker::Speaker;
+use bgp_speaker::{Config, PeerConfig, Speaker, State};
 use viaduct_api::admin::PeerStatus;
+use viaduct_net::{Family, LinkLocal};
 
-pub(crate) fn peers(speaker: &Speaker, now: Instant) -> Vec<PeerStatus> {
-    speaker.peer_statuses(now).into_iter().map(peer).collect()
+use crate::unnumbered::Links;
+
+/// Every peer by its address, and then the interfaces where none was found yet.
+pub(crate) fn peers(speaker: &Speaker, links: &Links, now: Instant) -> Vec<PeerStatus> {
+    let config = speaker.config();
+    let known = speaker.peer_statuses(now).into_iter().map(|status| {
+        let mut peer = peer(interface(config, status.address), status);
+        let problem = peer.interface.as_ref().and_then(|name| links.problem(name));
+        peer.last_error = problem.or(peer.last_error);
+        peer
+    });
+    let waiting = config.interfaces.iter().filter(|(name, _)| !links.has_neighbour(name));
+    known.chain(waiting.map(|(name, peer)| nobody(name, peer, links))).collect()
 }
 
-pub(crate) fn peer(status: bgp_speaker::PeerStatus) -> PeerStatus {
+/// What people and other speakers call a peer's address.
+pub(crate) fn plain(address: IpAddr) -> IpAddr {
+    LinkLocal::of(address).map_or(address, |link_local| link_local.address().into())
+}
+
+/// The name of the interface that a link-local peer is on.
+pub(crate) fn interface(config: &Config, address: IpAddr) -> Option<&str> {
+    Some(&config.peers.get(&address)?.link.as_ref()?.name)
+}
+
+/// What the speaker knows a peer by: a link-local address by the one peer that has it, if it is one.
+pub(crate) fn known_as(speaker: &Speaker, address: IpAddr) -> IpAddr {
+    let mut same = speaker.config().peers.keys().filter(|peer| plain(**peer) == address);
+    match (same.next(), same.next()) {
+        (Some(peer), None) => *peer,
+        _ => address,
+    }
+}
+
+fn nobody(name: &str, peer: &PeerConfig, links: &Links) -> PeerStatus {
     PeerStatus {
-        address: status.address,
+        address: Ipv6Addr::UNSPECIFIED.into(),
+        interface: Some(name.to_owned()),
+        asn: peer.asn.to_u32(),
+        router_id: None,
+        state: State::Idle.name().to_owned(),
+        since_secs: 0,
+        hold_time_secs: peer.hold_time.to_secs(),
+        families: peer.families.iter().collect::<Vec<Family>>(),
+        prefixes_received: 0,
+        prefixes_accepted: 0,
+        prefixes_sent: 0,
+        prefixes_stale: 0,
+        messages_received: 0,
+        messages_sent: 0,
+        flaps: 0,
+        last_error: links.problem(name),
+        range: None,
+        bfd: None,
+    }
+}
+
+pub(crate) fn peer(interface: Option<&str>, status: bgp_speaker::PeerStatus) -> PeerStatus {
+    PeerStatus {
+        address: plain(status.address),
+        interface: interface.map(str::to_owned),
         asn: status.asn.to_u32(),
         range: status.range,
         router_id: status.router_id,

@@ -34,6 +34,7 @@ use crate::{
     network::Network,
     paths::Question,
     status,
+    unnumbered::Unnumbered,
 };
 
 /// Inputs that wait for the speaker. A connection that finds no room does not read on, so TCP holds
@@ -106,11 +107,14 @@ pub(crate) struct Task {
     network: Network,
     bfd: Bfd,
     listeners: Listeners,
+    unnumbered: Unnumbered,
     inputs: mpsc::Receiver<Input>,
     queries: mpsc::Receiver<Query>,
     sessions: watch::Sender<SessionCounts>,
     events: EventWriter,
     config: watch::Receiver<Arc<Config>>,
+    /// The same with the neighbours that were found on interfaces.
+    effective: watch::Sender<Arc<Config>>,
     originations: watch::Receiver<BTreeSet<Origination>>,
     underlay: watch::Receiver<Underlay>,
     routes: Option<feed::Writer<Prefix, Option<Route>>>,
@@ -129,7 +133,11 @@ impl Task {
         let (sender, inputs) = mpsc::channel(MAX_WAITING_INPUTS);
         let now = Instant::now();
         let first = config.borrow_and_update().clone();
-        let mut listeners = Listeners::new(sender.clone(), config.clone());
+        let mut unnumbered = Unnumbered::default();
+        unnumbered.update(&first);
+        let first = unnumbered.links().configure(&first);
+        let (effective, followed) = watch::channel(first.clone());
+        let mut listeners = Listeners::new(sender.clone(), followed);
         listeners.update(&first);
         // Every RandomState has keys of its own: a seed without another dependency.
         let seed = RandomState::new().hash_one(first.router_id);
@@ -146,11 +154,13 @@ impl Task {
             replays: mrt::Replays::new(sender),
             bfd: Bfd::new(),
             listeners,
+            unnumbered,
             inputs,
             queries,
             sessions,
             events,
             config,
+            effective,
             originations,
             underlay,
             routes,
@@ -182,17 +192,20 @@ impl Task {
                 }
                 loss = self.bfd.loss() => self.lose(loss),
                 () = changed(&mut self.config) => {
-                    let config = self.config.borrow_and_update().clone();
-                    self.listeners.update(&config);
-                    self.speaker.handle_config(config, Instant::now());
+                    self.unnumbered.update(&self.config.borrow_and_update());
+                    self.configure();
+                    self.lie_on_links();
+                }
+                () = self.unnumbered.changed() => {
+                    self.configure();
+                    self.lie_on_links();
                 }
                 () = changed(&mut self.originations) => {
                     let originations = self.originations.borrow_and_update();
                     self.speaker.handle_originations(&originations, Instant::now());
                 }
                 () = changed(&mut self.underlay) => {
-                    let underlay = self.underlay.borrow_and_update();
-                    self.speaker.handle_underlay(&underlay, Instant::now());
+                    self.lie_on_links();
                 }
                 () = until(report) => self.monitors.bmp.report(&self.speaker, Instant::now()),
                 () = until(deadline) => {
@@ -202,6 +215,20 @@ impl Task {
                 }
             }
         }
+    }
+
+    /// Takes over the configuration, with who was found on interfaces.
+    fn configure(&mut self) {
+        let config = self.unnumbered.links().configure(&self.config.borrow());
+        self.effective.send_replace(config.clone());
+        self.listeners.update(&config);
+        self.speaker.handle_config(config, Instant::now());
+    }
+
+    /// Takes over the underlay, with the links of unnumbered peers.
+    fn lie_on_links(&mut self) {
+        let underlay = self.unnumbered.links().lie_under(&self.underlay.borrow_and_update());
+        self.speaker.handle_underlay(&underlay, Instant::now());
     }
 
     fn lose(&mut self, Loss { session, reason, control_plane_independent }: Loss) {
@@ -296,6 +323,7 @@ impl Task {
         let events = std::iter::from_fn(|| self.speaker.poll_event());
         self.events.write(events, SystemTime::now());
         self.monitors.observe(&mut self.speaker, &self.network);
+        self.unnumbered.tell_sessions(&self.effective.borrow(), &self.speaker);
         let counts = self.speaker.session_counts();
         self.sessions.send_if_modified(|told| std::mem::replace(told, counts) != counts);
     }
@@ -337,9 +365,12 @@ impl Task {
     fn answer(&mut self, query: Query) -> Option<Stop> {
         let now = Instant::now();
         match query {
-            Query::Peers(answer) => drop(answer.send(status::peers(&self.speaker, now))),
+            Query::Peers(answer) => {
+                drop(answer.send(status::peers(&self.speaker, &self.unnumbered.links(), now)))
+            }
             Query::Peer(address, answer) => {
-                let detail = self.speaker.peer_detail(address, now);
+                let detail =
+                    self.speaker.peer_detail(status::known_as(&self.speaker, address), now);
                 drop(answer.send(detail.as_ref().map(detail::peer)));
             }
             Query::Policies(only, answer) => drop(answer.send(self.speaker.policies(only))),

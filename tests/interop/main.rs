@@ -23,3 +23,4 @@ mod reflection;
 mod roles;
 mod session;
 mod shutdown;
+mod unnumbered;

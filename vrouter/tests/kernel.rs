@@ -168,6 +168,31 @@ fn routes_of_both_families_are_installed_and_removed() {
     assert_eq!(running.handle.counters().failed, 0);
 }
 
+/// What sessions over link-local addresses bring: IPv4 by IPv6 neighbours, two of which have one
+/// address, each on its link.
+#[test]
+fn link_local_neighbours_take_both_families() {
+    let node = Node::new();
+    let running = node.start();
+    let both = [node.hop("fe80::2", "up0"), node.hop("fe80::2", "up1")];
+    running.set("10.1.0.0/26", &both[..1]);
+    running.set("10.2.0.0/26", &both);
+    running.set("fd00:1::/122", &both);
+    running.local.send_replace(Arc::new(LocalState { complete: true, ..LocalState::default() }));
+    running.routes.synced();
+    node.settled(&running, 3);
+
+    assert!(node.ip("route get 10.1.0.5").contains("via inet6 fe80::2 dev up0"));
+    assert!(node.ip("route get 10.2.0.5").contains("via inet6 fe80::2 dev up"));
+    assert!(node.ip("-6 route get fd00:1::5").contains("via fe80::2 dev up"));
+    let nexthops = node.ip("nexthop show");
+    for interface in ["up0", "up1"] {
+        assert!(nexthops.contains(&format!("via fe80::2 dev {interface}")), "{nexthops}");
+    }
+    assert_eq!(running.handle.counters().failed, 0);
+    node.stop(running);
+}
+
 #[test]
 fn a_successor_adopts_everything_and_changes_nothing() {
     let node = Node::new();

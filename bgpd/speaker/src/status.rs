@@ -61,6 +61,11 @@ impl Speaker {
         counts
     }
 
+    /// Whether there is a session with the peer.
+    pub fn is_established(&self, peer: IpAddr) -> bool {
+        self.peers.get(&peer).is_some_and(Peer::is_established)
+    }
+
     /// All peers, by address.
     pub fn peer_statuses(&self, now: Instant) -> Vec<PeerStatus> {
         self.peers.iter().map(|(&address, peer)| self.status_of(address, peer, now)).collect()

@@ -1,11 +1,11 @@
 //! The passwords that a listener knows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use bgp_speaker::{Config, Password};
 use socket2::SockRef;
 use tracing::{debug, error};
-use viaduct_net::{Family, Prefix};
+use viaduct_net::Prefix;
 
 use super::{sys, transports};
 
@@ -17,12 +17,12 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Makes the listener know the passwords of the peers of its family, and no others. A password
+    /// Makes the listener know the passwords of the peers that come to it, and no others. A password
     /// that the kernel does not take is tried again with the next configuration; until then its peer
     /// cannot connect.
-    pub(crate) fn update(&mut self, socket: &SockRef<'_>, family: Family, config: &Config) {
+    pub(crate) fn update(&mut self, socket: &SockRef<'_>, listener: SocketAddr, config: &Config) {
         let mut wanted = BTreeMap::new();
-        for (peer, transport) in transports(config, family) {
+        for (peer, transport) in transports(config, listener) {
             if let Some(password) = &transport.md5 {
                 wanted.insert(peer, password);
             }

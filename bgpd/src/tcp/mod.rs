@@ -9,13 +9,16 @@
 mod keys;
 mod sys;
 
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use bgp_speaker::{Config, Transport};
 use socket2::SockRef;
-use viaduct_net::{Family, Prefix};
+use viaduct_net::{Family, LinkLocal, Prefix};
 
-pub(crate) use self::keys::Keys;
+pub(crate) use self::{keys::Keys, sys::set as set_option};
 
 /// Makes a socket ready to connect to a peer.
 pub(crate) fn prepare(socket: &SockRef<'_>, peer: IpAddr, transport: &Transport) -> io::Result<()> {
@@ -34,11 +37,12 @@ pub(crate) fn adopt(socket: &SockRef<'_>, peer: IpAddr, transport: &Transport) -
 /// that, which is right for the others, too.
 pub(crate) fn prepare_listener(
     socket: &SockRef<'_>,
-    family: Family,
+    listener: SocketAddr,
     config: &Config,
 ) -> io::Result<()> {
+    let family = Family::of(listener.ip());
     let (mut sent, mut least) = (None, None);
-    for (_, transport) in transports(config, family) {
+    for (_, transport) in transports(config, listener) {
         let ttl = transport.ttl;
         least = Some(least.unwrap_or(u8::MAX).min(ttl.least_received()));
         if ttl.least_received() > 0 {
@@ -49,19 +53,30 @@ pub(crate) fn prepare_listener(
     sys::set_least_ttl(socket, family, least.unwrap_or(0))
 }
 
-/// What is asked for with each peer and range of a family. Of two that contain an address the kernel
-/// takes the password of the narrower one, or that of the only one that has any.
-fn transports(config: &Config, family: Family) -> impl Iterator<Item = (Prefix, &Transport)> {
-    let peers = config.peers.iter().map(|(address, peer)| (Prefix::host(*address), peer));
+/// What is asked for with each peer and range that comes to a listener. Of two that contain an address
+/// the kernel takes the password of the narrower one, or that of the only one that has any.
+fn transports(config: &Config, listener: SocketAddr) -> impl Iterator<Item = (Prefix, &Transport)> {
+    let peers = config.peers.iter().filter_map(move |(address, peer)| {
+        Some((Prefix::host(seen_at(listener, *address)?), peer))
+    });
     let ranges = config.ranges.iter().map(|(prefix, range)| (*prefix, &range.peer));
-    let all = peers.chain(ranges).filter(move |(prefix, _)| prefix.family() == family);
-    all.map(|(prefix, peer)| (prefix, &peer.transport))
+    let ranges = ranges.filter(move |(range, _)| seen_at(listener, range.address()).is_some());
+    peers.chain(ranges).map(|(prefix, peer)| (prefix, &peer.transport))
 }
 
 fn set_ttl(socket: &SockRef<'_>, family: Family, transport: &Transport) -> io::Result<()> {
     sys::set_ttl(socket, family, transport.ttl.sent()).map_err(with("TTL"))?;
     let least = transport.ttl.least_received();
     sys::set_least_ttl(socket, family, least).map_err(with("minimum TTL"))
+}
+
+/// The address that a peer has at a listener; `None` for those who come to another.
+fn seen_at(listener: SocketAddr, peer: IpAddr) -> Option<IpAddr> {
+    let on = |interface: u32| matches!(listener, SocketAddr::V6(at) if at.scope_id() == interface);
+    match LinkLocal::of(peer) {
+        Some(peer) => on(peer.interface().0).then(|| peer.address().into()),
+        None => (peer.is_ipv4() == listener.is_ipv4() && (peer.is_ipv4() || on(0))).then_some(peer),
+    }
 }
 
 /// Says which option the kernel has refused.

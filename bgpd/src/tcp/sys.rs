@@ -96,7 +96,7 @@ pub(super) fn set_least_ttl(socket: &SockRef<'_>, family: Family, ttl: u8) -> io
 }
 
 /// `T` is what the kernel expects of the option: integers and arrays of them, without padding.
-pub(super) fn set<T>(socket: RawFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+pub(crate) fn set<T>(socket: RawFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
     let len = size_of::<T>() as libc::socklen_t;
     // SAFETY: the kernel reads `len` octets of a value that outlives the call.
     match unsafe { libc::setsockopt(socket, level, option, (&raw const *value).cast(), len) } {

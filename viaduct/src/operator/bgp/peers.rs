@@ -29,7 +29,7 @@ pub(super) async fn print(target: &Target) -> Result<()> {
 fn row(node: &str, peer: &PeerStatus) -> Vec<String> {
     vec![
         node.to_owned(),
-        peer.address.to_string(),
+        peer.name(),
         peer.asn.to_string(),
         peer.state.clone(),
         age(peer.since_secs),

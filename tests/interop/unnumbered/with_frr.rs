@@ -1,0 +1,56 @@
+use std::sync::Arc;
+
+use super::{
+    FAR, NEAR, bring_up, link_local, ours, runtime, wait_for_kernel, wait_for_theirs, wire,
+};
+use crate::lab::{
+    frr::{Frr, FrrConfig},
+    netns::{Netns, ip, isolated},
+    node::{Node, PORT},
+    setup::OTHERS,
+};
+
+fn frr_config() -> String {
+    let [v4_route, v6_route] = OTHERS;
+    format!(
+        "router bgp 65001
+ bgp router-id 192.0.2.2
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ neighbor {FAR} interface remote-as external
+ neighbor {FAR} port {PORT}
+ neighbor {FAR} timers 3 9
+ neighbor {FAR} timers connect 1
+ address-family ipv4 unicast
+  network {v4_route}
+ exit-address-family
+ address-family ipv6 unicast
+  network {v6_route}
+  neighbor {FAR} activate
+ exit-address-family
+"
+    )
+}
+
+#[test]
+fn both_families_both_ways_and_over_a_loss_of_the_link() {
+    isolated(|| {
+        let netns = Arc::new(Netns::new());
+        wire(&netns);
+        runtime().block_on(async {
+            let frr = Frr::start(netns.clone(), FrrConfig { bgpd: &frr_config(), bfdd: "" });
+            let node = Node::start(ours(1, 64512, &[NEAR], 65001), &crate::lab::setup::OWN);
+            wait_for_theirs(&node, "frr's routes", &[link_local(2)]).await;
+            node.wait("frr has ours", async |_| frr.has_ours()).await;
+            wait_for_kernel(&node, &netns).await;
+            let neighbor = frr.ask(&format!("show bgp neighbors {FAR}"));
+            assert!(neighbor.contains("Extended nexthop: advertised and received"), "{neighbor}");
+
+            netns.run(|| ip(&format!("link set {FAR} down")));
+            wait_for_theirs(&node, "nothing over a dead link", &[]).await;
+            netns.run(|| bring_up(FAR, 2));
+            wait_for_theirs(&node, "frr's routes again", &[link_local(2)]).await;
+            wait_for_kernel(&node, &netns).await;
+        });
+    });
+}
