@@ -61,6 +61,13 @@ impl Config {
         around.max_by_key(|(prefix, _)| prefix.len()).map(|(prefix, range)| (*prefix, range))
     }
 
+    /// What a peer in `asn` that is not named is by the range that it is in.
+    pub(crate) fn within_range(&self, address: IpAddr, asn: Asn) -> Option<(Prefix, PeerConfig)> {
+        let (prefix, range) = self.range_of(address)?;
+        let peer = PeerConfig { asn, ..range.peer.clone() };
+        range.allows(self, asn).then_some((prefix, peer))
+    }
+
     /// What is configured of whoever has an address: a peer that is named, or one within a range.
     pub fn peer_at(&self, address: IpAddr) -> Option<&PeerConfig> {
         self.peers.get(&address).or_else(|| Some(&self.range_of(address)?.1.peer))

@@ -17,7 +17,7 @@ use super::{
     print::{Prints, manner},
 };
 use crate::{
-    Direction,
+    ConnId, Direction,
     announce::profile,
     drive::Cause,
     fsm::Event,
@@ -31,6 +31,11 @@ use crate::{
 const MISSED_IN_FRAME: usize = 4096;
 
 impl Speaker {
+    /// Whether [`Self::can_hand_over`] is to be asked again: later it may be otherwise.
+    pub fn is_starting(&self) -> bool {
+        !self.startup.is_complete()
+    }
+
     /// Whether there is anything to be handed over: a speaker that is starting, or has ended, has not.
     /// Nor is one handed over with routes that no peer has told it.
     pub fn can_hand_over(&self) -> bool {
@@ -51,6 +56,12 @@ impl Speaker {
         for address in addresses {
             self.step(address, Event::KeepaliveTimerExpires, Cause::none());
         }
+    }
+
+    /// The connections that go with their sessions.
+    pub fn handed_over(&self) -> impl Iterator<Item = (IpAddr, ConnId)> {
+        let established = self.peers.iter().filter(|(_, peer)| peer.is_established());
+        established.filter_map(|(&peer, one)| Some((peer, one.connection.as_ref()?.id)))
     }
 
     /// Writes down everything, in frames of up to [`super::MAX_FRAME_BYTES`]. It goes on as if nothing

@@ -13,7 +13,7 @@ use bgp_wire::{
     PeerKind, SessionParameters, first_frame,
 };
 use tracing::info;
-use viaduct_net::{Asn, Family, IfIndex, Origination, RouterId, Underlay};
+use viaduct_net::{Asn, Family, IfIndex, Origination, Prefix, RouterId, Underlay};
 
 use super::{
     Handover, HandoverError,
@@ -111,8 +111,9 @@ impl Speaker {
         let config = self.config.clone();
         let agree = |opens: &OpensFrame| opens.agree(address, &config);
         let session = frame.session.as_ref().map(|session| agree(&session.opens)).transpose()?;
-        let config = match (self.config.peers.get(&address), frame.table) {
-            (Some(config), _) => config.clone(),
+        let wanted = self.wanted(address, frame.table.map(|table| Asn::new(table.asn)));
+        let config = match (&wanted, frame.table) {
+            (Some((_, config)), _) => config.clone(),
             // Nobody's by now: it is there to be parted from.
             (None, Some(table)) => {
                 PeerConfig::new(self.config.asn, Asn::new(table.asn), HoldTime::INFINITE)
@@ -120,6 +121,7 @@ impl Speaker {
             (None, None) => return Ok(None),
         };
         let mut peer = Peer::new(config.clone(), self.now);
+        peer.range = wanted.as_ref().and_then(|(range, _)| *range);
         peer.failures = frame.failures;
         peer.last_error = frame.last_error;
         peer.counters = frame.counters.into();
@@ -143,12 +145,12 @@ impl Speaker {
             self.peers.insert(address, peer);
             return Ok(None);
         };
-        let survives = self.config.peers.get(&address).is_some_and(|wanted| {
+        let survives = wanted.is_some_and(|(_, wanted)| {
             agreed.received.asn == wanted.asn
                 && session.transport.is(&wanted.transport)
-                && session.manner == manner(&self.config, wanted)
+                && session.manner == manner(&self.config, &wanted)
                 && !wanted.shutdown
-                && says_the_same(&agreed.sent, &self.config, wanted)
+                && says_the_same(&agreed.sent, &self.config, &wanted)
         });
         peer.state = State::Established;
         peer.since = self.now.checked_sub(frame.since).unwrap_or(self.now);
@@ -161,6 +163,7 @@ impl Speaker {
             connection.unwritten = unwritten;
             connection.sent = Some(agreed.sent.clone());
             connection.received = Some(agreed.received.clone());
+            connection.open_received = session.opens.received.into();
             connection.agreed = Some(agreed);
             let owner = Owner::Connection(conn);
             if let Some(hold) = connection.hold_time() {
@@ -181,6 +184,15 @@ impl Speaker {
         self.peers.insert(address, peer);
         let (print, inbox) = (session.print, session.inbox);
         Ok(Some(Going { address, conn, owed, print, inbox, survives }))
+    }
+
+    /// What is configured of a peer, with its range where it is not named; `asn` is where it was found.
+    fn wanted(&self, address: IpAddr, asn: Option<Asn>) -> Option<(Option<Prefix>, PeerConfig)> {
+        if let Some(named) = self.config.peers.get(&address) {
+            return Some((None, named.clone()));
+        }
+        let (range, config) = self.config.within_range(address, asn?)?;
+        Some((Some(range), config))
     }
 
     fn adopt_into_table(
@@ -221,8 +233,12 @@ impl Speaker {
     /// then peers without a session begin theirs.
     fn go_on(&mut self, going: Vec<Going>) {
         let now = self.now;
-        let is_gone = |peer: &&IpAddr| !self.config.peers.contains_key(peer);
-        let gone: Vec<_> = self.peers.keys().filter(is_gone).copied().collect();
+        let is_gone = |address: &IpAddr, peer: &Peer| {
+            peer.range.is_none() && !self.config.peers.contains_key(address)
+        };
+        let all = self.peers.iter();
+        let gone: Vec<_> =
+            all.filter(|(peer, one)| is_gone(peer, one)).map(|(&peer, _)| peer).collect();
         for address in gone {
             self.remove_peer(address, Notification::new(NotificationCode::PeerDeconfigured));
         }
@@ -237,22 +253,28 @@ impl Speaker {
                 self.handle_bytes(conn, &inbox, now);
                 continue;
             }
-            if let Some(wanted) = self.config.peers.get(&address).cloned() {
-                self.remove_peer(address, farewell_before(&wanted));
+            let Some(peer) = self.peers.get(&address) else { continue };
+            let (wanted, is_named) = (peer.config.clone(), peer.range.is_none());
+            self.remove_peer(address, farewell_before(&wanted));
+            if is_named {
                 self.add_peer(address, wanted);
             }
         }
         for (address, config) in self.config.clone().peers.iter() {
-            match self.peers.get(address) {
-                None => self.add_peer(*address, config.clone()),
-                Some(peer)
-                    if peer.state == State::Idle
-                        && !self.timers.is_running(Owner::Peer(*address), Timer::IdleHold) =>
-                {
-                    self.start_peer(*address);
-                }
-                Some(_) => {}
+            if !self.peers.contains_key(address) {
+                self.add_peer(*address, config.clone());
             }
+        }
+        let rests = |address: &IpAddr, peer: &Peer| {
+            peer.state == State::Idle
+                && !self.timers.is_running(Owner::Peer(*address), Timer::IdleHold)
+        };
+        let all = self.peers.iter();
+        let resting: Vec<_> =
+            all.filter(|(peer, one)| rests(peer, one)).map(|(&peer, _)| peer).collect();
+        for address in resting {
+            self.start_peer(address);
+            self.note_departed(address);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{Config, PeerConfig, Policy, RangeAsns, RangeConfig, State, Stop};
 const RANGE: &str = "192.0.2.0/24";
 
 /// A node 1 of AS 64512 that takes whoever comes of `asns`.
-fn open(asns: RangeAsns, limit: usize) -> Config {
+pub(super) fn open(asns: RangeAsns, limit: usize) -> Config {
     let mut config = with_peers(1, 64512, &[]);
     let hold_time = HoldTime::from_secs(HOLD_SECS).unwrap();
     let mut peer = PeerConfig::new(config.asn, Asn::new(0), hold_time);
@@ -21,7 +21,7 @@ fn open(asns: RangeAsns, limit: usize) -> Config {
     config
 }
 
-fn join(network: &mut Network, number: u8, asn: u32) {
+pub(super) fn join(network: &mut Network, number: u8, asn: u32) {
     let mut config = with_peers(number, asn, &[(1, 64512)]);
     for peer in config.peers.values_mut() {
         (peer.import, peer.export) = (Policy::accept_all(), Policy::accept_all());
@@ -29,7 +29,7 @@ fn join(network: &mut Network, number: u8, asn: u32) {
     network.start(number, config);
 }
 
-fn known(network: &mut Network) -> Vec<(String, u32, State)> {
+pub(super) fn known(network: &mut Network) -> Vec<(String, u32, State)> {
     let now = network.now();
     let statuses = network.speaker(1).peer_statuses(now);
     let each = |peer: crate::PeerStatus| {

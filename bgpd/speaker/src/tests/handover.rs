@@ -3,12 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bgp_rib::Policy;
-use viaduct_net::{OriginSource, Origination};
+use viaduct_net::{Asn, OriginSource, Origination};
 
-use super::harness::{Network, own, prefix, underlay, v4, with_peers};
+use super::{
+    dynamic,
+    harness::{Network, own, prefix, underlay, v4, with_peers},
+};
 use crate::{
-    Action, Adopted, Config, Handover, HandoverError, RestartTime, Speaker, State, Successor,
-    rng::Rng,
+    Action, Adopted, Config, Handover, HandoverError, RangeAsns, RestartTime, SourceConfig,
+    Speaker, State, Successor, rng::Rng,
 };
 
 impl Network {
@@ -250,6 +253,54 @@ fn whoever_restarts_meanwhile_is_waited_for() {
     // And whoever was away is connected to.
     network.start(2, with_peers(2, 64512, &[(1, 64512)]));
     network.wait_established(1, 2);
+}
+
+/// They are in no configuration by their address.
+#[test]
+fn peers_of_ranges_stay_while_the_range_does() {
+    let mut network = Network::default();
+    let mut config = dynamic::open(RangeAsns::External, 10);
+    network.start(1, config.clone());
+    for number in 2..=4 {
+        dynamic::join(&mut network, number, 65000 + u32::from(number));
+    }
+    network.wait("told", |network| network.fib(1).len() == 6);
+    network.run(Duration::from_secs(10));
+    network.kill(4);
+    network.run(Duration::from_secs(1));
+    let before = dynamic::known(&mut network);
+    assert_eq!(before.len(), 3);
+    network.replace(1, config.clone());
+    assert_eq!(dynamic::known(&mut network), before);
+    network.run(Duration::from_secs(60));
+    assert_eq!(dynamic::known(&mut network), before[..2], "who does not come back is forgotten");
+    assert_eq!((network.status(2, v4(1)).flaps, network.status(3, v4(1)).flaps), (0, 0));
+    assert_eq!(network.fib(1).len(), 4);
+    // The next one allows only one of them, and then none.
+    let asns = RangeAsns::Any([Asn::new(65002)].into());
+    config = dynamic::open(asns, 10);
+    network.replace(1, config.clone());
+    network.run(Duration::from_secs(20));
+    assert_eq!(dynamic::known(&mut network), before[..1]);
+    assert_eq!(network.status(2, v4(1)).flaps, 0);
+    config.ranges.clear();
+    network.replace(1, config);
+    network.run(Duration::from_secs(20));
+    assert_eq!((dynamic::known(&mut network), network.fib(1)), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn what_no_peer_has_told_is_not_handed_over() {
+    let (mut network, _) = world();
+    let source = SourceConfig {
+        name: "a file".to_owned(),
+        asn: Asn::new(65009),
+        import: Policy::accept_all(),
+    };
+    let id = network.speaker(1).add_source(source);
+    assert!(!network.speaker(1).can_hand_over() && !network.speaker(1).is_starting());
+    network.speaker(1).remove_source(id);
+    assert!(network.speaker(1).can_hand_over());
 }
 
 #[test]
