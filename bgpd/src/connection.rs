@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    future::pending,
     io::{self, IoSlice},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
@@ -20,7 +21,8 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{Notify, mpsc},
+    select,
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -79,28 +81,71 @@ impl Outbox {
     }
 }
 
+/// A reader that was paused gives its half back, one that has come to its end does not.
+type Reader = JoinHandle<Option<OwnedReadHalf>>;
+/// The same with what is not written.
+type Writer = JoinHandle<Option<(OwnedWriteHalf, VecDeque<Bytes>)>>;
+
 /// The speaker's end of a connection. Dropping it ends the connection at once, without a word.
 #[derive(Debug)]
 pub(crate) struct Connection {
     outbox: Arc<Outbox>,
     /// Ours, then the peer's.
     ends: Option<(SocketAddr, SocketAddr)>,
-    tasks: Option<(JoinHandle<()>, JoinHandle<()>)>,
+    pause: watch::Sender<bool>,
+    tasks: Option<(Reader, Writer)>,
+}
+
+/// A connection that stands still.
+#[derive(Debug)]
+pub(crate) struct Paused {
+    pub(crate) stream: TcpStream,
+    /// What TCP has not taken yet.
+    pub(crate) unwritten: VecDeque<Bytes>,
 }
 
 impl Connection {
     pub(crate) fn start(id: ConnId, stream: TcpStream, inputs: mpsc::Sender<Input>) -> Self {
-        let outbox = Arc::new(Outbox::default());
+        Self::resume(id, Paused { stream, unwritten: VecDeque::new() }, inputs)
+    }
+
+    pub(crate) fn resume(id: ConnId, paused: Paused, inputs: mpsc::Sender<Input>) -> Self {
+        let Paused { stream, unwritten } = paused;
+        let len = unwritten.iter().map(Bytes::len).sum();
+        let waiting = Mutex::new(Waiting { bytes: unwritten, len, close: false });
+        let outbox = Arc::new(Outbox { waiting, changed: Notify::new() });
         let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
+        let (pause, paused) = watch::channel(false);
         let (reader, writer) = stream.into_split();
-        let reader = tokio::spawn(read(id, reader, inputs.clone()));
-        let writer = tokio::spawn(write(id, writer, outbox.clone(), inputs));
-        Self { outbox, ends, tasks: Some((reader, writer)) }
+        let reader = tokio::spawn(read(id, reader, inputs.clone(), paused.clone()));
+        let writer = tokio::spawn(write(id, writer, outbox.clone(), inputs, paused));
+        Self { outbox, ends, pause, tasks: Some((reader, writer)) }
     }
 
     /// Our end and the peer's; `None` where they were gone before they could be asked.
     pub(crate) const fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
         self.ends
+    }
+
+    /// Has it stand still, between two octets and with nothing lost; inputs are to be taken until it
+    /// does. One that is at its end does not come back. What is said meanwhile waits: see
+    /// [`Self::take_waiting`].
+    pub(crate) fn pause(&mut self) -> Option<impl Future<Output = Option<Paused>> + use<>> {
+        let (reader, writer) = self.tasks.take()?;
+        self.pause.send_replace(true);
+        Some(async move {
+            let (reader, (writer, unwritten)) = (reader.await.ok()??, writer.await.ok()??);
+            // Halves that are put together end nothing when they go.
+            Some(Paused { stream: reader.reunite(writer).ok()?, unwritten })
+        })
+    }
+
+    /// What waits to be written.
+    pub(crate) fn take_waiting(&self) -> VecDeque<Bytes> {
+        self.outbox.change(|waiting| {
+            waiting.len = 0;
+            std::mem::take(&mut waiting.bytes)
+        })
     }
 
     /// Leaves bytes to be written; false when too many are waiting.
@@ -143,22 +188,39 @@ impl Drop for Connection {
 }
 
 /// A task that has panicked has also come to its end.
-async fn ended(task: &mut JoinHandle<()>) {
+async fn ended<T>(task: &mut JoinHandle<T>) {
     if let Err(error) = task.await {
         tracing::debug!(%error, "connection task");
     }
 }
 
-async fn read(id: ConnId, mut socket: OwnedReadHalf, inputs: mpsc::Sender<Input>) {
+/// Returns once a pause is wanted; one that has no owner any more has none to come.
+async fn wanted(pause: &mut watch::Receiver<bool>) {
+    if pause.wait_for(|wanted| *wanted).await.is_err() {
+        pending().await
+    }
+}
+
+async fn read(
+    id: ConnId,
+    mut socket: OwnedReadHalf,
+    inputs: mpsc::Sender<Input>,
+    mut pause: watch::Receiver<bool>,
+) -> Option<OwnedReadHalf> {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     let reason = loop {
         buffer.reserve(READ_BYTES);
-        match socket.read_buf(&mut buffer).await {
+        let read = select! {
+            biased;
+            () = wanted(&mut pause) => return Some(socket),
+            read = socket.read_buf(&mut buffer) => read,
+        };
+        match read {
             Ok(0) => break "closed by the peer".to_owned(),
             Ok(_) => {
                 let input = Input::Bytes { conn: id, bytes: buffer.split().freeze() };
                 if inputs.send(input).await.is_err() {
-                    return;
+                    return None;
                 }
             }
             Err(error) => break error.to_string(),
@@ -166,6 +228,7 @@ async fn read(id: ConnId, mut socket: OwnedReadHalf, inputs: mpsc::Sender<Input>
     };
     // Nobody to be told means that the speaker is gone, and we with it.
     drop(inputs.send(Input::Closed { conn: id, reason }).await);
+    None
 }
 
 async fn write(
@@ -173,20 +236,30 @@ async fn write(
     mut socket: OwnedWriteHalf,
     outbox: Arc<Outbox>,
     inputs: mpsc::Sender<Input>,
-) {
+    mut pause: watch::Receiver<bool>,
+) -> Option<(OwnedWriteHalf, VecDeque<Bytes>)> {
     loop {
-        let (mut bytes, close) = outbox.next().await;
-        let written = async {
-            while !bytes.is_empty() {
-                let count = write_some(&mut socket, &mut bytes).await?;
-                // A speaker that does not listen any more has been told enough.
-                drop(inputs.send(Input::Written { conn: id, count }).await);
-            }
-            if close { socket.shutdown().await } else { Ok::<_, io::Error>(()) }
+        let (mut bytes, close) = select! {
+            biased;
+            () = wanted(&mut pause) => return Some((socket, VecDeque::new())),
+            next = outbox.next() => next,
         };
-        // The reader sees the same end, behind all that was still to be read: it tells.
-        if written.await.is_err() || close {
-            return;
+        while !bytes.is_empty() {
+            let written = select! {
+                biased;
+                // What is closing is closed.
+                () = wanted(&mut pause), if !close => return Some((socket, bytes)),
+                written = write_some(&mut socket, &mut bytes) => written,
+            };
+            // The reader sees the same end, behind all that was still to be read: it tells.
+            let count = written.ok()?;
+            // A speaker that does not listen any more has been told enough.
+            drop(inputs.send(Input::Written { conn: id, count }).await);
+        }
+        if close {
+            // Where that is not possible it has been.
+            drop(socket.shutdown().await);
+            return None;
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod config;
 mod connection;
 mod detail;
 mod events;
+mod handover;
 mod listener;
 mod metrics;
 mod monitor;
@@ -24,13 +25,16 @@ mod unnumbered;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     net::IpAddr,
+    path::Path,
     sync::Arc,
 };
 
 pub use bgp_speaker::{Config, SessionCounts, Stop};
 pub use bmp::{Collector, Monitored};
 pub use events::{EVENTS_KEPT, Events};
+pub use handover::{Predecessor, TakeoverError};
 pub use monitor::{Monitoring, Recording};
 pub use mrt::{Dump, DumpError, Replay};
 pub use paths::PathQueryError;
@@ -42,8 +46,9 @@ use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
     events::EventLog,
+    handover::Offer,
     paths::Question,
-    task::{Query, Task},
+    task::{Ends, Query, Task},
 };
 
 /// Questions that wait for the speaker.
@@ -69,8 +74,10 @@ pub struct Inputs {
 pub struct Handle {
     queries: mpsc::Sender<Query>,
     events: EventLog,
+    offers: mpsc::Sender<Offer>,
     sessions: watch::Receiver<SessionCounts>,
-    running: watch::Receiver<()>,
+    /// Says at the end whether another goes on.
+    running: watch::Receiver<bool>,
 }
 
 /// Why there is no answer about the table.
@@ -108,16 +115,36 @@ pub struct Ended;
 
 /// Starts a speaker with the configuration there is. To be called within a tokio runtime.
 pub fn spawn(inputs: Inputs) -> Handle {
-    let (queries, questions) = mpsc::channel(MAX_WAITING_QUERIES);
-    let (alive, running) = watch::channel(());
+    let (handle, ends, alive) = join();
+    start(Task::new(inputs, ends), alive);
+    handle
+}
+
+/// Starts a speaker that goes on in another's place. After an error the other goes on, or has given way
+/// to an ordinary start, as the error says.
+pub async fn spawn_after(
+    predecessor: Predecessor,
+    inputs: Inputs,
+) -> Result<Handle, TakeoverError> {
+    let (handle, ends, alive) = join();
+    start(Task::after(predecessor, inputs, ends).await?, alive);
+    Ok(handle)
+}
+
+fn join() -> (Handle, Ends, watch::Sender<bool>) {
+    let (sender, queries) = mpsc::channel(MAX_WAITING_QUERIES);
+    let (offered, offers) = mpsc::channel(1);
+    let (alive, running) = watch::channel(false);
     let (counts, sessions) = watch::channel(SessionCounts::default());
     let (writer, events) = events::log();
-    let task = Task::new(inputs, questions, counts, writer);
+    let handle = Handle { queries: sender, offers: offered, events, sessions, running };
+    (handle, Ends { queries, offers, sessions: counts, events: writer }, alive)
+}
+
+fn start(task: Task, alive: watch::Sender<bool>) {
     tokio::spawn(async move {
-        task.run().await;
-        drop(alive);
+        alive.send_replace(task.run().await);
     });
-    Handle { queries, events, sessions, running }
 }
 
 impl Handle {
@@ -216,8 +243,21 @@ impl Handle {
     /// Waits until the speaker has ended, whatever the reason.
     pub async fn ended(&self) {
         let mut running = self.running.clone();
-        // Nothing is ever sent: the error is the end.
+        // The error is the end.
         while running.changed().await.is_ok() {}
+    }
+
+    /// Whether it has ended because another process has gone on in its place.
+    pub fn was_handed_over(&self) -> bool {
+        *self.running.borrow()
+    }
+
+    /// Lets a process of the same user that asks at `path` go on in our place: see [`Predecessor::find`].
+    /// To be called within a tokio runtime.
+    pub fn offer(&self, path: &Path) -> io::Result<()> {
+        let listener = handover::bind(path)?;
+        tokio::spawn(handover::listen(listener, self.offers.clone()));
+        Ok(())
     }
 
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Ended> {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -39,6 +40,10 @@ pub(crate) struct Listeners {
 struct Bound(Mutex<(Option<Arc<TcpListener>>, tcp::Keys)>);
 
 impl Bound {
+    fn socket(&self) -> Option<Arc<TcpListener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
     /// The socket is there; it must know the peers before the first of them comes.
     fn set(&self, listener: Arc<TcpListener>, address: SocketAddr, config: &Config) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(listener);
@@ -89,6 +94,45 @@ impl Listeners {
             bound.update(address, config);
         }
     }
+
+    /// Takes listeners of another process; to be followed by [`Self::update`].
+    pub(crate) fn adopt(
+        &mut self,
+        listeners: BTreeMap<SocketAddr, std::net::TcpListener>,
+    ) -> io::Result<()> {
+        for (address, listener) in listeners {
+            listener.set_nonblocking(true)?;
+            let bound = Arc::new(Bound::default());
+            let listener = Arc::new(TcpListener::from_std(listener)?);
+            bound.set(listener, address, &self.config.borrow());
+            self.tasks.insert(address, (self.start(address, bound.clone()), bound));
+        }
+        Ok(())
+    }
+
+    /// Nobody is let in until [`Self::resume`]; who comes waits.
+    pub(crate) fn pause(&self) {
+        self.tasks.values().for_each(|(task, _)| task.abort());
+    }
+
+    pub(crate) fn resume(&mut self) {
+        let all: Vec<_> =
+            self.tasks.iter().map(|(&address, (_, bound))| (address, bound.clone())).collect();
+        for (address, bound) in all {
+            self.tasks.insert(address, (self.start(address, bound.clone()), bound));
+        }
+    }
+
+    /// Copies of the sockets.
+    pub(crate) fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        let sockets = self.tasks.values().filter_map(|(_, bound)| bound.socket());
+        sockets.map(|listener| listener.as_fd().try_clone_to_owned()).collect()
+    }
+
+    fn start(&self, address: SocketAddr, bound: Arc<Bound>) -> JoinHandle<()> {
+        let (inputs, config) = (self.inputs.clone(), self.config.clone());
+        tokio::spawn(listen(address, bound, inputs, config))
+    }
 }
 
 impl Drop for Listeners {
@@ -106,13 +150,18 @@ async fn listen(
     config: watch::Receiver<Arc<Config>>,
 ) {
     let listener = loop {
+        if let Some(listener) = bound.socket() {
+            break listener;
+        }
         match bind(address) {
-            Ok(listener) => break Arc::new(listener),
+            Ok(listener) => {
+                bound.set(Arc::new(listener), address, &config.borrow());
+                continue;
+            }
             Err(error) => warn!(%address, %error, "cannot listen for BGP"),
         }
         sleep(RETRY).await;
     };
-    bound.set(listener.clone(), address, &config.borrow());
     info!(%address, "listening for BGP");
     loop {
         match listener.accept().await {

@@ -1,22 +1,27 @@
 //! The sockets of a speaker: does what its actions say.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
 };
 
 use bgp_speaker::{Action, ConnId, Connected, Direction, Transport};
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{
     net::{TcpSocket, TcpStream},
     sync::mpsc,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 use tracing::{debug, warn};
 use viaduct_net::socket_address;
 
-use crate::{connection::Connection, task::Input, tcp};
+use crate::{
+    connection::{Connection, Paused},
+    task::Input,
+    tcp,
+};
 
 #[derive(Debug)]
 struct Attempt {
@@ -85,6 +90,39 @@ impl Network {
         let conn = ConnId(self.number());
         self.connections.insert(conn, Connection::start(conn, stream, self.inputs.clone()));
         Some(Connected { conn, peer, direction })
+    }
+
+    /// A name for a connection that is still to come.
+    pub(crate) fn reserve(&mut self) -> ConnId {
+        ConnId(self.number())
+    }
+
+    /// Takes a connection that has stood still, under its name.
+    pub(crate) fn resume(&mut self, conn: ConnId, paused: Paused) {
+        self.connections.insert(conn, Connection::resume(conn, paused, self.inputs.clone()));
+    }
+
+    /// Has every connection stand still; inputs are to be taken meanwhile.
+    pub(crate) fn pause(&mut self) -> JoinSet<(ConnId, Option<Paused>)> {
+        let mut stopping = JoinSet::new();
+        for (&conn, connection) in &mut self.connections {
+            if let Some(paused) = connection.pause() {
+                stopping.spawn(async move { (conn, paused.await) });
+            }
+        }
+        stopping
+    }
+
+    /// What waits to be written to a connection that stands still.
+    pub(crate) fn take_waiting(&self, conn: ConnId) -> VecDeque<Bytes> {
+        self.connections.get(&conn).map(Connection::take_waiting).unwrap_or_default()
+    }
+
+    /// Gives up all attempts to connect; says to whom.
+    pub(crate) fn cancel_all(&mut self) -> Vec<IpAddr> {
+        let peers: Vec<_> = self.attempts.keys().copied().collect();
+        peers.iter().for_each(|peer| self.cancel(*peer));
+        peers
     }
 
     /// Whether the attempt is the one that is wanted; forgets it.

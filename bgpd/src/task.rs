@@ -1,7 +1,7 @@
 //! The one task that owns the speaker. It waits for everything and for nobody.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::pending,
     hash::{BuildHasher, RandomState},
     net::{IpAddr, SocketAddr},
@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use bgp_speaker::{Config, ConnId, Direction, FibEvent, Policy, SessionCounts, Speaker, Stop};
+use bgp_speaker::{
+    Adopted, Config, ConnId, Direction, FibEvent, Policy, SessionCounts, Speaker, Stop, Successor,
+};
 use bytes::Bytes;
 use tokio::{
     net::TcpStream,
@@ -25,8 +27,11 @@ use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 use crate::{
     Inputs, Monitoring, PathQueryError, Replay,
     bfd::{Bfd, Loss},
-    bmp, detail,
+    bmp,
+    connection::Paused,
+    detail,
     events::EventWriter,
+    handover::{Offer, Outcome, Predecessor, TakeoverError, commit, decline},
     listener::Listeners,
     metrics,
     monitor::Monitors,
@@ -102,13 +107,22 @@ pub(crate) enum Query {
     Shutdown(Stop),
 }
 
+/// The task's ends of what joins it to its [`crate::Handle`].
+pub(crate) struct Ends {
+    pub(crate) queries: mpsc::Receiver<Query>,
+    pub(crate) offers: mpsc::Receiver<Offer>,
+    pub(crate) sessions: watch::Sender<SessionCounts>,
+    pub(crate) events: EventWriter,
+}
+
 pub(crate) struct Task {
-    speaker: Speaker,
-    network: Network,
+    pub(crate) speaker: Speaker,
+    pub(crate) network: Network,
     bfd: Bfd,
-    listeners: Listeners,
+    pub(crate) listeners: Listeners,
     unnumbered: Unnumbered,
-    inputs: mpsc::Receiver<Input>,
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    offers: mpsc::Receiver<Offer>,
     queries: mpsc::Receiver<Query>,
     sessions: watch::Sender<SessionCounts>,
     events: EventWriter,
@@ -123,12 +137,7 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) fn new(
-        outside: Inputs,
-        queries: mpsc::Receiver<Query>,
-        sessions: watch::Sender<SessionCounts>,
-        events: EventWriter,
-    ) -> Self {
+    pub(crate) fn new(outside: Inputs, ends: Ends) -> Self {
         let Inputs { mut config, mut originations, mut underlay, routes } = outside;
         let (sender, inputs) = mpsc::channel(MAX_WAITING_INPUTS);
         let now = Instant::now();
@@ -139,14 +148,13 @@ impl Task {
         let (effective, followed) = watch::channel(first.clone());
         let mut listeners = Listeners::new(sender.clone(), followed);
         listeners.update(&first);
-        // Every RandomState has keys of its own: a seed without another dependency.
-        let seed = RandomState::new().hash_one(first.router_id);
-        let mut speaker = Speaker::new(first, seed, now);
+        let mut speaker = Speaker::new(first.clone(), seed(&first), now);
         if routes.is_none() {
             speaker.without_fib();
         }
         speaker.handle_underlay(&underlay.borrow_and_update(), now);
         speaker.handle_originations(&originations.borrow_and_update(), now);
+        let Ends { queries, offers, sessions, events } = ends;
         Self {
             speaker,
             network: Network::new(sender.clone()),
@@ -156,6 +164,7 @@ impl Task {
             listeners,
             unnumbered,
             inputs,
+            offers,
             queries,
             sessions,
             events,
@@ -167,13 +176,84 @@ impl Task {
         }
     }
 
+    /// Goes on in another's place.
+    pub(crate) async fn after(
+        predecessor: Predecessor,
+        outside: Inputs,
+        ends: Ends,
+    ) -> Result<Self, TakeoverError> {
+        let Inputs { mut config, mut originations, mut underlay, routes } = outside;
+        let (sender, inputs) = mpsc::channel(MAX_WAITING_INPUTS);
+        let now = Instant::now();
+        let mut unnumbered = Unnumbered::default();
+        unnumbered.update(&config.borrow_and_update());
+        let first = unnumbered.links().configure(&config.borrow());
+        let (effective, followed) = watch::channel(first.clone());
+        let mut network = Network::new(sender.clone());
+        let (channel, listening, received, handover) = predecessor.open();
+        let (mut adopted, mut paused) = (BTreeMap::new(), Vec::new());
+        for (peer, received) in received {
+            let conn = network.reserve();
+            received.stream.set_nonblocking(true)?;
+            let unwritten: VecDeque<Bytes> =
+                received.unwritten.into_iter().map(Bytes::from).collect();
+            let count = unwritten.iter().map(Bytes::len).sum();
+            adopted.insert(peer, Adopted { conn, unwritten: count });
+            let stream = TcpStream::from_std(received.stream)?;
+            paused.push((conn, Paused { stream, unwritten }));
+        }
+        let first_underlay = underlay.borrow_and_update().clone();
+        let first_originations = originations.borrow_and_update().clone();
+        let successor = Successor {
+            config: first.clone(),
+            underlay: &first_underlay,
+            originations: &first_originations,
+            forwards: routes.is_some(),
+            connections: adopted,
+            seed: seed(&first),
+        };
+        let speaker = match Speaker::taken_over(handover, successor, now) {
+            Ok(speaker) => speaker,
+            Err(error) => return Err(decline(channel, error).await),
+        };
+        commit(channel).await?;
+        // From here on it is all ours.
+        let mut listeners = Listeners::new(sender.clone(), followed);
+        listeners.adopt(listening)?;
+        listeners.update(&first);
+        for (conn, paused) in paused {
+            network.resume(conn, paused);
+        }
+        let Ends { queries, offers, sessions, events } = ends;
+        Ok(Self {
+            speaker,
+            network,
+            monitors: Monitors::new(sender.clone()),
+            replays: mrt::Replays::new(sender),
+            bfd: Bfd::new(),
+            listeners,
+            unnumbered,
+            inputs,
+            offers,
+            queries,
+            sessions,
+            events,
+            config,
+            effective,
+            originations,
+            underlay,
+            routes,
+        })
+    }
+
     /// Runs until it is shut down, or until every handle is gone: then it ends as if it had
-    /// crashed, and peers keep our routes for the restart time.
-    pub(crate) async fn run(mut self) {
+    /// crashed, and peers keep our routes for the restart time. Gives whether another goes on.
+    pub(crate) async fn run(mut self) -> bool {
         loop {
             self.pump();
             if let Some(stop) = self.answer_waiting() {
-                break self.shutdown(&stop).await;
+                self.shutdown(&stop).await;
+                break false;
             }
             // Whatever else waits: BFD is there to be quick.
             while let Some(loss) = self.bfd.try_loss() {
@@ -185,11 +265,20 @@ impl Task {
             select! {
                 Some(input) = self.inputs.recv() => self.take_inputs(input),
                 query = self.queries.recv() => {
-                    let Some(query) = query else { break };
+                    let Some(query) = query else { break false };
                     if let Some(stop) = self.answer(query) {
-                        break self.shutdown(&stop).await;
+                        self.shutdown(&stop).await;
+                        break false;
                     }
                 }
+                Some(offer) = self.offers.recv() => match self.hand_over(offer).await {
+                    Outcome::Stays => {}
+                    Outcome::HandedOver => break true,
+                    Outcome::GivesWay(_waits_until_then) => {
+                        self.shutdown(&Stop::Restart).await;
+                        break true;
+                    }
+                },
                 loss = self.bfd.loss() => self.lose(loss),
                 () = changed(&mut self.config) => {
                     self.unnumbered.update(&self.config.borrow_and_update());
@@ -257,7 +346,7 @@ impl Task {
         }
     }
 
-    fn take(&mut self, input: Input, now: Instant) {
+    pub(crate) fn take(&mut self, input: Input, now: Instant) {
         match input {
             Input::Accepted { stream, peer } => {
                 if let Some(connected) = self.network.adopt(stream, peer, Direction::Incoming) {
@@ -300,7 +389,7 @@ impl Task {
     }
 
     /// Does all that the speaker wants by now.
-    fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         while let Some(action) = self.speaker.poll_action() {
             if let Some(full) = self.network.act(action) {
                 self.speaker.handle_closed(full, "too much waits to be written", Instant::now());
@@ -391,6 +480,11 @@ impl Task {
         }
         None
     }
+}
+
+/// Every RandomState has keys of its own: a seed without another dependency.
+fn seed(config: &Config) -> u64 {
+    RandomState::new().hash_one(config.router_id)
 }
 
 /// Waits for a value that was not seen yet; for ever once nobody can send one.

@@ -18,6 +18,7 @@ mod long_lived;
 mod md5;
 mod mrt;
 mod operator;
+mod planned_restart;
 mod policy;
 mod reflection;
 mod roles;

@@ -1,4 +1,4 @@
 //! Neighbours that are known by their prefix.
 
-mod with_bird;
+pub(crate) mod with_bird;
 mod with_frr;

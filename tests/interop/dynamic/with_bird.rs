@@ -8,7 +8,7 @@ use crate::lab::{
 };
 
 /// A node without a peer, which takes whoever comes from 192.0.2.0/24 and knows the word.
-pub(super) fn open(word: Option<&str>) -> Config {
+pub(crate) fn open(word: Option<&str>) -> Config {
     let mut config = config(1, 64512, &[(v4(2), 65001)]);
     let mut peer = config.peers.remove(&v4(2)).unwrap();
     peer.passive = true;

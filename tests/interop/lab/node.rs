@@ -9,7 +9,7 @@ use std::{
 
 use bgp_speaker::{Config, DecisionRules, LocalAddresses, PeerConfig, Policy, RestartTime};
 use bgp_wire::HoldTime;
-use bgpd::{Handle, Inputs};
+use bgpd::{Handle, Inputs, Predecessor};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -82,41 +82,18 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a speaker that sees 192.0.2.0/24 and 2001:db8::/64 on interface 2.
     pub(crate) fn start(config: Config, originated: &[&str]) -> Self {
-        let on_link = |text| UnderlayRoute {
-            prefix: prefix(text),
-            gateway: None,
-            interface: IfIndex(2),
-            metric: 0,
-        };
-        let underlay = Underlay::from([on_link("192.0.2.0/24"), on_link("2001:db8::/64")]);
-        let (config, config_receiver) = watch::channel(Arc::new(config));
-        let (originations, originations_receiver) = watch::channel(originated_set(originated));
-        let (underlay, underlay_receiver) = watch::channel(underlay);
-        let (routes, mut reader) = feed::feed::<Prefix, Option<Route>>();
-        let handle = bgpd::spawn(Inputs {
-            config: config_receiver,
-            originations: originations_receiver,
-            underlay: underlay_receiver,
-            routes: Some(routes),
-        });
-        let fib = Arc::new(Mutex::new(Fib::default()));
-        let shared = fib.clone();
-        tokio::spawn(async move {
-            while let Some(batch) = reader.next().await {
-                let mut fib = shared.lock().unwrap();
-                for (prefix, route) in batch.changes {
-                    match route {
-                        Some(route) => fib.routes.insert(prefix, route),
-                        None => {
-                            fib.withdrawn.insert(prefix);
-                            fib.routes.remove(&prefix)
-                        }
-                    };
-                }
-                fib.synced = batch.synced;
-            }
-        });
-        Self { handle, config, originations, fib, _underlay: underlay }
+        let (inputs, outside) = outside(config, originated);
+        outside.with(bgpd::spawn(inputs))
+    }
+
+    /// The same for one that goes on in another's place.
+    pub(crate) async fn start_after(
+        predecessor: Predecessor,
+        config: Config,
+        originated: &[&str],
+    ) -> Self {
+        let (inputs, outside) = outside(config, originated);
+        outside.with(bgpd::spawn_after(predecessor, inputs).await.unwrap())
     }
 
     pub(crate) fn originate(&self, prefixes: &[&str]) {
@@ -155,6 +132,59 @@ impl Node {
             sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+/// What is around a speaker.
+struct Outside {
+    config: watch::Sender<Arc<Config>>,
+    originations: watch::Sender<BTreeSet<Origination>>,
+    underlay: watch::Sender<Underlay>,
+    fib: Arc<Mutex<Fib>>,
+}
+
+impl Outside {
+    fn with(self, handle: Handle) -> Node {
+        let Self { config, originations, underlay, fib } = self;
+        Node { handle, config, originations, fib, _underlay: underlay }
+    }
+}
+
+fn outside(config: Config, originated: &[&str]) -> (Inputs, Outside) {
+    let on_link = |text| UnderlayRoute {
+        prefix: prefix(text),
+        gateway: None,
+        interface: IfIndex(2),
+        metric: 0,
+    };
+    let underlay = Underlay::from([on_link("192.0.2.0/24"), on_link("2001:db8::/64")]);
+    let (config, config_receiver) = watch::channel(Arc::new(config));
+    let (originations, originations_receiver) = watch::channel(originated_set(originated));
+    let (underlay, underlay_receiver) = watch::channel(underlay);
+    let (routes, mut reader) = feed::feed::<Prefix, Option<Route>>();
+    let fib = Arc::new(Mutex::new(Fib::default()));
+    let shared = fib.clone();
+    tokio::spawn(async move {
+        while let Some(batch) = reader.next().await {
+            let mut fib = shared.lock().unwrap();
+            for (prefix, route) in batch.changes {
+                match route {
+                    Some(route) => fib.routes.insert(prefix, route),
+                    None => {
+                        fib.withdrawn.insert(prefix);
+                        fib.routes.remove(&prefix)
+                    }
+                };
+            }
+            fib.synced = batch.synced;
+        }
+    });
+    let inputs = Inputs {
+        config: config_receiver,
+        originations: originations_receiver,
+        underlay: underlay_receiver,
+        routes: Some(routes),
+    };
+    (inputs, Outside { config, originations, underlay, fib })
 }
 
 fn originated_set(prefixes: &[&str]) -> BTreeSet<Origination> {

@@ -1,0 +1,175 @@
+#![expect(unsafe_code, reason = "descriptors are adopted by their number")]
+//! Messages between two processes, some with a descriptor.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut, Read, Write},
+    net::IpAddr,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
+    time::Duration,
+};
+
+use bgp_speaker::MAX_FRAME_BYTES;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, getsockopt, recvmsg, sendmsg, sockopt,
+};
+
+/// The longest that either side waits for the other. Sessions stand still meanwhile.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+const HELLO: &[u8] = b"viaduct bgp handover";
+
+#[derive(Debug)]
+pub(super) enum Message {
+    Hello,
+    /// Not now: ask again.
+    Later,
+    Listener(OwnedFd),
+    Connection(IpAddr, OwnedFd),
+    /// Octets that go to the connection before anything else.
+    Unwritten(Vec<u8>),
+    Speaker(Vec<u8>),
+    End,
+    Ready,
+    Go,
+    Yield(String),
+    /// Not at all.
+    Refused(String),
+}
+
+/// One end. It blocks.
+#[derive(Debug)]
+pub(crate) struct Channel(UnixStream);
+
+impl Channel {
+    /// Whoever is another user is refused, root apart: with the sockets goes all that they are for.
+    pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let peer = getsockopt(&stream, sockopt::PeerCredentials)?;
+        let own = nix::unistd::geteuid();
+        if peer.uid() != own.as_raw() && peer.uid() != 0 {
+            let error = format!("user {} wants to take over from {own}", peer.uid());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, error));
+        }
+        Ok(Self(stream))
+    }
+
+    pub(super) fn hello(&mut self) -> io::Result<()> {
+        self.send(0, HELLO)
+    }
+
+    pub(super) fn later(&mut self) -> io::Result<()> {
+        self.send(1, &[])
+    }
+
+    pub(super) fn listener(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.send(2, &[])?;
+        self.send_descriptor(socket)
+    }
+
+    pub(super) fn connection(&mut self, peer: IpAddr, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.send(3, peer.to_string().as_bytes())?;
+        self.send_descriptor(socket)
+    }
+
+    pub(super) fn unwritten(&mut self, octets: &[u8]) -> io::Result<()> {
+        octets.chunks(MAX_FRAME_BYTES).try_for_each(|octets| self.send(4, octets))
+    }
+
+    pub(super) fn speaker(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.send(5, frame)
+    }
+
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        self.send(6, &[])
+    }
+
+    pub(super) fn ready(&mut self) -> io::Result<()> {
+        self.send(7, &[])
+    }
+
+    pub(super) fn go(&mut self) -> io::Result<()> {
+        self.send(8, &[])
+    }
+
+    pub(super) fn give_way(&mut self, reason: &str) -> io::Result<()> {
+        self.send(9, reason.as_bytes())
+    }
+
+    pub(super) fn refuse(&mut self, reason: &str) -> io::Result<()> {
+        self.send(10, reason.as_bytes())
+    }
+
+    pub(super) fn receive(&mut self) -> io::Result<Message> {
+        let mut head = [0; 5];
+        self.0.read_exact(&mut head)?;
+        let [kind, len @ ..] = head;
+        let len = u32::from_be_bytes(len) as usize;
+        if len > MAX_FRAME_BYTES {
+            return Err(invalid("a message that is too long"));
+        }
+        let mut payload = vec![0; len];
+        self.0.read_exact(&mut payload)?;
+        Ok(match kind {
+            0 if payload == HELLO => Message::Hello,
+            1 => Message::Later,
+            2 => Message::Listener(self.receive_descriptor()?),
+            3 => {
+                let peer = str::from_utf8(&payload).ok().and_then(|text| text.parse().ok());
+                let peer = peer.ok_or_else(|| invalid("a connection of nobody"))?;
+                Message::Connection(peer, self.receive_descriptor()?)
+            }
+            4 => Message::Unwritten(payload),
+            5 => Message::Speaker(payload),
+            6 => Message::End,
+            7 => Message::Ready,
+            8 => Message::Go,
+            9 => Message::Yield(String::from_utf8_lossy(&payload).into_owned()),
+            10 => Message::Refused(String::from_utf8_lossy(&payload).into_owned()),
+            _ => return Err(invalid("a message that nobody knows")),
+        })
+    }
+
+    fn send(&mut self, kind: u8, payload: &[u8]) -> io::Result<()> {
+        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_be_bytes();
+        self.0.write_all(&[&[kind][..], &len].concat())?;
+        self.0.write_all(payload)
+    }
+
+    /// With an octet of its own, so that whoever reads octets never reads past a descriptor.
+    fn send_descriptor(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let descriptors = [socket.as_raw_fd()];
+        let control = [ControlMessage::ScmRights(&descriptors)];
+        let octet = [IoSlice::new(&[0])];
+        let flags = MsgFlags::MSG_NOSIGNAL;
+        sendmsg::<UnixAddr>(self.0.as_raw_fd(), &octet, &control, flags, None)?;
+        Ok(())
+    }
+
+    fn receive_descriptor(&mut self) -> io::Result<OwnedFd> {
+        let mut octet = [0];
+        let mut room = [IoSliceMut::new(&mut octet)];
+        let mut control = nix::cmsg_space!([RawFd; 1]);
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message =
+            recvmsg::<UnixAddr>(self.0.as_raw_fd(), &mut room, Some(&mut control), flags)?;
+        let mut received = None;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(descriptors) = control {
+                for descriptor in descriptors {
+                    // SAFETY: the kernel has just made it for us, and nobody else knows of it.
+                    received = Some(unsafe { OwnedFd::from_raw_fd(descriptor) });
+                }
+            }
+        }
+        received.ok_or_else(|| invalid("a descriptor is missing"))
+    }
+}
+
+pub(super) fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,181 @@
+//! The running speaker's part.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    os::fd::{AsFd, OwnedFd},
+    time::Instant,
+};
+
+use bgp_speaker::ConnId;
+use bytes::Bytes;
+use tokio::{task::spawn_blocking, time::timeout};
+use tracing::{info, warn};
+
+use super::{
+    Offer,
+    channel::{Channel, Message, PATIENCE, invalid},
+};
+use crate::{connection::Paused, task::Task};
+
+/// What has become of an offer to go on in our place.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Nothing: we go on.
+    Stays,
+    /// The other goes on.
+    HandedOver,
+    /// It cannot, and waits for the end of this, and of us.
+    GivesWay(Channel),
+}
+
+/// Everything that goes to the successor. Descriptors are copies, so that we can still go on.
+struct Parcel {
+    listeners: Vec<OwnedFd>,
+    connections: Vec<(IpAddr, OwnedFd, Vec<Bytes>)>,
+    frames: Vec<Vec<u8>>,
+}
+
+impl Task {
+    /// Stands still, hands everything over, and goes on if it is not taken.
+    pub(crate) async fn hand_over(&mut self, offer: Offer) -> Outcome {
+        let Offer(mut channel) = offer;
+        if let Some(answer) = self.answer_before(&mut channel) {
+            // Whoever has died meanwhile needs none.
+            drop(answer);
+            return Outcome::Stays;
+        }
+        let begun = Instant::now();
+        self.speaker.handle_pause(begun);
+        self.pump();
+        self.listeners.pause();
+        let mut paused = self.pause_connections().await;
+        self.pump();
+        let cancelled = self.network.cancel_all();
+        let given = match self.parcel(&mut paused) {
+            Ok(parcel) => {
+                // What comes too late is nobody's: without our word the other touches nothing.
+                let sent = spawn_blocking(move || send(channel, parcel));
+                match timeout(PATIENCE, sent).await {
+                    Ok(sent) => sent.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+                    Err(late) => Err(late.into()),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        let outcome = match given {
+            Ok((mut channel, Message::Ready)) => match channel.go() {
+                Ok(()) => Outcome::HandedOver,
+                Err(error) => {
+                    warn!(%error, "the successor has gone");
+                    Outcome::Stays
+                }
+            },
+            Ok((channel, Message::Yield(reason))) => {
+                warn!(reason, "the successor cannot take over");
+                Outcome::GivesWay(channel)
+            }
+            Ok((_, other)) => {
+                warn!(?other, "not handed over");
+                Outcome::Stays
+            }
+            Err(error) => {
+                warn!(%error, "not handed over");
+                Outcome::Stays
+            }
+        };
+        info!(?outcome, elapsed = ?begun.elapsed(), sessions = paused.len(), "handover");
+        if !matches!(outcome, Outcome::HandedOver) {
+            self.go_on(paused, cancelled);
+        }
+        outcome
+    }
+
+    /// What is to be said instead of a handover.
+    fn answer_before(&self, channel: &mut Channel) -> Option<io::Result<()>> {
+        let config = self.speaker.config();
+        let within = config.ranges.values().map(|range| &range.peer);
+        if !config.interfaces.is_empty() {
+            // The next one would have to hear them first, and meanwhile sessions stand still.
+            Some(channel.refuse("it has neighbours that are found on interfaces"))
+        } else if config.peers.values().chain(within).any(|peer| peer.bfd.is_some()) {
+            // That begins anew, held down or not, is a loss to BIRD 2.0 and FRR 8.4: their routes would
+            // leave at once, which an ordinary restart spares them.
+            Some(channel.refuse("it has peers that are watched by BFD"))
+        } else if self.speaker.can_hand_over() {
+            None
+        } else if self.speaker.is_starting() {
+            Some(channel.later())
+        } else {
+            Some(channel.refuse("it has routes that no peer has told it"))
+        }
+    }
+
+    /// Stops every connection between two octets; what was read until then is taken.
+    async fn pause_connections(&mut self) -> BTreeMap<ConnId, Paused> {
+        let mut stopping = self.network.pause();
+        let mut paused = BTreeMap::new();
+        while !stopping.is_empty() {
+            tokio::select! {
+                Some(stopped) = stopping.join_next() => {
+                    if let Ok((conn, Some(connection))) = stopped {
+                        paused.insert(conn, connection);
+                    }
+                }
+                Some(input) = self.inputs.recv() => self.take(input, Instant::now()),
+            }
+        }
+        while let Ok(input) = self.inputs.try_recv() {
+            self.take(input, Instant::now());
+        }
+        paused
+    }
+
+    fn parcel(&mut self, paused: &mut BTreeMap<ConnId, Paused>) -> io::Result<Parcel> {
+        // What was said while they stopped stands behind what they had.
+        for (conn, connection) in paused.iter_mut() {
+            connection.unwritten.extend(self.network.take_waiting(*conn));
+        }
+        let listeners = self.listeners.descriptors()?;
+        let mut connections = Vec::new();
+        for (peer, conn) in self.speaker.handed_over() {
+            if let Some(connection) = paused.get(&conn) {
+                let socket = connection.stream.as_fd().try_clone_to_owned()?;
+                let unwritten = connection.unwritten.iter().cloned().collect();
+                connections.push((peer, socket, unwritten));
+            }
+        }
+        let mut frames = Vec::new();
+        self.speaker.hand_over(Instant::now(), &mut |frame| frames.push(frame));
+        Ok(Parcel { listeners, connections, frames })
+    }
+
+    /// As if nothing had happened.
+    fn go_on(&mut self, paused: BTreeMap<ConnId, Paused>, cancelled: Vec<IpAddr>) {
+        for (conn, connection) in paused {
+            self.network.resume(conn, connection);
+        }
+        self.listeners.resume();
+        let now = Instant::now();
+        for peer in cancelled {
+            self.speaker.handle_connect_failed(peer, "a handover came between", now);
+        }
+    }
+}
+
+fn send(mut channel: Channel, parcel: Parcel) -> io::Result<(Channel, Message)> {
+    for listener in &parcel.listeners {
+        channel.listener(listener.as_fd())?;
+    }
+    for (peer, socket, unwritten) in &parcel.connections {
+        channel.connection(*peer, socket.as_fd())?;
+        unwritten.iter().try_for_each(|octets| channel.unwritten(octets))?;
+    }
+    parcel.frames.iter().try_for_each(|frame| channel.speaker(frame))?;
+    channel.end()?;
+    match channel.receive()? {
+        answer @ (Message::Ready | Message::Yield(_)) => Ok((channel, answer)),
+        _ => Err(invalid("an answer that is none")),
+    }
+}

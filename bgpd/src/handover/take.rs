@@ -1,0 +1,158 @@
+//! The next speaker's part.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bgp_speaker::{Handover, HandoverError};
+use tokio::{task::spawn_blocking, time::sleep};
+use tracing::info;
+
+use super::channel::{Channel, Message, invalid};
+
+/// Before a speaker that is still starting is asked again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// Why nothing was taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeoverError {
+    /// The other goes on.
+    #[error("take over: {0}")]
+    Io(#[from] io::Error),
+    /// The other goes on, as it would if it were asked again.
+    #[error("there is no taking over: {0}")]
+    Refused(String),
+    /// The other has given way: an ordinary start follows.
+    #[error("what was handed over cannot be taken: {0}")]
+    Handover(#[from] HandoverError),
+}
+
+/// A connection that was handed over.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) stream: TcpStream,
+    pub(crate) unwritten: Vec<Vec<u8>>,
+}
+
+/// A running speaker that stands still and has handed everything over, but does not know yet whether it
+/// is taken. Dropped, it goes on.
+#[derive(Debug)]
+pub struct Predecessor {
+    channel: Channel,
+    listeners: BTreeMap<SocketAddr, TcpListener>,
+    connections: BTreeMap<IpAddr, Received>,
+    handover: Handover,
+}
+
+impl Predecessor {
+    /// Asks the speaker that answers at `path`; `None` where none does. One that is still starting is
+    /// waited for. Whatever else this one needs to begin is to be there before.
+    pub async fn find(path: &Path) -> Result<Option<Self>, TakeoverError> {
+        loop {
+            let path = path.to_owned();
+            match spawn_blocking(move || ask(path)).await.map_err(io::Error::other)?? {
+                Answer::Nobody => return Ok(None),
+                Answer::Whole(predecessor) => return Ok(Some(*predecessor)),
+                Answer::Later => sleep(AGAIN).await,
+            }
+        }
+    }
+
+    /// The channel, and all that came over it.
+    pub(crate) fn open(
+        self,
+    ) -> (Channel, BTreeMap<SocketAddr, TcpListener>, BTreeMap<IpAddr, Received>, Handover) {
+        (self.channel, self.listeners, self.connections, self.handover)
+    }
+}
+
+/// Takes what was handed over, for good; an error leaves it to the other.
+pub(crate) async fn commit(mut channel: Channel) -> io::Result<()> {
+    let answer = spawn_blocking(move || {
+        channel.ready()?;
+        channel.receive()
+    });
+    match answer.await.map_err(io::Error::other)?? {
+        Message::Go => Ok(()),
+        _ => Err(invalid("an answer that is none")),
+    }
+}
+
+enum Answer {
+    Nobody,
+    Later,
+    Whole(Box<Predecessor>),
+}
+
+fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
+    let stream = match UnixStream::connect(path) {
+        Ok(stream) => stream,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(Answer::Nobody);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut channel = Channel::new(stream)?;
+    channel.hello()?;
+    let (mut listeners, mut connections) = (BTreeMap::new(), BTreeMap::<IpAddr, Received>::new());
+    let mut handover = Handover::default();
+    let mut last = None;
+    let mut read = Ok(());
+    loop {
+        match channel.receive()? {
+            Message::Later => return Ok(Answer::Later),
+            Message::Refused(reason) => return Err(TakeoverError::Refused(reason)),
+            Message::Listener(socket) => {
+                let listener = TcpListener::from(socket);
+                listeners.insert(listener.local_addr()?, listener);
+            }
+            Message::Connection(peer, socket) => {
+                let received = Received { stream: socket.into(), unwritten: Vec::new() };
+                connections.insert(peer, received);
+                last = Some(peer);
+            }
+            Message::Unwritten(octets) => {
+                let connection = last.and_then(|peer| connections.get_mut(&peer));
+                connection.ok_or_else(|| invalid("octets of nobody"))?.unwritten.push(octets);
+            }
+            // What cannot be read is read to its end all the same: the other listens only then.
+            Message::Speaker(frame) if read.is_ok() => read = handover.read(&frame),
+            Message::Speaker(_) => {}
+            Message::End => break,
+            Message::Hello | Message::Ready | Message::Go | Message::Yield(_) => {
+                return Err(invalid("no handover").into());
+            }
+        }
+    }
+    if let Err(error) = read {
+        return Err(give_way(channel, error));
+    }
+    info!(sessions = connections.len(), listeners = listeners.len(), "handed over to us");
+    Ok(Answer::Whole(Box::new(Predecessor { channel, listeners, connections, handover })))
+}
+
+/// As [`give_way`], where nothing may block.
+pub(crate) async fn decline(channel: Channel, error: HandoverError) -> TakeoverError {
+    let given = spawn_blocking(move || give_way(channel, error)).await;
+    given.unwrap_or_else(|panic| io::Error::other(panic).into())
+}
+
+/// The other is to end as for an ordinary restart; waits until it has.
+fn give_way(mut channel: Channel, error: HandoverError) -> TakeoverError {
+    if let Err(error) = channel.give_way(&error.to_string()) {
+        return error.into();
+    }
+    // Nothing more comes but the end.
+    drop(channel.receive());
+    error.into()
+}

@@ -1,0 +1,109 @@
+//! A speaker's place is taken by another process, and peers without graceful restart see nothing.
+
+mod with_bird;
+mod with_frr;
+
+use std::time::Duration;
+
+use bgp_bfd::{Path, Profile};
+use bgp_speaker::{BfdConfig, Config, RestartTime};
+use bgpd::{Predecessor, TakeoverError};
+use tempfile::TempDir;
+use tokio::time::sleep;
+
+use crate::lab::node::{Node, config, v4};
+
+/// A node that keeps nothing over a lost session, and asks nobody to.
+fn graceless(asn: u32) -> Config {
+    let mut config = config(1, 64512, &[(v4(2), asn)]);
+    config.restart_time = RestartTime::default();
+    config
+}
+
+/// Another speaker goes on in a node's place; as it would in another process, over the socket.
+async fn replace(node: Node, config: Config, originated: &[&str]) -> Node {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("bgp-handover.sock");
+    node.handle.offer(&path).unwrap();
+    let predecessor = Predecessor::find(&path).await.unwrap().expect("somebody answers");
+    let next = Node::start_after(predecessor, config, originated).await;
+    node.handle.ended().await;
+    assert!(node.handle.was_handed_over());
+    drop(node);
+    next
+}
+
+/// Prefixes of our own that come and go.
+fn churn(round: usize) -> Vec<String> {
+    (0..200).filter(|i| !(i + round).is_multiple_of(3)).map(|i| format!("10.9.{i}.0/24")).collect()
+}
+
+#[test]
+fn a_successor_that_goes_away_leaves_everything_as_it_was() {
+    crate::lab::setup::with_bird_and(
+        "graceful restart off;",
+        65001,
+        graceless(65001),
+        async |bird, node| {
+            let before = with_bird::session(&bird);
+            let folder = TempDir::new().unwrap();
+            let path = folder.path().join("bgp-handover.sock");
+            node.handle.offer(&path).unwrap();
+            for _ in 0..3 {
+                let predecessor = Predecessor::find(&path).await.unwrap().unwrap();
+                drop(predecessor);
+                node.originate(&["10.1.0.0/24", "10.3.0.0/24"]);
+                node.wait("told", async |_| bird.routes().contains("10.3.0.0/24")).await;
+                node.originate(&["10.1.0.0/24"]);
+                node.wait("told", async |_| !bird.routes().contains("10.3.0.0/24")).await;
+            }
+            assert!(!node.handle.was_handed_over());
+            // Longer than the hold time.
+            sleep(Duration::from_secs(10)).await;
+            assert_eq!(with_bird::session(&bird), before);
+            assert_eq!(node.peer(v4(2)).await.flaps, 0);
+        },
+    );
+}
+
+/// Peers would notice.
+#[test]
+fn who_cannot_be_taken_over_stays() {
+    crate::lab::netns::isolated(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut watched = graceless(65001);
+            let profile = Profile::new(50, 50, 3).unwrap();
+            let peer = watched.peers.get_mut(&v4(2)).unwrap();
+            peer.bfd = Some(BfdConfig { path: Path::SingleHop, profile });
+            refuses(watched, "BFD").await;
+            let mut found = graceless(65001);
+            let neighbour = found.peers.remove(&v4(2)).unwrap();
+            found.interfaces.insert("nowhere".to_owned(), neighbour);
+            refuses(found, "interfaces").await;
+        });
+    });
+}
+
+async fn refuses(config: Config, reason: &str) {
+    let node = Node::start(config, &[]);
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("bgp-handover.sock");
+    node.handle.offer(&path).unwrap();
+    let refused = Predecessor::find(&path).await.unwrap_err();
+    assert!(matches!(&refused, TakeoverError::Refused(why) if why.contains(reason)), "{refused}");
+    assert!(!node.handle.was_handed_over());
+}
+
+#[test]
+fn where_nobody_answers_there_is_nothing_to_take() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("bgp-handover.sock");
+        assert!(Predecessor::find(&path).await.unwrap().is_none());
+        // Left by whoever was killed.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(Predecessor::find(&path).await.unwrap().is_none());
+    });
+}
