@@ -101,6 +101,17 @@ pub(crate) async fn serve(run_dir: &Path, state: State, stop: CancellationToken)
     Ok(())
 }
 
+/// Waits until the daemon before has left its socket, a few seconds at most.
+pub(crate) async fn vacated(run_dir: &Path) {
+    let path = socket_in(run_dir);
+    for _ in 0..100 {
+        if UnixStream::connect(&path).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 /// A socket for root alone. One that a dead daemon left is replaced, one that answers is not.
 async fn bind(path: &Path) -> Result<UnixListener> {
     if UnixStream::connect(path).await.is_ok() {

@@ -4,6 +4,7 @@
 
 mod documents;
 mod reload;
+mod successor;
 
 use std::{
     collections::BTreeSet,
@@ -43,6 +44,10 @@ pub(crate) struct SpeakerArgs {
     /// Folder of the admin socket.
     #[arg(long, default_value = "/run/viaduct")]
     run_dir: PathBuf,
+    /// Go on in place of the speaker that runs in this folder, without a peer noticing; where none does
+    /// start as ever. SIGUSR2 has a running speaker start its successor so.
+    #[arg(long)]
+    takeover: bool,
 }
 
 /// `viaduct router`.
@@ -83,6 +88,7 @@ struct Speaker {
     run_dir: PathBuf,
     source: Source,
     read: Read,
+    takeover: bool,
 }
 
 impl Speaker {
@@ -100,7 +106,8 @@ impl Speaker {
         std::fs::create_dir_all(&args.run_dir)
             .with_context(|| format!("create {}", args.run_dir.display()))?;
         read.config.restarting = Generation::begin(&args.run_dir)?.is_restart();
-        Ok(Self { name, addresses: args.node_ips, run_dir: args.run_dir, source, read })
+        let takeover = args.takeover;
+        Ok(Self { name, addresses: args.node_ips, run_dir: args.run_dir, source, read, takeover })
     }
 
     async fn run(
@@ -115,7 +122,22 @@ impl Speaker {
         info!(name = self.name, %router_id, asn, peers = config.peers.len(), "started");
         let (_originations, originations) = watch::channel(BTreeSet::new());
         let (sender, config) = watch::channel(Arc::new(config.clone()));
-        let speaker = bgpd::spawn(bgpd::Inputs { config, originations, underlay, routes });
+        let predecessor = match self.takeover {
+            true => successor::predecessor(&self.run_dir, &underlay).await?,
+            false => None,
+        };
+        let inputs = bgpd::Inputs { config, originations, underlay, routes };
+        let speaker = match predecessor {
+            Some(predecessor) => {
+                let speaker = bgpd::spawn_after(predecessor, inputs).await?;
+                admin::vacated(&self.run_dir).await;
+                speaker
+            }
+            None => bgpd::spawn(inputs),
+        };
+        speaker
+            .offer(&successor::socket_in(&self.run_dir))
+            .context("listen for a successor of the speaker")?;
         let (problems_sender, problems) = watch::channel(Vec::new());
         self.read.tell(&speaker).await?;
         let handle = speaker.clone();
@@ -125,7 +147,7 @@ impl Speaker {
             addresses: self.addresses,
             router_id,
             asn,
-            speaker,
+            speaker: speaker.clone(),
             vrouter,
             pods: None,
             services: None,
@@ -135,7 +157,11 @@ impl Speaker {
             problems,
             process: Process::new(),
         };
-        admin::serve(&self.run_dir, state, stop).await
+        tokio::select! {
+            result = admin::serve(&self.run_dir, state, stop.clone()) => result,
+            // The admin socket is the successor's by then, or will be.
+            ended = successor::follow(speaker), if !stop.is_cancelled() => ended,
+        }
     }
 }
 
