@@ -73,18 +73,16 @@ pub fn parse(text: &str) -> Result<Documents, DocumentsError> {
 /// Reads all of it, with every mistake.
 pub fn read(text: &str) -> Reading {
     let mut reading = Reading::default();
-    let mut broken_at = None;
     for (index, document) in serde_norway::Deserializer::from_str(text).enumerate() {
-        let head = Option::<Head>::deserialize(document)
-            .map_err(|source| DocumentsError::Document { number: index + 1, source });
-        // What is no YAML is found again and again at the same place.
-        if let Err(DocumentsError::Document { source, .. }) = &head {
-            let place = source.location().map(|place| place.index());
-            if place.is_some() && broken_at == place {
+        let wrong = |source| DocumentsError::Document { number: index + 1, source };
+        let head = match Option::<serde_norway::Value>::deserialize(document) {
+            Ok(value) => value.map(Head::deserialize).transpose().map_err(wrong),
+            // Where the next document begins is not known behind what is no YAML.
+            Err(source) => {
+                reading.errors.push(wrong(source));
                 break;
             }
-            broken_at = place;
-        }
+        };
         // Empty, as what stands before the first `---` often is, they are nothing.
         let taken = head.and_then(|head| head.map_or(Ok(()), |head| reading.take(head)));
         reading.errors.extend(taken.err());
@@ -148,6 +146,17 @@ mod tests {
         let documents = parse(&text).unwrap();
         assert_eq!(documents.configuration.asn, 64600);
         assert_eq!(documents.peers["a"].port, 179);
+    }
+
+    #[test]
+    fn behind_what_is_no_yaml_nothing_is_read() {
+        for text in ["&a: *b", "[", "a: b: c"] {
+            let reading = read(&format!("{CONFIGURATION}---\n{text}\n---\n{CONFIGURATION}"));
+            assert_eq!(reading.errors.len(), 1, "{text}: {:?}", reading.errors);
+        }
+        // What is YAML and no resource is one mistake among others.
+        let reading = read(&format!("kind: Pod\n---\n{CONFIGURATION}---\n5\n"));
+        assert_eq!((reading.errors.len(), reading.configuration.is_some()), (2, true));
     }
 
     #[test]
