@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use bgp_wire::{
-    AfiSafi, AttributeSet, AttributeType, BgpNextHop, Families, Message, MessageType, Notification,
-    PeerKind, SessionParameters, Update,
+    AfiSafi, AttributeItems, AttributeSet, AttributeType, BgpNextHop, Families, Message,
+    MessageType, Notification, PeerKind, SessionParameters, Update,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use viaduct_net::{Asn, Family, Prefix};
@@ -151,7 +151,7 @@ impl RibEntry {
             BgpNextHop::V4(_) => AttributeType::NEXT_HOP,
             BgpNextHop::V6 { .. } => AttributeType::MP_REACH_NLRI,
         };
-        let before = Items(octets).take_while(|item| item.kind < kind);
+        let before = AttributeItems::new(octets).take_while(|item| item.kind < kind);
         let (before, after) = octets.split_at(before.map(|item| item.whole.len()).sum());
         out.put_slice(before);
         match next_hop {
@@ -199,7 +199,7 @@ impl RibEntry {
         body.put_u16(0);
         body.put_u16(0);
         let mut is_classic = prefix.family() == Family::V4;
-        let mut items = Items(&self.attributes);
+        let mut items = AttributeItems::new(&self.attributes);
         for item in items.by_ref() {
             let next_hop = match item.kind {
                 AttributeType::MP_REACH_NLRI => mp_next_hop(item.value),
@@ -223,7 +223,7 @@ impl RibEntry {
             body.put_slice(&nlri);
         }
         // What cannot be cut into attributes is for the decoder to judge.
-        body.put_slice(items.0);
+        body.put_slice(items.rest());
         let len = (body.len() - 4).min(u16::MAX.into()) as u16;
         body[2..4].copy_from_slice(&len.to_be_bytes());
         if is_classic {
@@ -260,31 +260,4 @@ fn mp_next_hop(value: &[u8]) -> Option<&[u8]> {
     let rest = if value.first()? == &0 { value.get(3..)? } else { value };
     let (len, rest) = rest.split_first()?;
     rest.get(..usize::from(*len))
-}
-
-/// An attribute in its octets.
-struct Item<'a> {
-    kind: AttributeType,
-    whole: &'a [u8],
-    value: &'a [u8],
-}
-
-/// The attributes of a list; what is left at its end cannot be cut.
-struct Items<'a>(&'a [u8]);
-
-impl<'a> Iterator for Items<'a> {
-    type Item = Item<'a>;
-
-    fn next(&mut self) -> Option<Item<'a>> {
-        let (header, len) = match *self.0 {
-            [flags, _, high, low, ..] if flags & EXTENDED_LENGTH != 0 => {
-                (4, usize::from(u16::from_be_bytes([high, low])))
-            }
-            [flags, _, len, ..] if flags & EXTENDED_LENGTH == 0 => (3, usize::from(len)),
-            _ => return None,
-        };
-        let (whole, rest) = self.0.split_at_checked(header + len)?;
-        self.0 = rest;
-        Some(Item { kind: AttributeType(whole[1]), whole, value: &whole[header..] })
-    }
 }

@@ -25,8 +25,9 @@ mod update;
 
 pub use as_path::{AsPath, AsPathError, Segment, SegmentKind};
 pub use attributes::{
-    Aggregator, AttributeError, AttributeFault, AttributeSet, AttributeType, Consequence, Edit,
-    Facts, Number, Origin, PartialBits, PathAttributes, Rewrite, UnknownAttribute,
+    Aggregator, AttributeError, AttributeFault, AttributeItem, AttributeItems, AttributeSet,
+    AttributeType, Consequence, Edit, Facts, Number, Origin, PartialBits, PathAttributes, Rewrite,
+    UnknownAttribute,
 };
 pub use capability::{
     AddPathFamily, AfiSafi, Capability, GracefulRestart, GracefulRestartFamily, LongLivedFamily,

@@ -21,6 +21,7 @@ pub(crate) use decode::{Attributes, MpUnreach};
 pub use edit::{Edit, Number};
 pub(crate) use encode::{begin_attribute, end_attribute};
 pub use error::{AttributeError, AttributeFault, Consequence};
+pub use octets::{Item as AttributeItem, Items as AttributeItems};
 pub(crate) use quick::Quick;
 pub use rewrite::Rewrite;
 pub use set::{AttributeSet, Facts};

@@ -1,24 +1,29 @@
-//! The octets of an [`AttributeSet`](super::AttributeSet), walked without opening them.
+//! The octets of attributes, walked without opening them.
 
 use super::types::EXTENDED_LENGTH;
 use crate::{AttributeType, SegmentKind};
 
 /// One attribute.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Item<'a> {
-    pub(super) kind: AttributeType,
+pub struct Item<'a> {
+    pub kind: AttributeType,
     /// With flags, type and length.
-    pub(super) whole: &'a [u8],
-    pub(super) value: &'a [u8],
+    pub whole: &'a [u8],
+    pub value: &'a [u8],
 }
 
 /// The attributes in their order; ends where something runs over the end.
 #[derive(Clone, Debug)]
-pub(super) struct Items<'a>(&'a [u8]);
+pub struct Items<'a>(&'a [u8]);
 
 impl<'a> Items<'a> {
-    pub(super) const fn new(octets: &'a [u8]) -> Self {
+    pub const fn new(octets: &'a [u8]) -> Self {
         Self(octets)
+    }
+
+    /// What is not read yet, or cannot be.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.0
     }
 }
 
