@@ -136,6 +136,15 @@ pub(crate) struct Task {
     replays: mrt::Replays,
 }
 
+/// What is begun with before a task is one.
+struct Parts {
+    speaker: Speaker,
+    network: Network,
+    listeners: Listeners,
+    unnumbered: Unnumbered,
+    effective: watch::Sender<Arc<Config>>,
+}
+
 impl Task {
     pub(crate) fn new(outside: Inputs, ends: Ends) -> Self {
         let Inputs { mut config, mut originations, mut underlay, routes } = outside;
@@ -154,10 +163,24 @@ impl Task {
         }
         speaker.handle_underlay(&underlay.borrow_and_update(), now);
         speaker.handle_originations(&originations.borrow_and_update(), now);
+        let network = Network::new(sender.clone());
+        let outside = Inputs { config, originations, underlay, routes };
+        let parts = Parts { speaker, network, listeners, unnumbered, effective };
+        Self::assemble(parts, (sender, inputs), outside, ends)
+    }
+
+    fn assemble(
+        parts: Parts,
+        (sender, inputs): (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+        outside: Inputs,
+        ends: Ends,
+    ) -> Self {
+        let Parts { speaker, network, listeners, unnumbered, effective } = parts;
+        let Inputs { config, originations, underlay, routes } = outside;
         let Ends { queries, offers, sessions, events } = ends;
         Self {
             speaker,
-            network: Network::new(sender.clone()),
+            network,
             monitors: Monitors::new(sender.clone()),
             replays: mrt::Replays::new(sender),
             bfd: Bfd::new(),
@@ -224,26 +247,9 @@ impl Task {
         for (conn, paused) in paused {
             network.resume(conn, paused);
         }
-        let Ends { queries, offers, sessions, events } = ends;
-        Ok(Self {
-            speaker,
-            network,
-            monitors: Monitors::new(sender.clone()),
-            replays: mrt::Replays::new(sender),
-            bfd: Bfd::new(),
-            listeners,
-            unnumbered,
-            inputs,
-            offers,
-            queries,
-            sessions,
-            events,
-            config,
-            effective,
-            originations,
-            underlay,
-            routes,
-        })
+        let outside = Inputs { config, originations, underlay, routes };
+        let parts = Parts { speaker, network, listeners, unnumbered, effective };
+        Ok(Self::assemble(parts, (sender, inputs), outside, ends))
     }
 
     /// Runs until it is shut down, or until every handle is gone: then it ends as if it had
