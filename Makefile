@@ -71,6 +71,7 @@ sim:
 	@REPEAT=$(if $(filter 1,$(REPEAT)),10,$(REPEAT)) cargo test --release --package viaduct-sim -- --nocapture
 
 fuzz:
+	@$(SUDO) xtask/deps.sh run fuzz
 	@fuzz/run.sh $(or $(FUZZ_SECONDS),60)
 
 fmt:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that a group of tasks needs and that are missing.
-# usage: xtask/deps.sh run|test|ebpf|vm ...
+# usage: xtask/deps.sh run|test|bench-bgp|ebpf|fuzz|vm ...
 set -euo pipefail
 
 declare -A groups=(
@@ -12,6 +12,8 @@ declare -A groups=(
   [bench-bgp]="bird2 frr gobgpd openbgpd procps"
   # The BPF object is committed; its toolchain is needed only to rebuild it.
   [ebpf]="rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev bpftool"
+  # The runtime of the fuzzers is C++.
+  [fuzz]="g++"
   [vm]="qemu-system-x86 busybox-static cpio gzip xz-utils"
 )
 
