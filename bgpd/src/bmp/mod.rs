@@ -7,31 +7,33 @@
 
 mod collector;
 mod feed;
+mod tables;
 mod updates;
+mod words;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bgp_bmp::{
     Information, Message, Moment, PeerDownReason, PeerHeader, PeerUp, Statistic, StatisticKind,
     Table, put_updates,
 };
-use bgp_rib::{Changes, PathView, PeerId};
+use bgp_rib::Changes;
 use bgp_speaker::{Config, SessionEnd, SessionView, Speaker, Watch};
-use bgp_wire::{
-    AfiSafi, AttributeSet, BgpNextHop, Capability, Families, HoldTime, Nlri, Open,
-    encode_end_of_rib,
-};
+use bgp_wire::{Families, encode_end_of_rib};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 use tracing::warn;
-use viaduct_net::{Family, Prefix};
 
 pub(crate) use self::collector::Event;
-use self::{feed::Feed, updates::Updates};
+use self::{
+    feed::Feed,
+    tables::Tables,
+    words::{loc_rib_up, moment, now, numbers, put, self_description},
+};
 use crate::{monitor::Counts, network::Network, task::Input};
 
 /// A table that a collector wants to see.
@@ -459,125 +461,4 @@ impl Watcher {
         feed.queue.end();
         Some(self.task)
     }
-}
-
-/// Changes by table and peer; Loc-RIB's peer is none.
-#[derive(Debug, Default)]
-struct Tables(BTreeMap<(Monitored, Option<IpAddr>), Updates>);
-
-impl Tables {
-    fn of(&mut self, table: Monitored, peer: Option<IpAddr>) -> &mut Updates {
-        self.0.entry((table, peer)).or_default()
-    }
-
-    /// A peer's path as it is now.
-    fn path(&mut self, peer: IpAddr, nlri: Nlri, path: Option<&PathView<'_>>) {
-        let said = path.and_then(|path| Some((path, path.next_hop?)));
-        match said {
-            Some((path, next_hop)) => {
-                let (attributes, came) = path.received.unwrap_or((path.attributes, next_hop));
-                self.of(Monitored::AdjRibInPre, Some(peer)).announce(nlri, attributes, came);
-                let post = self.of(Monitored::AdjRibInPost, Some(peer));
-                if path.accepted {
-                    post.announce(nlri, path.attributes, next_hop);
-                } else {
-                    post.withdraw(nlri);
-                }
-            }
-            None => {
-                self.of(Monitored::AdjRibInPre, Some(peer)).withdraw(nlri);
-                self.of(Monitored::AdjRibInPost, Some(peer)).withdraw(nlri);
-            }
-        }
-    }
-
-    fn chosen(
-        &mut self,
-        prefix: Prefix,
-        attributes: &AttributeSet,
-        next_hop: Option<BgpNextHop>,
-        config: &Config,
-    ) {
-        let next_hop = next_hop.unwrap_or_else(|| own_next_hop(prefix.family(), config));
-        self.of(Monitored::LocRib, None).announce(prefix.into(), attributes, next_hop);
-    }
-
-    fn none_chosen(&mut self, prefix: Prefix) {
-        self.of(Monitored::LocRib, None).withdraw(prefix.into());
-    }
-}
-
-/// Of what we originate: ourselves.
-fn own_next_hop(family: Family, config: &Config) -> BgpNextHop {
-    let unspecified = match family {
-        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    config.addresses.of(family).unwrap_or(unspecified).into()
-}
-
-/// RFC 7854 §4.8, RFC 8671 §6.2.
-fn numbers(known: &Known, speaker: &Speaker) -> Vec<Statistic> {
-    let rib = speaker.rib();
-    let id: Option<PeerId> = rib.peer_id(known.address);
-    let counts = id.map(|id| rib.peer_counts(id)).unwrap_or_default();
-    let told = speaker.told_to(known.address) as u64;
-    let mut all = vec![
-        Statistic::new(
-            StatisticKind::REJECTED_BY_POLICY,
-            (counts.received - counts.accepted).into(),
-        ),
-        Statistic::new(StatisticKind::DUPLICATE_PREFIXES, counts.duplicates.into()),
-        Statistic::new(StatisticKind::ADJ_RIB_IN, counts.received.into()),
-    ];
-    all.extend(known.session.parameters.families.iter().map(|family| Statistic {
-        family: Some(AfiSafi::from(family)),
-        ..Statistic::new(StatisticKind::ADJ_RIB_IN_OF_FAMILY, counts.of(family).into())
-    }));
-    all.push(Statistic::new(StatisticKind::ADJ_RIB_OUT_POST_POLICY, told));
-    all
-}
-
-fn self_description(name: &str) -> Vec<Information> {
-    let description = concat!("Viaduct ", env!("CARGO_PKG_VERSION"));
-    vec![
-        Information::new(Information::SYSTEM_DESCRIPTION, description),
-        Information::new(Information::SYSTEM_NAME, name),
-    ]
-}
-
-/// RFC 9069 §5.1: both OPENs are our own, with what UPDATEs for Loc-RIB are written by.
-fn loc_rib_up(config: &Config) -> Message {
-    let mut capabilities: Vec<_> =
-        Family::ALL.map(|family| Capability::Multiprotocol(family.into())).into();
-    capabilities.push(Capability::FourOctetAs(config.asn));
-    let (asn, router_id) = (config.asn, config.router_id);
-    let mut open = BytesMut::new();
-    Open { asn, hold_time: HoldTime::INFINITE, router_id, capabilities }.encode(&mut open);
-    let open = open.freeze();
-    let header = PeerHeader { at: now(), ..PeerHeader::loc_rib(asn, router_id.into()) };
-    let up = PeerUp {
-        local: Ipv4Addr::UNSPECIFIED.into(),
-        local_port: 0,
-        remote_port: 0,
-        sent: open.clone(),
-        received: open,
-        information: vec![Information::new(Information::TABLE_NAME, "global")],
-    };
-    Message::PeerUp(header, up)
-}
-
-fn put(message: &Message, out: &mut BytesMut) {
-    if let Err(error) = message.encode(out) {
-        warn!(%error, "a collector misses a message");
-    }
-}
-
-fn now() -> Moment {
-    moment(SystemTime::now())
-}
-
-fn moment(time: SystemTime) -> Moment {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Moment { secs: since.as_secs() as u32, micros: since.subsec_micros() }
 }
