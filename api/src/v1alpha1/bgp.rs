@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use viaduct_net::Prefix;
 
 use super::{
-    BFDProfile, BMPCollector, LocalAs, MRTRecording, MaxPrefixes, Policy, RangeKind, Role,
+    BFDProfile, BMPCollector, Fault, LocalAs, MRTRecording, MaxPrefixes, Policy, RangeKind, Role,
     SecretKeyRef, Shutdown, yes,
 };
 
@@ -307,6 +307,38 @@ impl BGPPeerSpec {
             import: None,
             export: None,
         }
+    }
+}
+
+impl BGPPeerSpec {
+    /// What is wrong with who the neighbour is said to be.
+    pub fn faults(&self) -> Vec<Fault> {
+        let place = match (&self.address, &self.interface, &self.address_range) {
+            (None, None, None) => Some(Fault::missing("address", "or interface, or addressRange")),
+            (Some(_), Some(_), _) => Some(Fault::invalid("interface", "stands beside address")),
+            (Some(_), _, Some(_)) => Some(Fault::invalid("addressRange", "stands beside address")),
+            (None, Some(_), Some(_)) => {
+                Some(Fault::invalid("addressRange", "stands beside interface"))
+            }
+            _ => None,
+        };
+        let said = [self.asn != 0, !self.range_asns.is_empty(), self.range_kind.is_some()];
+        let asn = match (self.address_range.is_some(), said) {
+            (false, [_, true, _]) => Some(Fault::invalid("rangeAsns", "there is no addressRange")),
+            (false, [_, _, true]) => Some(Fault::invalid("rangeKind", "there is no addressRange")),
+            (false, [false, ..]) => Some(Fault::missing("asn", "")),
+            (true, [false, false, false]) => {
+                Some(Fault::missing("asn", "or rangeAsns, or rangeKind"))
+            }
+            (true, [true, true, _] | [_, true, true]) => {
+                Some(Fault::invalid("rangeAsns", "one of asn, rangeAsns and rangeKind, and no two"))
+            }
+            (true, [true, _, true]) => {
+                Some(Fault::invalid("rangeKind", "one of asn, rangeAsns and rangeKind, and no two"))
+            }
+            _ => None,
+        };
+        place.into_iter().chain(asn).collect()
     }
 }
 

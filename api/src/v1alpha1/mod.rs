@@ -2,6 +2,7 @@
 
 mod bfd;
 mod bgp;
+mod fault;
 mod monitoring;
 mod policy;
 mod pools;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     bfd::BFDProfile,
     bgp::{AddPaths, BGPConfigurationSpec, BGPPeerSpec, ConfederationSpec, DecisionSpec},
+    fault::Fault,
     monitoring::{BGPReplaySpec, BMPCollector, BMPTable, MRTRecording},
     policy::{
         CommunityChange, MedChange, OriginMatch, Policy, PolicyAction, PolicyChange, PolicyRule,
@@ -37,6 +39,11 @@ pub trait CustomResource: Serialize + for<'de> Deserialize<'de> + JsonSchema {
     const KIND: &'static str;
     const PLURAL: &'static str;
     const SHORT_NAMES: &'static [&'static str];
+
+    /// What is wrong with it by itself and is no matter of the schema.
+    fn faults(&self) -> Vec<Fault> {
+        Vec::new()
+    }
 }
 
 macro_rules! custom_resource {
@@ -50,7 +57,16 @@ macro_rules! custom_resource {
 }
 
 custom_resource!(BGPConfigurationSpec, "BGPConfiguration", "bgpconfigurations", &["bgpconfig"]);
-custom_resource!(BGPPeerSpec, "BGPPeer", "bgppeers", &["bgppeer"]);
+
+impl CustomResource for BGPPeerSpec {
+    const KIND: &'static str = "BGPPeer";
+    const PLURAL: &'static str = "bgppeers";
+    const SHORT_NAMES: &'static [&'static str] = &["bgppeer"];
+
+    fn faults(&self) -> Vec<Fault> {
+        Self::faults(self)
+    }
+}
 custom_resource!(IPPoolSpec, "IPPool", "ippools", &["ippool"]);
 custom_resource!(IPBlockSpec, "IPBlock", "ipblocks", &["ipblock"]);
 custom_resource!(VIPPoolSpec, "VIPPool", "vippools", &["vippool"]);

@@ -15,14 +15,8 @@ impl Reader<'_> {
     /// The AS of a neighbour that is named, or the ASes of those of a range.
     pub(super) fn asns(&mut self, place: &str, spec: &BGPPeerSpec) -> (Asn, Option<RangeAsns>) {
         let asn = Asn::new(spec.asn);
-        let more = [("rangeAsns", !spec.range_asns.is_empty()), {
-            ("rangeKind", spec.range_kind.is_some())
-        }];
         if spec.address_range.is_none() {
-            for (field, _) in more.into_iter().filter(|(_, said)| *said) {
-                self.wrong(format!("{place}.{field}"), "there is no addressRange");
-            }
-            if let Some(problem) = asn_problem(asn) {
+            if let Some(problem) = asn_problem(asn).filter(|_| !asn.is_zero()) {
                 self.wrong(format!("{place}.asn"), problem);
             }
             return (asn, None);
@@ -32,17 +26,14 @@ impl Reader<'_> {
             (0, [], Some(RangeKind::Internal)) => RangeAsns::Internal,
             (0, [], Some(RangeKind::External)) => RangeAsns::External,
             (0, list @ [_, ..], None) => self.range_asns(place, list, own),
-            (_, [], None) => {
+            (1.., [], None) => {
                 if let Some(problem) = asn_problem(asn) {
                     self.wrong(format!("{place}.asn"), problem);
                 }
                 RangeAsns::Any([asn].into())
             }
-            _ => {
-                let problem = "one of asn, rangeAsns and rangeKind, and no two";
-                self.wrong(format!("{place}.rangeAsns"), problem);
-                RangeAsns::External
-            }
+            // That it is none of these has been said.
+            _ => RangeAsns::External,
         };
         let internal = match &asns {
             RangeAsns::Internal => true,

@@ -157,6 +157,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn peer(&mut self, place: &str, spec: &BGPPeerSpec) {
+        for fault in spec.faults() {
+            self.wrong(format!("{place}.{}", fault.field), fault.to_string());
+        }
         let (asn, asns) = self.asns(place, spec);
         if spec.port == 0 {
             self.wrong(format!("{place}.port"), "must not be 0");
@@ -214,15 +217,8 @@ impl<'a> Reader<'a> {
                 self.insert_range(place, spec, prefix, peer, asns);
             }
             (None, None, Some(interface), _) => self.insert_interface(place, interface, spec, peer),
-            (None, None, None, _) => {
-                self.wrong(format!("{place}.address"), "neither this nor interface");
-            }
-            (_, _, Some(_), _) => {
-                self.wrong(format!("{place}.interface"), "stands beside address");
-            }
-            (_, Some(_), None, _) => {
-                self.wrong(format!("{place}.addressRange"), "stands beside address");
-            }
+            // What is wrong has been said.
+            _ => {}
         }
     }
 

@@ -166,7 +166,7 @@ fn a_range_has_a_limit_and_says_in_which_as_its_neighbours_are() {
     }
     assert_eq!(wrong(range.clone()), ["asn"]);
     assert_eq!(wrong(list(&[0, own])), ["rangeAsns[0]", "rangeAsns"]);
-    assert_eq!(wrong(BGPPeerSpec { asn: 1, ..kind(RangeKind::External) }), ["rangeAsns"]);
+    assert_eq!(wrong(BGPPeerSpec { asn: 1, ..kind(RangeKind::External) }), ["rangeKind"]);
     assert_eq!(wrong(BGPPeerSpec { range_limit: 0, ..list(&[1]) }), ["rangeLimit"]);
     assert_eq!(wrong(BGPPeerSpec { address: border().address, ..list(&[1]) }), ["addressRange"]);
     assert_eq!(wrong(BGPPeerSpec { range_kind: Some(RangeKind::External), ..border() }), {

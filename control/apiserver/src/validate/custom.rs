@@ -2,7 +2,7 @@
 //! itself, which knows more than a schema can say.
 
 use serde_json::Value;
-use viaduct_api::v1alpha1::CustomResource;
+use viaduct_api::v1alpha1::{CustomResource, Fault};
 
 use super::field_error::{Errors, Path};
 use crate::kinds::Kind;
@@ -17,10 +17,21 @@ pub(crate) fn custom<T: CustomResource>(_: &Kind, object: &Value, errors: &mut E
     }
     check(spec, spec_definition::<T>(), &path, errors);
     // A value of the wrong type would only be told twice.
-    if errors.0.len() == before
-        && let Err(error) = T::deserialize(spec)
-    {
-        errors.invalid(&path, spec.clone(), &error.to_string());
+    if errors.0.len() > before {
+        return;
+    }
+    match T::deserialize(spec) {
+        Err(error) => errors.invalid(&path, spec.clone(), &error.to_string()),
+        Ok(typed) => {
+            for Fault { field, missing, problem } in typed.faults() {
+                let path = path.child(field);
+                if missing {
+                    errors.required(&path, problem);
+                } else {
+                    errors.invalid(&path, spec[field].clone(), problem);
+                }
+            }
+        }
     }
 }
 
@@ -181,6 +192,31 @@ mod tests {
         ] {
             assert_eq!(problems(plural, spec), [expected]);
         }
+    }
+
+    #[test]
+    fn a_neighbour_is_in_one_place_and_in_some_as() {
+        for (spec, expected) in [
+            (json!({"asn": 1}), "spec.address: Required value: or interface, or addressRange"),
+            (json!({"address": "192.0.2.1"}), "spec.asn: Required value"),
+            (
+                json!({"address": "192.0.2.1", "asn": 1, "interface": "eth0"}),
+                "spec.interface: Invalid value: \"eth0\": stands beside address",
+            ),
+            (
+                json!({"addressRange": "192.0.2.0/24"}),
+                "spec.asn: Required value: or rangeAsns, or rangeKind",
+            ),
+            (
+                json!({"addressRange": "192.0.2.0/24", "asn": 1, "rangeKind": "External"}),
+                "spec.rangeKind: Invalid value: \"External\": one of asn, rangeAsns and rangeKind, \
+                 and no two",
+            ),
+        ] {
+            assert_eq!(problems("bgppeers", spec), [expected]);
+        }
+        let range = json!({"addressRange": "192.0.2.0/24", "rangeKind": "External"});
+        assert_eq!(problems("bgppeers", range), Vec::<String>::new());
     }
 
     #[test]

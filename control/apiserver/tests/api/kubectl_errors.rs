@@ -161,7 +161,8 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         PEER,
         "address: 192.0.2.1, ",
         "",
-        "The BGPPeer \"border\" is invalid: spec.address: Required value",
+        "The BGPPeer \"border\" is invalid: spec.address: Required value: or interface, or \
+         addressRange",
     ),
     (
         PEER,
