@@ -13,11 +13,11 @@ pub struct Fault {
 
 impl Fault {
     pub(super) const fn missing(field: &'static str, problem: &'static str) -> Self {
-        Self { field, missing: true, problem: problem }
+        Self { field, missing: true, problem }
     }
 
     pub(super) const fn invalid(field: &'static str, problem: &'static str) -> Self {
-        Self { field, missing: false, problem: problem }
+        Self { field, missing: false, problem }
     }
 }
 
