@@ -308,37 +308,26 @@ impl BGPPeerSpec {
             export: None,
         }
     }
-}
 
-impl BGPPeerSpec {
     /// What is wrong with who the neighbour is said to be.
     pub fn faults(&self) -> Vec<Fault> {
-        let place = match (&self.address, &self.interface, &self.address_range) {
-            (None, None, None) => Some(Fault::missing("address", "or interface, or addressRange")),
-            (Some(_), Some(_), _) => Some(Fault::invalid("interface", "stands beside address")),
-            (Some(_), _, Some(_)) => Some(Fault::invalid("addressRange", "stands beside address")),
-            (None, Some(_), Some(_)) => {
-                Some(Fault::invalid("addressRange", "stands beside interface"))
-            }
-            _ => None,
-        };
-        let said = [self.asn != 0, !self.range_asns.is_empty(), self.range_kind.is_some()];
-        let asn = match (self.address_range.is_some(), said) {
-            (false, [_, true, _]) => Some(Fault::invalid("rangeAsns", "there is no addressRange")),
-            (false, [_, _, true]) => Some(Fault::invalid("rangeKind", "there is no addressRange")),
-            (false, [false, ..]) => Some(Fault::missing("asn", "")),
-            (true, [false, false, false]) => {
-                Some(Fault::missing("asn", "or rangeAsns, or rangeKind"))
-            }
-            (true, [true, true, _] | [_, true, true]) => {
-                Some(Fault::invalid("rangeAsns", "one of asn, rangeAsns and rangeKind, and no two"))
-            }
-            (true, [true, _, true]) => {
-                Some(Fault::invalid("rangeKind", "one of asn, rangeAsns and rangeKind, and no two"))
-            }
-            _ => None,
-        };
-        place.into_iter().chain(asn).collect()
+        let mut faults = Fault::one_of(&[
+            ("address", self.address.is_some()),
+            ("interface", self.interface.is_some()),
+            ("addressRange", self.address_range.is_some()),
+        ]);
+        let asn = ("asn", self.asn != 0);
+        let of_ranges =
+            [("rangeAsns", !self.range_asns.is_empty()), ("rangeKind", self.range_kind.is_some())];
+        if self.address_range.is_some() {
+            faults.extend(Fault::one_of(&[asn, of_ranges[0], of_ranges[1]]));
+        } else {
+            faults.extend(Fault::one_of(&[asn]));
+            let there = of_ranges.iter().filter(|(_, there)| *there);
+            faults
+                .extend(there.map(|(field, _)| Fault::invalid(field, "there is no addressRange")));
+        }
+        faults
     }
 }
 

@@ -47,26 +47,21 @@ pub trait CustomResource: Serialize + for<'de> Deserialize<'de> + JsonSchema {
 }
 
 macro_rules! custom_resource {
-    ($spec:ty, $kind:literal, $plural:literal, $short:expr) => {
+    ($spec:ty, $kind:literal, $plural:literal, $short:expr $(, $faults:expr)?) => {
         impl CustomResource for $spec {
             const KIND: &'static str = $kind;
             const PLURAL: &'static str = $plural;
             const SHORT_NAMES: &'static [&'static str] = $short;
+
+            $(fn faults(&self) -> Vec<Fault> {
+                $faults(self)
+            })?
         }
     };
 }
 
 custom_resource!(BGPConfigurationSpec, "BGPConfiguration", "bgpconfigurations", &["bgpconfig"]);
-
-impl CustomResource for BGPPeerSpec {
-    const KIND: &'static str = "BGPPeer";
-    const PLURAL: &'static str = "bgppeers";
-    const SHORT_NAMES: &'static [&'static str] = &["bgppeer"];
-
-    fn faults(&self) -> Vec<Fault> {
-        Self::faults(self)
-    }
-}
+custom_resource!(BGPPeerSpec, "BGPPeer", "bgppeers", &["bgppeer"], Self::faults);
 custom_resource!(IPPoolSpec, "IPPool", "ippools", &["ippool"]);
 custom_resource!(IPBlockSpec, "IPBlock", "ipblocks", &["ipblock"]);
 custom_resource!(VIPPoolSpec, "VIPPool", "vippools", &["vippool"]);

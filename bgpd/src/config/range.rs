@@ -15,10 +15,13 @@ impl Reader<'_> {
     /// The AS of a neighbour that is named, or the ASes of those of a range.
     pub(super) fn asns(&mut self, place: &str, spec: &BGPPeerSpec) -> (Asn, Option<RangeAsns>) {
         let asn = Asn::new(spec.asn);
+        // That there is none has been said, where there should be one.
+        if spec.asn != 0
+            && let Some(problem) = asn_problem(asn)
+        {
+            self.wrong(format!("{place}.asn"), problem);
+        }
         if spec.address_range.is_none() {
-            if let Some(problem) = asn_problem(asn).filter(|_| !asn.is_zero()) {
-                self.wrong(format!("{place}.asn"), problem);
-            }
             return (asn, None);
         }
         let own = spec.local_as.as_ref().map_or(self.asn(), |local| Asn::new(local.asn));
@@ -26,12 +29,7 @@ impl Reader<'_> {
             (0, [], Some(RangeKind::Internal)) => RangeAsns::Internal,
             (0, [], Some(RangeKind::External)) => RangeAsns::External,
             (0, list @ [_, ..], None) => self.range_asns(place, list, own),
-            (1.., [], None) => {
-                if let Some(problem) = asn_problem(asn) {
-                    self.wrong(format!("{place}.asn"), problem);
-                }
-                RangeAsns::Any([asn].into())
-            }
+            (1.., [], None) => RangeAsns::Any([asn].into()),
             // That it is none of these has been said.
             _ => RangeAsns::External,
         };

@@ -26,9 +26,9 @@ pub(crate) fn custom<T: CustomResource>(_: &Kind, object: &Value, errors: &mut E
             for Fault { field, missing, problem } in typed.faults() {
                 let path = path.child(field);
                 if missing {
-                    errors.required(&path, problem);
+                    errors.required(&path, &problem);
                 } else {
-                    errors.invalid(&path, spec[field].clone(), problem);
+                    errors.invalid(&path, spec[field].clone(), &problem);
                 }
             }
         }
@@ -209,12 +209,17 @@ mod tests {
             ),
             (
                 json!({"addressRange": "192.0.2.0/24", "asn": 1, "rangeKind": "External"}),
-                "spec.rangeKind: Invalid value: \"External\": one of asn, rangeAsns and rangeKind, \
-                 and no two",
+                "spec.rangeKind: Invalid value: \"External\": stands beside asn",
             ),
         ] {
             assert_eq!(problems("bgppeers", spec), [expected]);
         }
+        // All that is wrong is said at once.
+        let lost = json!({"interface": "eth0", "addressRange": "192.0.2.0/24",
+            "address": "192.0.2.1", "rangeAsns": [1], "rangeKind": "External"});
+        assert_eq!(problems("bgppeers", lost).len(), 3);
+        let ranged = json!({"address": "192.0.2.1", "rangeAsns": [1], "rangeKind": "External"});
+        assert_eq!(problems("bgppeers", ranged).len(), 3);
         let range = json!({"addressRange": "192.0.2.0/24", "rangeKind": "External"});
         assert_eq!(problems("bgppeers", range), Vec::<String>::new());
     }
