@@ -135,7 +135,7 @@ async fn objects_are_shown_in_every_form() {
         (["describe", "pod", "web"], "assigned to n1"),
         (["describe", "node", "n1"], "default                     web"),
         (["describe", "svc", "web"], "10.244.0.1:8080,10.244.0.2:8080"),
-        (["describe", "bgppeer", "border"], "64999"),
+        (["describe", "bgppeer", "border"], "Asn:                       64999"),
         (["explain", "bgppeer.spec.import", "--recursive"], "rules"),
         (["explain", "pod.spec.containers", "--recursive"], "imagePullPolicy"),
     ] {
