@@ -7,7 +7,7 @@ declare -A groups=(
   # What a cluster needs.
   [run]="iproute2 nftables runc conmon util-linux ca-certificates gcc libc6-dev"
   # The other makers' daemons, and the tools that tests look through.
-  [test]="bird2 frr gobgpd exabgp tshark bgpdump mrtparse iputils-ping curl jq procps tcpdump bpftool bind9-dnsutils bind9-host dnsmasq-base chromium chromium-driver"
+  [test]="bird2 frr gobgpd openbgpd exabgp tshark bgpdump mrtparse iputils-ping curl jq procps tcpdump bpftool bind9-dnsutils bind9-host dnsmasq-base chromium chromium-driver"
   # The other makers' BGP daemons that the speaker is measured against.
   [bench-bgp]="bird2 frr gobgpd openbgpd procps"
   # The BPF object is committed; its toolchain is needed only to rebuild it.

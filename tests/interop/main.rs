@@ -7,6 +7,7 @@
 mod add_path;
 mod bfd;
 mod bmp;
+mod communities;
 mod dynamic;
 mod extended_next_hop;
 mod graceful_restart;
@@ -22,6 +23,7 @@ mod planned_restart;
 mod policy;
 mod reflection;
 mod roles;
+mod route_refresh;
 mod session;
 mod shutdown;
 mod unnumbered;

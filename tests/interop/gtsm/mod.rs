@@ -3,3 +3,4 @@
 mod with_bird;
 mod with_frr;
 mod with_gobgp;
+mod with_others;

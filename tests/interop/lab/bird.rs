@@ -65,6 +65,10 @@ impl Bird {
         &self.netns
     }
 
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("bird.log")).unwrap()
+    }
+
     pub(crate) fn ask(&self, question: &str) -> String {
         let control = self.folder.path().join("bird.ctl");
         output(Command::new("birdc").arg("-s").arg(control).args(question.split_whitespace()))

@@ -124,6 +124,14 @@ impl GoBgp {
         self.netns.run(move || output(&mut command))
     }
 
+    /// The same, for which it has no words where there is nothing.
+    pub(crate) fn try_ask(&self, question: &str) -> Option<String> {
+        let mut command = Command::new("gobgp");
+        command.args(question.split_whitespace()).stdin(Stdio::null());
+        let said = self.netns.run(move || command.output().expect("gobgp"));
+        said.status.success().then(|| String::from_utf8_lossy(&said.stdout).into_owned())
+    }
+
     /// What it knows of both families.
     pub(crate) fn routes(&self) -> String {
         self.ask("global rib -a ipv4") + &self.ask("global rib -a ipv6")

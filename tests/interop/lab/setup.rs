@@ -110,7 +110,7 @@ pub(crate) fn with_frr(
     ours: Config,
     test: impl AsyncFnOnce(Frr, Node) + Send + 'static,
 ) {
-    let bgpd = frr_config(ours.asn.to_u32(), options);
+    let bgpd = frr_config(65001, ours.asn.to_u32(), options, "");
     isolated(move || {
         let netns = Arc::new(Netns::new());
         netns.link(1, 2);
@@ -128,7 +128,8 @@ pub(crate) fn with_frr(
     });
 }
 
-fn frr_config(peer_asn: u32, options: &str) -> String {
+/// FRR's bgpd in `asn`, with `globals` below its own.
+pub(crate) fn frr_config(asn: u32, peer_asn: u32, options: &str, globals: &str) -> String {
     let mut neighbor = format!(
         "remote-as {peer_asn}
          port {PORT}
@@ -141,7 +142,7 @@ fn frr_config(peer_asn: u32, options: &str) -> String {
     let neighbor: String = lines.map(|line| format!(" neighbor 192.0.2.1 {line}\n")).collect();
     let [v4_route, v6_route] = OTHERS;
     format!(
-        "router bgp 65001
+        "router bgp {asn}
  bgp router-id 192.0.2.2
  no bgp ebgp-requires-policy
  no bgp network import-check
@@ -152,6 +153,8 @@ fn frr_config(peer_asn: u32, options: &str) -> String {
   network {v6_route}
   neighbor 192.0.2.1 activate
  exit-address-family
+exit
+{globals}
 "
     )
 }

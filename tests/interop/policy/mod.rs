@@ -33,10 +33,10 @@ fn policies(own: u32, asn: u32, import: &str, export: &str) -> (Policy, Policy) 
     (peer.import.clone(), peer.export.clone())
 }
 
-const ACCEPT: &str = "- action: Accept";
+pub(crate) const ACCEPT: &str = "- action: Accept";
 
 /// The policies of the one peer of a configuration are others.
-fn with_policies(config: &Config, import: &str, export: &str) -> Config {
+pub(crate) fn with_policies(config: &Config, import: &str, export: &str) -> Config {
     let mut config = config.clone();
     let own = config.asn.to_u32();
     if let Some(peer) = config.peers.get_mut(&v4(2)) {

@@ -2,3 +2,4 @@
 
 mod with_bird;
 mod with_frr;
+mod with_openbgpd;
