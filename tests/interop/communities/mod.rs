@@ -36,42 +36,37 @@ const THEIRS: [&str; 3] = ["65001:7", "65001:1:2", "rt:65001:9"];
 /// How each is told to mark it, or, for GoBGP, is asked to.
 const MARKED: [Theirs; 5] = [
     Theirs {
-        maker: Maker::Bird,
-        asn: 65001,
-        neighbour: "ipv4 { import all; export filter {
+        globals: "",
+        ..Theirs::new(
+            Maker::Bird,
+            "ipv4 { import all; export filter {
              if source != RTS_STATIC then reject;
              bgp_community.add((65001, 7));
              bgp_large_community.add((65001, 1, 2));
              bgp_ext_community.add((rt, 65001, 9));
              accept;
          }; };",
-        globals: "",
+        )
     },
     Theirs {
-        maker: Maker::Frr,
-        asn: 65001,
-        neighbour: "route-map marks out",
         globals: "route-map marks permit 10
  set community 65001:7
  set large-community 65001:1:2
  set extcommunity rt 65001:9
 exit",
+        ..Theirs::new(Maker::Frr, "route-map marks out")
     },
-    Theirs { maker: Maker::GoBgp, asn: 65001, neighbour: "", globals: "" },
+    Theirs::new(Maker::GoBgp, ""),
     Theirs {
-        maker: Maker::OpenBgpd,
-        asn: 65001,
-        neighbour: "",
         globals: "match to any prefix 198.51.100.0/24 set { community 65001:7 \
                   large-community 65001:1:2 ext-community rt 65001:9 }",
+        ..Theirs::new(Maker::OpenBgpd, "")
     },
     Theirs {
-        maker: Maker::ExaBgp,
-        asn: 65001,
-        neighbour: "",
         globals: "route 2001:db8:ff00::/40 next-hop 2001:db8::2;
              route 198.51.100.0/24 { next-hop 192.0.2.2; community [ 65001:7 ];
                  large-community [ 65001:1:2 ]; extended-community [ target:65001:9 ]; }",
+        ..Theirs::new(Maker::ExaBgp, "")
     },
 ];
 

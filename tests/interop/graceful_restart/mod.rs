@@ -1,2 +1,3 @@
 mod between_us;
 mod with_bird;
+mod with_others;

@@ -26,14 +26,13 @@ pub(crate) struct ExaBgp {
 }
 
 impl ExaBgp {
-    /// Starts ExaBGP as 192.0.2.2 in `asn` with a neighbour 192.0.2.1 in `peer_asn`, of which
+    /// Starts ExaBGP as 192.0.2.2 in `asn` with a session between two addresses, of whose other side
     /// `options` says more. `routes` is what it tells, or, where that is empty, one route of each
     /// family.
     pub(crate) fn start(
         netns: Arc<Netns>,
         asn: u32,
-        peer_asn: u32,
-        options: &str,
+        ([local, peer], peer_asn, options): ([&str; 2], u32, &str),
         routes: &str,
     ) -> Self {
         let folder = TempDir::new().unwrap();
@@ -44,8 +43,8 @@ impl ExaBgp {
         let routes = if routes.is_empty() { &own } else { routes };
         let text = format!(
             "process watch {{ run {script}; encoder json; }}
-             neighbor 192.0.2.1 {{
-                 router-id 192.0.2.2; local-address 192.0.2.2; local-as {asn}; peer-as {peer_asn};
+             neighbor {peer} {{
+                 router-id 192.0.2.2; local-address {local}; local-as {asn}; peer-as {peer_asn};
                  connect {PORT}; hold-time 9; {options}
                  family {{ ipv4 unicast; ipv6 unicast; }}
                  api {{

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::{
     netns::{Netns, ip, output},
     node::PORT,
+    other::Also,
     setup::OTHERS,
 };
 
@@ -44,9 +45,12 @@ impl OpenBgpd {
         peer_asn: u32,
         options: &str,
         globals: &str,
+        also: &[Also],
     ) -> Self {
         let folder = TempDir::new().unwrap();
         let [v4_route, v6_route] = OTHERS;
+        let all = [(1, peer_asn, options)].into_iter().chain(also.iter().copied());
+        let neighbours: String = all.map(neighbour).collect();
         let text = format!(
             "AS {asn}
 router-id 192.0.2.2
@@ -58,15 +62,7 @@ listen on 192.0.2.2 port {PORT}
 network {v4_route} set nexthop 192.0.2.2
 network {v6_route} set nexthop 2001:db8::2
 {globals}
-neighbor 192.0.2.1 {{
-    remote-as {peer_asn}
-    local-address 192.0.2.2
-    port {PORT}
-    announce IPv4 unicast
-    announce IPv6 unicast
-{options}
-}}
-allow from any
+{neighbours}allow from any
 allow to any
 ",
             socket = folder.path().join("ctl").display(),
@@ -137,4 +133,18 @@ impl Drop for OpenBgpd {
         let _dead = kill(pid, Signal::SIGTERM);
         let _waited = self.process.wait();
     }
+}
+
+fn neighbour((number, peer_asn, options): (u8, u32, &str)) -> String {
+    format!(
+        "neighbor 192.0.2.{number} {{
+    remote-as {peer_asn}
+    local-address 192.0.2.2
+    port {PORT}
+    announce IPv4 unicast
+    announce IPv6 unicast
+{options}
+}}
+"
+    )
 }

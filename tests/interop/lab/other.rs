@@ -9,8 +9,8 @@ use super::{
     exabgp::ExaBgp,
     frr::{Frr, FrrConfig},
     gobgp::{GOBGPS, GoBgp},
-    netns::{Netns, isolated},
-    node::{Node, v4, v6},
+    netns::{Netns, ip, isolated},
+    node::{Node, PORT, v4, v6},
     openbgpd::OpenBgpd,
     setup::{OTHERS, OWN, bird_config, frr_config},
 };
@@ -33,11 +33,27 @@ pub(crate) struct Theirs {
     pub(crate) neighbour: &'static str,
     /// What stands beside that: for GoBGP tables below the neighbour, for ExaBGP the routes.
     pub(crate) globals: &'static str,
+    pub(crate) also: &'static [Also],
+    /// What it takes us for, where that is not the AS we have.
+    pub(crate) peer_asn: Option<u32>,
+    /// The session is between 2001:db8::2 and 2001:db8::1. For GoBGP and ExaBGP.
+    pub(crate) over_v6: bool,
 }
 
+/// One more neighbour, 192.0.2.N, of an AS, with options of its own. Not for ExaBGP.
+pub(crate) type Also = (u8, u32, &'static str);
+
 impl Theirs {
-    pub(crate) fn new(maker: Maker, neighbour: &'static str) -> Self {
-        Self { maker, asn: 65001, neighbour, globals: "" }
+    pub(crate) const fn new(maker: Maker, neighbour: &'static str) -> Self {
+        Self {
+            maker,
+            asn: 65001,
+            neighbour,
+            globals: "",
+            also: &[],
+            peer_asn: None,
+            over_v6: false,
+        }
     }
 }
 
@@ -51,23 +67,38 @@ pub(crate) enum Other {
 
 impl Other {
     pub(crate) fn start(netns: Arc<Netns>, theirs: Theirs, peer_asn: u32) -> Self {
-        let Theirs { maker, asn, neighbour, globals } = theirs;
+        let Theirs { maker, asn, neighbour, globals, also, peer_asn: seen_as, over_v6 } = theirs;
+        let ends =
+            if over_v6 { ["2001:db8::2", "2001:db8::1"] } else { ["192.0.2.2", "192.0.2.1"] };
+        let peer_asn = seen_as.unwrap_or(peer_asn);
         match maker {
             Maker::Bird => {
-                Self::Bird(Bird::start(netns, &bird_config(asn, peer_asn, neighbour, globals)))
+                let more = also.iter().map(|&(number, peer_asn, options)| {
+                    format!(
+                        "protocol bgp n{number} from common {{
+                             neighbor 192.0.2.{number} port {PORT} as {peer_asn}; {options}
+                         }}\n"
+                    )
+                });
+                let globals = more.collect::<String>() + globals;
+                Self::Bird(Bird::start(netns, &bird_config(asn, peer_asn, neighbour, &globals)))
             }
             Maker::Frr => {
-                let bgpd = frr_config(asn, peer_asn, neighbour, globals);
+                let more = also.iter().map(|also| frr_neighbour(asn, also));
+                let globals = more.collect::<String>() + globals;
+                let bgpd = frr_config(asn, peer_asn, neighbour, &globals);
                 Self::Frr(Frr::start(netns, FrrConfig { bgpd: &bgpd, bfdd: "" }))
             }
             Maker::GoBgp => {
                 let options = format!("{neighbour}|{globals}");
-                Self::GoBgp(GoBgp::start(netns, asn, peer_asn, &options))
+                Self::GoBgp(GoBgp::start(netns, asn, (ends, peer_asn, &options), also))
             }
             Maker::OpenBgpd => {
-                Self::OpenBgpd(OpenBgpd::start(netns, asn, peer_asn, neighbour, globals))
+                Self::OpenBgpd(OpenBgpd::start(netns, asn, peer_asn, neighbour, globals, also))
             }
-            Maker::ExaBgp => Self::ExaBgp(ExaBgp::start(netns, asn, peer_asn, neighbour, globals)),
+            Maker::ExaBgp => {
+                Self::ExaBgp(ExaBgp::start(netns, asn, (ends, peer_asn, neighbour), globals))
+            }
         }
     }
 
@@ -140,6 +171,26 @@ impl Other {
     }
 }
 
+/// More of FRR's configuration: a neighbour, whose options are lines below both families.
+fn frr_neighbour(asn: u32, &(number, peer_asn, options): &Also) -> String {
+    let name = format!("neighbor 192.0.2.{number}");
+    let lines: String = options.lines().map(|line| format!("  {name} {}\n", line.trim())).collect();
+    let families = ["ipv4", "ipv6"].map(|family| {
+        format!(
+            " address-family {family} unicast\n  {name} activate\n{lines} exit-address-family\n"
+        )
+    });
+    format!(
+        "router bgp {asn}
+ {name} remote-as {peer_asn}
+ {name} port {PORT}
+ {name} timers 3 9
+ {name} timers connect 1
+{}exit\n",
+        families.concat()
+    )
+}
+
 /// One of them and a node as `ours` with a session, both in sync, on one thread.
 pub(crate) fn with_other(
     theirs: Theirs,
@@ -168,6 +219,14 @@ pub(crate) fn beside(
             test(other, node).await;
         });
     });
+}
+
+/// The addresses 192.0.2.N and 2001:db8::N of more nodes of ours on the link to the other.
+pub(crate) fn also_at(numbers: &[u8]) {
+    for number in numbers {
+        ip(&format!("addr add 192.0.2.{number}/24 dev viaduct0"));
+        ip(&format!("addr add 2001:db8::{number}/64 dev viaduct0 nodad"));
+    }
 }
 
 /// Waits until each has what the other announces.

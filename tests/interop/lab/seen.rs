@@ -65,6 +65,11 @@ fn joined(value: &Value, between: &str) -> String {
     list(value).map(one).collect::<Vec<_>>().join(between)
 }
 
+/// LLGR_STALE has a name with some, and is a number with others.
+fn named(community: &str) -> String {
+    if community == "65535:6" { "llgr-stale".to_owned() } else { community.to_owned() }
+}
+
 /// A line `BGP.name: value` for each attribute; a new path where a line is not indented by a tab.
 fn of_bird(said: &str) -> Vec<Seen> {
     let mut all: Vec<Seen> = Vec::new();
@@ -98,7 +103,7 @@ fn of_frr(path: &Value) -> Seen {
     let mut communities = BTreeSet::new();
     for kind in ["community", "extendedCommunity", "largeCommunity"] {
         let words = text(&path[kind]["string"]).to_lowercase();
-        communities.extend(words.split_whitespace().map(str::to_owned));
+        communities.extend(words.split_whitespace().map(named));
     }
     Seen {
         as_path: text(&path["aspath"]["string"]),
@@ -122,7 +127,7 @@ fn of_gobgp(path: &Value) -> Seen {
             Some(8) => seen.communities.extend(
                 list(&attribute["communities"])
                     .filter_map(Value::as_u64)
-                    .map(|one| format!("{}:{}", one >> 16, one & 0xffff)),
+                    .map(|one| named(&format!("{}:{}", one >> 16, one & 0xffff))),
             ),
             Some(9) => seen.originator = Some(text(value)),
             Some(10) => seen.clusters = list(value).map(text).collect(),
@@ -146,13 +151,15 @@ fn of_openbgpd(path: &Value) -> Seen {
     for kind in ["communities", "extended_communities", "large_communities"] {
         communities.extend(list(&path[kind]).map(|one| text(one).replace(' ', ":")));
     }
-    let clusters = joined(&path["cluster_list"], " ");
+    let attribute = |name: &str| {
+        list(&path["attributes"]).map(|one| one[name].clone()).find(|one| !one.is_null())
+    };
     Seen {
         as_path: text(&path["aspath"]),
         next_hop: text(&path["exit_nexthop"]),
         communities,
-        originator: path["originator"].as_str().map(str::to_owned),
-        clusters: clusters.split_whitespace().map(str::to_owned).collect(),
+        originator: attribute("originator").map(|one| text(&one)),
+        clusters: attribute("cluster_list").iter().flat_map(list).map(text).collect(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::lab::{
 const OPTIONS: &str = "graceful restart time 1; long lived graceful restart on;
                        long lived stale time 60;";
 
-fn ours(restarting: bool) -> Config {
+pub(super) fn ours(restarting: bool) -> Config {
     let mut ours = config(1, 64512, &[(v4(2), 65001)]);
     ours.restart_time = RestartTime::try_from(1).unwrap();
     ours.restarting = restarting;

@@ -1,1 +1,2 @@
 mod with_bird;
+mod with_others;
