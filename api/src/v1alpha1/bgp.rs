@@ -247,7 +247,7 @@ pub struct BGPPeerSpec {
     /// Refuse a neighbour that says nothing of its role.
     #[serde(default)]
     pub strict_role: bool,
-    /// Be another AS than our own to the neighbour (RFC 7705). External neighbours only.
+    /// Be another AS than our own to the neighbour (RFC 7705), which is of another than ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_as: Option<LocalAs>,
     /// How often our own AS may stand in the path of a route from the neighbour that is taken all the

@@ -79,16 +79,17 @@ pub enum Role {
     Peer,
 }
 
-/// Another AS that this speaker is to a neighbour (RFC 7705 §3), as while an AS is being renumbered.
+/// Another AS that this speaker is to a neighbour, as while an AS is being renumbered (RFC 7705). A
+/// neighbour of that AS is an internal one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LocalAs {
     #[schemars(range(min = 1))]
     pub asn: u32,
-    /// Do not put it in front of the paths that the neighbour tells.
+    /// Do not put it in front of the paths that an external neighbour tells.
     #[serde(default)]
     pub no_prepend: bool,
-    /// Put it in place of our own AS in front of what the neighbour is told, not before it.
+    /// Put it in place of our own AS in front of what an external neighbour is told, not before it.
     #[serde(default)]
     pub replace_as: bool,
 }

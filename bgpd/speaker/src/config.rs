@@ -134,10 +134,10 @@ pub struct PeerConfig {
     /// Wait for the peer to connect and never connect to it.
     pub passive: bool,
     pub hold_time: HoldTime,
-    /// What we are to the peer (RFC 9234). External peers only, like the two that follow.
+    /// What we are to the peer (RFC 9234). External peers only.
     pub role: Option<RoleConfig>,
     pub local_as: Option<LocalAs>,
-    /// How often our AS may stand in a path from the peer that is no loop.
+    /// How often our AS may stand in a path from the peer that is no loop. External peers only.
     pub allow_own_as: u8,
     /// How the peer is watched beside its session.
     pub bfd: Option<BfdConfig>,
@@ -188,10 +188,12 @@ impl Config {
         self.confederation.as_ref().map_or(self.asn, |confederation| confederation.id)
     }
 
-    /// How near a peer of this AS is to us.
-    pub fn kind_of(&self, asn: Asn) -> PeerKind {
-        let is_member = |one: &Confederation| one.members.contains(&asn);
-        if asn == self.asn {
+    /// How near a peer of one AS is to us, to whom we are of another: what the two OPENs say, and not
+    /// what we are to everybody else. Where both say one AS the session is internal, also where that
+    /// is not [`Self::asn`] (RFC 7705 §4).
+    pub(crate) fn kind_between(&self, ours: Asn, theirs: Asn) -> PeerKind {
+        let is_member = |one: &Confederation| one.members.contains(&theirs);
+        if theirs == ours {
             PeerKind::Internal
         } else if self.confederation.as_ref().is_some_and(is_member) {
             PeerKind::Confederation
@@ -208,7 +210,13 @@ impl Config {
 }
 
 impl PeerConfig {
-    /// A peer of `asn` with both families and [`Policy::default_for`] its kind.
+    /// How near the peer is to us.
+    pub fn kind(&self, config: &Config) -> PeerKind {
+        config.kind_between(self.local_as.map_or(config.asn, |local| local.asn), self.asn)
+    }
+
+    /// A peer of `asn`, to which we are of `local`, with both families and [`Policy::default_for`] its
+    /// kind.
     pub fn new(local: Asn, asn: Asn, hold_time: HoldTime) -> Self {
         let kind = if local == asn { PeerKind::Internal } else { PeerKind::External };
         let policy = Policy::default_for(kind);

@@ -121,7 +121,7 @@ impl Speaker {
         self.routing.set_import_policy(address, &wanted.import);
         self.routing.set_reflector_client(address, wanted.reflector_client);
         self.routing.set_limits(address, &wanted.prefix_limits);
-        self.routing.set_ingress(address, wanted.ingress());
+        self.routing.set_ingress(address, wanted.ingress(wanted.kind(&self.config)));
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let old = std::mem::replace(&mut peer.config, wanted);
         let watched = (peer.config.bfd, peer.config.shutdown);

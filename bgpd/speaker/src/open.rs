@@ -110,13 +110,14 @@ pub(crate) fn agree(
     sent: &Open,
     received: &Open,
     expected: Asn,
-    kind: PeerKind,
+    config: &Config,
 ) -> Result<Agreed, Notification> {
     if received.asn != expected {
         return Err(Notification::new(NotificationCode::BadPeerAs));
     }
     let negotiated = SessionParameters::negotiate(sent, received);
-    let parameters = SessionParameters { peer_kind: kind, ..negotiated };
+    let peer_kind = config.kind_between(sent.asn, received.asn);
+    let parameters = SessionParameters { peer_kind, ..negotiated };
     // Unique within an AS, and only there (RFC 6286 §2.2).
     if parameters.peer_kind == PeerKind::Internal && received.router_id == sent.router_id {
         return Err(Notification::new(NotificationCode::BadBgpIdentifier));
@@ -191,9 +192,10 @@ mod tests {
     #[test]
     fn the_smaller_hold_time_and_the_common_families() {
         let v6 = [Family::V6].into_iter().collect();
-        let a = open(&config(70000, "1.1.1.1"), 65001, Families::BOTH, 90);
+        let ours = config(70000, "1.1.1.1");
+        let a = open(&ours, 65001, Families::BOTH, 90);
         let b = open(&config(65001, "1.1.1.1"), 70000, v6, 9);
-        let agreed = agree(&a, &b, Asn::new(65001), PeerKind::External).unwrap();
+        let agreed = agree(&a, &b, Asn::new(65001), &ours).unwrap();
         assert_eq!(agreed.parameters.families, v6);
         assert_eq!(agreed.hold_time.to_secs(), 9);
         assert_eq!(agreed.kept_families(), v6);
@@ -202,11 +204,10 @@ mod tests {
 
     #[test]
     fn refuses_the_wrong_peer() {
-        let a = open(&config(65001, "1.1.1.1"), 65001, Families::BOTH, 90);
+        let ours = config(65001, "1.1.1.1");
+        let a = open(&ours, 65001, Families::BOTH, 90);
         let code = |received: &Open, expected| {
-            let same = received.asn == a.asn;
-            let kind = if same { PeerKind::Internal } else { PeerKind::External };
-            agree(&a, received, Asn::new(expected), kind).unwrap_err().code
+            agree(&a, received, Asn::new(expected), &ours).unwrap_err().code
         };
         let other = open(&config(65002, "1.1.1.2"), 65001, Families::BOTH, 90);
         assert_eq!(code(&other, 65003), NotificationCode::BadPeerAs);

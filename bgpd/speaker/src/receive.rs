@@ -126,7 +126,7 @@ impl Speaker {
                 role::check(peer.config.role, open)?;
                 let expected = self.expected_asn(address, open);
                 let expected = expected.ok_or(Notification::new(NotificationCode::BadPeerAs))?;
-                open::agree(sent, open, expected, self.config.kind_of(expected))
+                open::agree(sent, open, expected, &self.config)
             }
             (None, _) | (_, None) => {
                 Err(Notification::new(NotificationCode::FiniteStateMachineError))

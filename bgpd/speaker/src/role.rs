@@ -14,32 +14,35 @@ pub struct RoleConfig {
     pub strict: bool,
 }
 
-/// Another AS that we are to a peer (RFC 7705 §3), in another than either of ours.
+/// Another AS that we are to a peer than our own: to one in a third AS (RFC 7705 §3), or to one in that
+/// very AS, which is an internal peer then (RFC 7705 §4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalAs {
     pub asn: Asn,
-    /// Whether paths from the peer get it in front.
+    /// Whether paths from an external peer get it in front.
     pub prepend_received: bool,
-    /// Whether it stands in place of our own AS in front of what the peer is told, not before it.
+    /// Whether it stands in place of our own AS in front of what an external peer is told, not before it.
     pub replace_sent: bool,
 }
 
 impl PeerConfig {
     /// The AS that we are to the peer.
     pub(crate) fn our_asn(&self, config: &Config) -> Asn {
-        let ours = match config.kind_of(self.asn) {
+        let ours = match self.kind(config) {
             PeerKind::Internal | PeerKind::Confederation => config.asn,
             PeerKind::External => config.outer_asn(),
         };
         self.local_as.map_or(ours, |local| local.asn)
     }
 
-    pub(crate) fn ingress(&self) -> Ingress {
+    /// How routes come in from the peer, which is of this kind.
+    pub(crate) fn ingress(&self, kind: PeerKind) -> Ingress {
+        let prepends = |local: &LocalAs| local.prepend_received && kind == PeerKind::External;
         Ingress {
             role: self.role.map(|config| config.role),
             allow_own_as: self.allow_own_as,
             local_as: self.local_as.map(|local| local.asn),
-            prepend_local_as: self.local_as.is_some_and(|local| local.prepend_received),
+            prepend_local_as: self.local_as.as_ref().is_some_and(prepends),
         }
     }
 

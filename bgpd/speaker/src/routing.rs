@@ -91,7 +91,7 @@ impl Routing {
             max_prefixes: config.max_prefixes,
             max_v4: config.prefix_limits.most(Family::V4),
             max_v6: config.prefix_limits.most(Family::V6),
-            ingress: config.ingress(),
+            ingress: config.ingress(kind),
         }
     }
 

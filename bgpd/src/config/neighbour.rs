@@ -31,17 +31,14 @@ impl Reader<'_> {
 
     pub(super) fn local_as(&mut self, place: &str, spec: &BGPPeerSpec) -> Option<LocalAs> {
         let local = spec.local_as.as_ref()?;
-        self.external_only(place, "localAs", spec);
         let asn = Asn::new(local.asn);
-        let same = if local.asn == spec.asn {
-            Some(format!("{asn} is the neighbour's own, which would make it internal"))
-        } else if asn == self.asn() {
-            Some(format!("{asn} is our own AS anyway"))
-        } else {
-            None
-        };
+        let same = (asn == self.asn()).then(|| format!("{asn} is our own AS anyway"));
         if let Some(problem) = asn_problem(asn).or(same) {
             self.wrong(format!("{place}.localAs.asn"), problem);
+        }
+        let own = self.asn().to_u32();
+        if spec.asn == own || spec.range_asns.contains(&own) {
+            self.wrong(format!("{place}.localAs"), "the neighbour is of our own AS");
         }
         let (prepend_received, replace_sent) = (!local.no_prepend, local.replace_as);
         Some(LocalAs { asn, prepend_received, replace_sent })
@@ -59,10 +56,9 @@ impl Reader<'_> {
     }
 
     fn external_only(&mut self, place: &str, field: &str, spec: &BGPPeerSpec) {
-        let own = self.asn().to_u32();
-        let internal_range = spec.range_kind == Some(api::RangeKind::Internal);
-        if spec.asn == own || spec.range_asns.contains(&own) || internal_range {
-            self.wrong(format!("{place}.{field}"), "the neighbour is of our own AS");
+        if self.is_internal(spec) {
+            let problem = format!("the neighbour is of our own AS {}", self.own_asn(spec));
+            self.wrong(format!("{place}.{field}"), problem);
         }
     }
 }

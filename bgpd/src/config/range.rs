@@ -24,7 +24,7 @@ impl Reader<'_> {
         if spec.address_range.is_none() {
             return (asn, None);
         }
-        let own = spec.local_as.as_ref().map_or(self.asn(), |local| Asn::new(local.asn));
+        let own = self.own_asn(spec);
         let asns = match (spec.asn, &spec.range_asns[..], spec.range_kind) {
             (0, [], Some(RangeKind::Internal)) => RangeAsns::Internal,
             (0, [], Some(RangeKind::External)) => RangeAsns::External,

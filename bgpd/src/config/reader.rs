@@ -11,7 +11,7 @@ use bgp_speaker::{
     PeerConfig, Policy, RestartTime,
 };
 use bgp_wire::{HoldTime, LongLivedFamily, PeerKind};
-use viaduct_api::v1alpha1::{AddPaths, BGPConfigurationSpec, BGPPeerSpec};
+use viaduct_api::v1alpha1::{AddPaths, BGPConfigurationSpec, BGPPeerSpec, RangeKind};
 use viaduct_net::{Asn, Prefix};
 
 use super::interface::interface_problem;
@@ -126,6 +126,19 @@ impl<'a> Reader<'a> {
         self.config.asn
     }
 
+    /// The AS that we are to a neighbour.
+    pub(super) fn own_asn(&self, spec: &BGPPeerSpec) -> Asn {
+        spec.local_as.as_ref().map_or(self.config.asn, |local| Asn::new(local.asn))
+    }
+
+    /// Whether a neighbour is of the AS that we are to it, or those of a range are.
+    pub(super) fn is_internal(&self, spec: &BGPPeerSpec) -> bool {
+        let own = self.own_asn(spec).to_u32();
+        spec.asn == own
+            || spec.range_asns.contains(&own)
+            || spec.range_kind == Some(RangeKind::Internal)
+    }
+
     pub(super) fn wrong(&mut self, field: String, problem: impl Into<String>) {
         self.errors.push(ConfigError { field, problem: problem.into() });
     }
@@ -170,10 +183,10 @@ impl<'a> Reader<'a> {
             self.hold_time
         });
         let mut peer = PeerConfig::new(self.config.asn, asn, hold_time);
-        if self.config.kind_of(asn) == PeerKind::Confederation {
-            peer.import = Policy::default_for(PeerKind::Confederation);
-            peer.export = peer.import.clone();
-        }
+        peer.local_as = self.local_as(place, spec);
+        let kind = peer.kind(&self.config);
+        peer.import = Policy::default_for(kind);
+        peer.export = peer.import.clone();
         peer.port = spec.port;
         peer.transport = self.transport(place, spec);
         peer.times = self.times(place, spec, hold_time);
@@ -181,15 +194,15 @@ impl<'a> Reader<'a> {
             peer.prefix_limits = self.prefix_limits(place, limits);
         }
         peer.role = self.role(place, spec);
-        peer.local_as = self.local_as(place, spec);
         peer.allow_own_as = self.allow_own_as(place, spec);
         peer.shutdown = spec.shutdown.is_some();
         peer.shutdown_message = self.shutdown_message(place, spec);
         peer.passive = spec.passive;
         peer.bfd = self.bfd(&format!("{place}.bfd"), spec.bfd.as_ref());
         peer.reflector_client = spec.reflector_client;
-        if spec.reflector_client && asn != self.config.asn {
-            let problem = format!("a client is of our own AS {}, not of {asn}", self.config.asn);
+        let own = self.own_asn(spec);
+        if spec.reflector_client && kind != PeerKind::Internal {
+            let problem = format!("a client is of our own AS {own}, not of {asn}");
             self.wrong(format!("{place}.reflectorClient"), problem);
         }
         peer.long_lived_secs = spec.long_lived_stale_seconds;
@@ -204,7 +217,6 @@ impl<'a> Reader<'a> {
             let problem = format!("{} is more than {}", spec.add_paths.send, AddPaths::MAX_SEND);
             self.wrong(format!("{place}.addPaths.send"), problem);
         }
-        let own = peer.local_as.map_or(self.config.asn, |local| local.asn);
         if let Some(policy) = &spec.import {
             peer.import = self.policy(place, policy, Direction::Import, own);
         }

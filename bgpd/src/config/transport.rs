@@ -13,7 +13,7 @@ impl Reader<'_> {
     }
 
     fn ttl(&mut self, place: &str, spec: &BGPPeerSpec) -> Ttl {
-        let external = spec.asn != self.asn().to_u32();
+        let external = !self.is_internal(spec);
         match (spec.ttl_security, spec.ebgp_multihop) {
             (None, None) => return Ttl::Kernel,
             (Some(hops), None) => match NonZeroU8::new(hops) {

@@ -21,7 +21,7 @@ fn graceless(asn: u32) -> Config {
 }
 
 /// Another speaker goes on in a node's place; as it would in another process, over the socket.
-async fn replace(node: Node, config: Config, originated: &[&str]) -> Node {
+pub(crate) async fn replace(node: Node, config: Config, originated: &[&str]) -> Node {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("bgp-handover.sock");
     node.handle.offer(&path).unwrap();

@@ -28,7 +28,7 @@ fn print(value: fmt::Arguments<'_>) -> u64 {
 
 /// What a session is begun with and the OPENs do not show.
 pub(super) fn manner(config: &Config, peer: &PeerConfig) -> u64 {
-    let kind = config.kind_of(peer.asn);
+    let kind = peer.kind(config);
     print(format_args!("{} {kind:?} {:?} {:?}", config.asn, peer.role, peer.local_as))
 }
 

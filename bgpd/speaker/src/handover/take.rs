@@ -139,7 +139,9 @@ impl Speaker {
             }
         }
         if let Some(table) = frame.table {
-            self.adopt_into_table(address, table, &config)?;
+            let opens = session.as_ref().or(peer.last_agreed.as_ref());
+            let kind = opens.map(|agreed| agreed.parameters.peer_kind);
+            self.adopt_into_table(address, table, kind, &config)?;
         }
         let (Some(session), Some(agreed)) = (frame.session, session) else {
             self.peers.insert(address, peer);
@@ -199,12 +201,16 @@ impl Speaker {
         &mut self,
         address: IpAddr,
         table: TablePeerFrame,
+        kind: Option<PeerKind>,
         config: &PeerConfig,
     ) -> Result<(), HandoverError> {
         let router_id = RouterId::from_u32(table.router_id).ok_or(HandoverError::Peer(address))?;
-        let kind = self.config.kind_of(Asn::new(table.asn));
+        let asn = Asn::new(table.asn);
+        // By what was agreed on, as long as that is known.
+        let by_config = || PeerConfig { asn, ..config.clone() }.kind(&self.config);
+        let kind = kind.unwrap_or_else(by_config);
         let peer = bgp_rib::Peer {
-            asn: Asn::new(table.asn),
+            asn,
             interface: table.interface.map(IfIndex),
             ..self.routing.table_peer(address, router_id, kind, config)
         };
@@ -284,8 +290,7 @@ impl OpensFrame {
         let wrong = || HandoverError::Open(address);
         let sent = open_of(&self.sent).ok_or_else(wrong)?;
         let received = open_of(&self.received).ok_or_else(wrong)?;
-        open::agree(&sent, &received, received.asn, config.kind_of(received.asn))
-            .map_err(|_refused| wrong())
+        open::agree(&sent, &received, received.asn, config).map_err(|_refused| wrong())
     }
 }
 

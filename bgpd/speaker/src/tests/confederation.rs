@@ -58,7 +58,10 @@ fn the_outside_sees_one_as_and_the_inside_each_member() {
     assert_eq!(path(&mut network, 3, "10.5.0.0/24"), "(64513 64512) 65005");
     assert_eq!(path(&mut network, 4, "10.5.0.0/24"), "65000 65005");
     assert_eq!(path(&mut network, 4, "10.6.0.0/24"), "65000");
-    let kinds = [64512, 64513, 65005].map(|asn| member(1, 64512, &[]).kind_of(Asn::new(asn)));
+    let kinds = [64512, 64513, 65005].map(|asn| {
+        let config = member(1, 64512, &[(9, asn)]);
+        config.peers[&v4(9)].kind(&config)
+    });
     assert_eq!(kinds, [PeerKind::Internal, PeerKind::Confederation, PeerKind::External]);
     // LOCAL_PREF passes through all of it, and stays inside.
     let wanted = prefix("10.5.0.0/24");

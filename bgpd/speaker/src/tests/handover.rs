@@ -10,8 +10,8 @@ use super::{
     harness::{Network, own, prefix, underlay, v4, with_peers},
 };
 use crate::{
-    Action, Adopted, Config, Handover, HandoverError, RangeAsns, RestartTime, SourceConfig,
-    Speaker, State, Successor, rng::Rng,
+    Action, Adopted, Config, Handover, HandoverError, LocalAs, RangeAsns, RestartTime,
+    SourceConfig, Speaker, State, Successor, rng::Rng,
 };
 
 impl Network {
@@ -132,6 +132,45 @@ fn peers_without_graceful_restart_see_nothing() {
     assert_eq!(after.updates_received, before.updates_received);
     assert!(after.messages_received > before.messages_received);
     assert_eq!(after.router_id, before.router_id);
+}
+
+/// To 2 of AS 64999 we are of its AS, and it stays as near to us as it was.
+#[test]
+fn an_internal_peer_of_another_as_stays_internal() {
+    let local = LocalAs { asn: Asn::new(64999), prepend_received: true, replace_sent: true };
+    let mut config = graceless(with_peers(1, 64512, &[(2, 64999)]));
+    let peer = config.peers.get_mut(&v4(2)).unwrap();
+    peer.local_as = Some(local);
+    (peer.import, peer.export) = (Policy::accept_all(), Policy::accept_all());
+    let mut network = Network::default();
+    network.start(1, config.clone());
+    network.start(2, graceless(with_peers(2, 64999, &[(1, 64999)])));
+    network.wait_established(1, 2);
+    network.run(Duration::from_secs(5));
+    let (told, updates) = (network.told(1), network.nodes[&2].fib_updates);
+    for _ in 0..2 {
+        network.replace(1, config.clone());
+        network.run(Duration::from_secs(30));
+    }
+    assert_eq!(network.told(1), told, "{}", network.trace.join("\n"));
+    assert_eq!(network.nodes[&2].fib_updates, updates);
+    assert_eq!((network.status(1, v4(2)).flaps, network.status(2, v4(1)).flaps), (0, 0));
+    // What comes and goes by now is told as before: without an AS, with a preference.
+    let origination = Origination { prefix: prefix("10.1.7.0/24"), source: OriginSource::Block };
+    let mut all = own(1);
+    all.insert(origination);
+    let now = network.now();
+    network.speaker(1).handle_originations(&all, now);
+    network.poll();
+    network.run(Duration::from_secs(1));
+    let path = network.speaker(2).paths().find(|path| path.prefix == origination.prefix).unwrap();
+    assert_eq!(path.attributes.facts().local_pref(), Some(100));
+    assert_eq!(path.attributes.open().as_path.to_string(), "");
+    // A configuration that makes it another session ends it.
+    config.peers.get_mut(&v4(2)).unwrap().local_as = None;
+    network.replace(1, config);
+    network.run(Duration::from_secs(5));
+    assert_eq!(network.status(2, v4(1)).flaps, 1);
 }
 
 /// What happens to the network of [`world`], at random.

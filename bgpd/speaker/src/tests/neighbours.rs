@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bgp_wire::Role;
+use bgp_wire::{PeerKind, Role};
 use viaduct_net::Asn;
 
 use super::harness::{Network, prefix, v4, with_peers};
@@ -129,6 +129,49 @@ fn another_as_stands_before_ours_or_in_its_place() {
         assert_eq!(seen(&mut network, 2, "10.1.0.0/24").0, there);
         assert_eq!((network.fib(1).len(), network.fib(2).len()), (2, 2));
     }
+}
+
+/// RFC 7705 §4: 1 of AS 64501 and 2 of AS 64502 while they become one.
+#[test]
+fn a_peer_of_the_other_as_is_internal() {
+    for prepend_received in [true, false] {
+        let say = |number, _, peer: &mut PeerConfig| {
+            if number == 1 {
+                let asn = Asn::new(64502);
+                peer.local_as = Some(LocalAs { asn, prepend_received, replace_sent: false });
+            } else {
+                peer.asn = Asn::new(64502);
+            }
+        };
+        let mut network = network(&[(1, 2)], say);
+        network.wait_established(1, 2);
+        network.run(Duration::from_millis(10));
+        for (node, its) in [(1, "10.2.0.0/24"), (2, "10.1.0.0/24")] {
+            assert_eq!(seen(&mut network, node, its).0, "", "{its}");
+            let mut paths = network.speaker(node).paths().filter(|path| path.prefix == prefix(its));
+            assert_eq!(paths.next().unwrap().attributes.facts().local_pref(), Some(100));
+        }
+        assert_eq!((network.fib(1).len(), network.fib(2).len()), (2, 2));
+        // It is another session then.
+        let mut config = (**network.speaker(1).config()).clone();
+        config.peers.get_mut(&v4(2)).unwrap().local_as = None;
+        assert_eq!(config.peers[&v4(2)].kind(&config), PeerKind::External);
+        network.configure(1, config);
+        network.run(Duration::from_secs(20));
+        assert_ne!(network.state(1, 2), State::Established, "64501 is not whom 2 waits for");
+    }
+}
+
+/// So that the AS that we are to the peer is a loop at its first place in a path, too.
+#[test]
+fn nothing_is_put_in_front_of_what_an_internal_peer_tells() {
+    let local = LocalAs { asn: Asn::new(64502), prepend_received: true, replace_sent: false };
+    let peer = PeerConfig {
+        local_as: Some(local),
+        ..with_peers(1, 64501, &[(2, 64502)]).peers[&v4(2)].clone()
+    };
+    assert!(!peer.ingress(PeerKind::Internal).prepend_local_as);
+    assert!(peer.ingress(PeerKind::External).prepend_local_as);
 }
 
 /// Two sites of AS 64501 with 2 between them.

@@ -7,6 +7,7 @@ use viaduct_api::v1alpha1::{
     LocalAs, MaxPrefixes, MaxPrefixesAction, RangeKind, Role, SecretKeyRef, Shutdown,
 };
 
+use bgp_wire::PeerKind;
 use viaduct_net::Asn;
 
 use super::*;
@@ -132,14 +133,51 @@ fn what_we_are_to_a_neighbour_in_another_as() {
     let read_as = peer.local_as.unwrap();
     assert!(!read_as.prepend_received && !read_as.replace_sent && peer.allow_own_as == 2);
     let asn = BGPConfigurationSpec::default().asn;
-    assert_eq!(wrong(BGPPeerSpec { asn, ..spec.clone() }), ["role", "localAs", "allowOwnAs"]);
+    assert_eq!(wrong(BGPPeerSpec { asn, ..spec.clone() }), ["localAs"]);
+    let internal = BGPPeerSpec { asn, local_as: None, ..spec.clone() };
+    assert_eq!(wrong(internal), ["role", "allowOwnAs"]);
     assert_eq!(wrong(BGPPeerSpec { role: None, allow_own_as: 11, ..spec.clone() }), {
         ["strictRole", "allowOwnAs"]
     });
-    for wrong_asn in [0, 23456, asn, border().asn] {
+    for wrong_asn in [0, 23456, asn] {
         let local_as = Some(LocalAs { asn: wrong_asn, ..local.clone() });
         assert_eq!(wrong(BGPPeerSpec { local_as, ..spec.clone() }), ["localAs.asn"]);
     }
+}
+
+/// A session that both OPENs say one AS of is internal: with its policy, and nothing of an external one.
+#[test]
+fn a_neighbour_of_our_other_as_is_internal() {
+    let local = LocalAs { asn: border().asn, no_prepend: false, replace_as: false };
+    let spec = BGPPeerSpec {
+        local_as: Some(local),
+        reflector_client: true,
+        import: None,
+        export: None,
+        ..border()
+    };
+    let config = read(spec.clone(), &Passwords::new()).unwrap();
+    let peer = &config.peers[&border().address.unwrap()];
+    assert_eq!(peer.kind(&config), PeerKind::Internal);
+    assert_eq!((&peer.import, &peer.export), (&Policy::accept_all(), &Policy::accept_all()));
+    let with = BGPPeerSpec {
+        role: Some(Role::Customer),
+        allow_own_as: 1,
+        ebgp_multihop: Some(9),
+        ..spec.clone()
+    };
+    assert_eq!(wrong(with), ["ebgpMultihop", "role", "allowOwnAs"]);
+    let range = BGPPeerSpec {
+        address: None,
+        address_range: Some("192.0.2.0/24".parse().unwrap()),
+        asn: 0,
+        range_kind: Some(RangeKind::Internal),
+        ..spec
+    };
+    let config = read(range, &Passwords::new()).unwrap();
+    let (_, range) = config.ranges.first_key_value().unwrap();
+    assert_eq!(range.peer.kind(&config), PeerKind::Internal);
+    assert_eq!(range.peer.asn, Asn::new(border().asn));
 }
 
 #[test]
