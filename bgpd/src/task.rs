@@ -223,7 +223,7 @@ impl Task {
             let count = unwritten.iter().map(Bytes::len).sum();
             adopted.insert(peer, Adopted { conn, unwritten: count });
             let stream = TcpStream::from_std(received.stream)?;
-            paused.push((conn, Paused { stream, unwritten }));
+            paused.push((peer, conn, Paused { stream, unwritten }));
         }
         let first_underlay = underlay.borrow_and_update().clone();
         let first_originations = originations.borrow_and_update().clone();
@@ -235,18 +235,25 @@ impl Task {
             connections: adopted,
             seed: seed(&first),
         };
-        let speaker = match Speaker::taken_over(handover, successor, now) {
+        let mut speaker = match Speaker::taken_over(handover, successor, now) {
             Ok(speaker) => speaker,
             Err(error) => return Err(decline(channel, error).await),
         };
-        commit(channel).await?;
+        let mut said = commit(channel).await?;
         // From here on it is all ours.
         let mut listeners = Listeners::new(sender.clone(), followed);
         listeners.adopt(listening)?;
         listeners.update(&first);
-        for (conn, paused) in paused {
+        let now = Instant::now();
+        for (peer, conn, mut paused) in paused {
+            if let Some(said) = said.remove(&peer) {
+                speaker.handle_written(conn, said.written, now);
+                said.leave(&mut paused.unwritten);
+            }
             network.resume(conn, paused);
         }
+        // It has taken a while to get here.
+        speaker.handle_resume(now);
         let outside = Inputs { config, originations, underlay, routes };
         let parts = Parts { speaker, network, listeners, unnumbered, effective };
         Ok(Self::assemble(parts, (sender, inputs), outside, ends))

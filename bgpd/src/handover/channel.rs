@@ -18,6 +18,8 @@ use nix::sys::socket::{
 
 /// The longest that either side waits for the other. Sessions stand still meanwhile.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest that the other may take nothing at all of what it is sent.
+const STALLED: Duration = Duration::from_secs(5);
 
 const HELLO: &[u8] = b"viaduct bgp handover";
 
@@ -34,6 +36,9 @@ pub(super) enum Message {
     End,
     Ready,
     Go,
+    /// Of what was unwritten to a peer so many octets are written, and these are left of a KEEPALIVE
+    /// behind it.
+    Said(IpAddr, usize, Vec<u8>),
     Yield(String),
     /// Not at all.
     Refused(String),
@@ -48,7 +53,7 @@ impl Channel {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(STALLED))?;
         let peer = getsockopt(&stream, sockopt::PeerCredentials)?;
         let own = nix::unistd::geteuid();
         if peer.uid() != own.as_raw() && peer.uid() != 0 {
@@ -104,6 +109,12 @@ impl Channel {
         self.send(10, reason.as_bytes())
     }
 
+    pub(super) fn said(&mut self, peer: IpAddr, written: usize, tail: &[u8]) -> io::Result<()> {
+        let written = u32::try_from(written).unwrap_or(u32::MAX).to_be_bytes();
+        let name = peer.to_string();
+        self.send(11, &[&written[..], &[tail.len() as u8], tail, name.as_bytes()].concat())
+    }
+
     pub(super) fn receive(&mut self) -> io::Result<Message> {
         let mut head = [0; 5];
         self.0.read_exact(&mut head)?;
@@ -119,8 +130,7 @@ impl Channel {
             1 => Message::Later,
             2 => Message::Listener(self.receive_descriptor()?),
             3 => {
-                let peer = str::from_utf8(&payload).ok().and_then(|text| text.parse().ok());
-                let peer = peer.ok_or_else(|| invalid("a connection of nobody"))?;
+                let peer = peer(&payload)?;
                 Message::Connection(peer, self.receive_descriptor()?)
             }
             4 => Message::Unwritten(payload),
@@ -130,6 +140,7 @@ impl Channel {
             8 => Message::Go,
             9 => Message::Yield(String::from_utf8_lossy(&payload).into_owned()),
             10 => Message::Refused(String::from_utf8_lossy(&payload).into_owned()),
+            11 => said(&payload).ok_or_else(|| invalid("octets of nobody"))?,
             _ => return Err(invalid("a message that nobody knows")),
         })
     }
@@ -168,6 +179,19 @@ impl Channel {
         }
         received.ok_or_else(|| invalid("a descriptor is missing"))
     }
+}
+
+fn peer(name: &[u8]) -> io::Result<IpAddr> {
+    let peer = str::from_utf8(name).ok().and_then(|text| text.parse().ok());
+    peer.ok_or_else(|| invalid("a connection of nobody"))
+}
+
+fn said(payload: &[u8]) -> Option<Message> {
+    let (written, rest) = payload.split_first_chunk()?;
+    let (&len, rest) = rest.split_first()?;
+    let (tail, name) = rest.split_at_checked(usize::from(len))?;
+    let written = u32::from_be_bytes(*written) as usize;
+    Some(Message::Said(peer(name).ok()?, written, tail.to_vec()))
 }
 
 pub(super) fn invalid(what: &str) -> io::Error {

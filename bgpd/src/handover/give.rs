@@ -5,6 +5,7 @@ use std::{
     io,
     net::IpAddr,
     os::fd::{AsFd, OwnedFd},
+    sync::mpsc::{Receiver, sync_channel},
     time::Instant,
 };
 
@@ -15,6 +16,7 @@ use tracing::{info, warn};
 
 use super::{
     Offer,
+    beat::{Beat, Said, Voice},
     channel::{Channel, Message, PATIENCE, invalid},
 };
 use crate::{connection::Paused, task::Task};
@@ -30,11 +32,13 @@ pub(crate) enum Outcome {
     GivesWay(Channel),
 }
 
-/// Everything that goes to the successor. Descriptors are copies, so that we can still go on.
+/// Frames of the speaker that wait to be sent, of a megabyte at most and mostly of far less.
+const FRAMES_WAITING: usize = 8;
+
+/// What goes before the speaker's frames. Descriptors are copies, so that we can still go on.
 struct Parcel {
     listeners: Vec<OwnedFd>,
     connections: Vec<(IpAddr, OwnedFd, Vec<Bytes>)>,
-    frames: Vec<Vec<u8>>,
 }
 
 impl Task {
@@ -53,30 +57,20 @@ impl Task {
         let mut paused = self.pause_connections().await;
         self.pump();
         let cancelled = self.network.cancel_all();
-        let given = match self.parcel(&mut paused) {
-            Ok(parcel) => {
-                // What comes too late is nobody's: without our word the other touches nothing.
-                let sent = spawn_blocking(move || send(channel, parcel));
-                match timeout(PATIENCE, sent).await {
-                    Ok(sent) => sent.unwrap_or_else(|panic| Err(io::Error::other(panic))),
-                    Err(late) => Err(late.into()),
-                }
-            }
-            Err(error) => Err(error),
-        };
+        let given = self.give(channel, &mut paused, begun).await;
         let outcome = match given {
-            Ok((mut channel, Message::Ready)) => match channel.go() {
+            Ok((mut channel, Message::Ready, said)) => match self.let_go(&mut channel, &said) {
                 Ok(()) => Outcome::HandedOver,
                 Err(error) => {
                     warn!(%error, "the successor has gone");
                     Outcome::Stays
                 }
             },
-            Ok((channel, Message::Yield(reason))) => {
+            Ok((channel, Message::Yield(reason), _)) => {
                 warn!(reason, "the successor cannot take over");
                 Outcome::GivesWay(channel)
             }
-            Ok((_, other)) => {
+            Ok((_, other, _)) => {
                 warn!(?other, "not handed over");
                 Outcome::Stays
             }
@@ -132,6 +126,38 @@ impl Task {
         paused
     }
 
+    /// Sends everything and waits for the answer, while every session hears that we are here. What was said
+    /// is taken off what is unwritten.
+    async fn give(
+        &mut self,
+        channel: Channel,
+        paused: &mut BTreeMap<ConnId, Paused>,
+        begun: Instant,
+    ) -> io::Result<(Channel, Message, BTreeMap<ConnId, Said>)> {
+        let parcel = self.parcel(paused)?;
+        let beat = Beat::start(self.voices(paused, begun)?)?;
+        let (frames, made) = sync_channel(FRAMES_WAITING);
+        // What comes too late is nobody's: without our word the other touches nothing.
+        let sent = spawn_blocking(move || send(channel, parcel, &made, begun));
+        // Where nobody takes them any more the answer says why.
+        self.speaker.hand_over(Instant::now(), &mut |frame| drop(frames.send(frame)));
+        drop(frames);
+        let sent = match timeout(PATIENCE.saturating_sub(begun.elapsed()), sent).await {
+            Ok(sent) => sent.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+            Err(late) => Err(late.into()),
+        };
+        let said = beat.stop()?;
+        let now = Instant::now();
+        for (&conn, said) in &said {
+            if let Some(connection) = paused.get_mut(&conn) {
+                self.speaker.handle_written(conn, said.written, now);
+                said.clone().leave(&mut connection.unwritten);
+            }
+        }
+        let (channel, answer) = sent?;
+        Ok((channel, answer, said))
+    }
+
     fn parcel(&mut self, paused: &mut BTreeMap<ConnId, Paused>) -> io::Result<Parcel> {
         // What was said while they stopped stands behind what they had.
         for (conn, connection) in paused.iter_mut() {
@@ -139,16 +165,40 @@ impl Task {
         }
         let listeners = self.listeners.descriptors()?;
         let mut connections = Vec::new();
-        for (peer, conn) in self.speaker.handed_over() {
+        for (peer, conn, _) in self.speaker.handed_over() {
             if let Some(connection) = paused.get(&conn) {
                 let socket = connection.stream.as_fd().try_clone_to_owned()?;
                 let unwritten = connection.unwritten.iter().cloned().collect();
                 connections.push((peer, socket, unwritten));
             }
         }
-        let mut frames = Vec::new();
-        self.speaker.hand_over(Instant::now(), &mut |frame| frames.push(frame));
-        Ok(Parcel { listeners, connections, frames })
+        Ok(Parcel { listeners, connections })
+    }
+
+    fn voices(
+        &self,
+        paused: &BTreeMap<ConnId, Paused>,
+        now: Instant,
+    ) -> io::Result<BTreeMap<ConnId, Voice>> {
+        let mut voices = BTreeMap::new();
+        for (_, conn, hold) in self.speaker.handed_over() {
+            if let Some(connection) = paused.get(&conn) {
+                let stream = connection.stream.as_fd().try_clone_to_owned()?.into();
+                let unwritten = connection.unwritten.clone();
+                voices.insert(conn, Voice::new(stream, unwritten, hold, now));
+            }
+        }
+        Ok(voices)
+    }
+
+    /// The last word: it has them.
+    fn let_go(&self, channel: &mut Channel, said: &BTreeMap<ConnId, Said>) -> io::Result<()> {
+        for (peer, conn, _) in self.speaker.handed_over() {
+            if let Some(said) = said.get(&conn).filter(|said| **said != Said::default()) {
+                channel.said(peer, said.written, &said.tail)?;
+            }
+        }
+        channel.go()
     }
 
     /// As if nothing had happened.
@@ -158,13 +208,20 @@ impl Task {
         }
         self.listeners.resume();
         let now = Instant::now();
+        self.speaker.handle_resume(now);
         for peer in cancelled {
             self.speaker.handle_connect_failed(peer, "a handover came between", now);
         }
     }
 }
 
-fn send(mut channel: Channel, parcel: Parcel) -> io::Result<(Channel, Message)> {
+/// Everything in its order; frames as they are made.
+fn send(
+    mut channel: Channel,
+    parcel: Parcel,
+    frames: &Receiver<Vec<u8>>,
+    begun: Instant,
+) -> io::Result<(Channel, Message)> {
     for listener in &parcel.listeners {
         channel.listener(listener.as_fd())?;
     }
@@ -172,7 +229,14 @@ fn send(mut channel: Channel, parcel: Parcel) -> io::Result<(Channel, Message)> 
         channel.connection(*peer, socket.as_fd())?;
         unwritten.iter().try_for_each(|octets| channel.unwritten(octets))?;
     }
-    parcel.frames.iter().try_for_each(|frame| channel.speaker(frame))?;
+    drop(parcel);
+    for frame in frames {
+        // Whoever takes little by little is not waited for, either.
+        if begun.elapsed() > PATIENCE {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        channel.speaker(&frame)?;
+    }
     channel.end()?;
     match channel.receive()? {
         answer @ (Message::Ready | Message::Yield(_)) => Ok((channel, answer)),

@@ -4,11 +4,14 @@
 //! ```text
 //! successor ── Hello ──────────────────────────────────────▶ predecessor: stands still
 //!           ◀── Listener*, (Connection, Unwritten*)*, Speaker*, End ──
-//! reads all, makes a speaker of it
-//!           ── Ready ──────────────────────────────────────▶
-//!           ◀────────────────────────────────────────── Go ── ends
+//! reads all, makes a speaker of it                           says KEEPALIVE
+//!           ── Ready ──────────────────────────────────────▶ is silent
+//!           ◀───────────────────────────────── Said*, Go ── ends
 //! reads and writes
 //! ```
+//!
+//! Frames of the speaker go as they are made; no more than a few wait. `Said` is what has become of the
+//! octets of a connection meanwhile.
 //!
 //! `Go` is the one moment at which the sessions change hands: until it is sent the predecessor goes on
 //! as if nothing had happened when the other falls silent or away, and until it has come the successor
@@ -16,6 +19,7 @@
 //! cannot be taken over says `Refused`. A successor that cannot take what it is handed says `Yield`, and the
 //! predecessor ends as for an ordinary restart (RFC 4724).
 
+mod beat;
 mod channel;
 mod give;
 mod offer;

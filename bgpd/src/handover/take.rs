@@ -13,7 +13,10 @@ use bgp_speaker::{Handover, HandoverError};
 use tokio::{task::spawn_blocking, time::sleep};
 use tracing::info;
 
-use super::channel::{Channel, Message, invalid};
+use super::{
+    beat::Said,
+    channel::{Channel, Message, invalid},
+};
 
 /// Before a speaker that is still starting is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -71,16 +74,23 @@ impl Predecessor {
     }
 }
 
-/// Takes what was handed over, for good; an error leaves it to the other.
-pub(crate) async fn commit(mut channel: Channel) -> io::Result<()> {
+/// Takes what was handed over, for good, and gives what was said meanwhile on connections; an error leaves
+/// it to the other.
+pub(crate) async fn commit(mut channel: Channel) -> io::Result<BTreeMap<IpAddr, Said>> {
     let answer = spawn_blocking(move || {
         channel.ready()?;
-        channel.receive()
+        let mut all = BTreeMap::new();
+        loop {
+            match channel.receive()? {
+                Message::Said(peer, written, tail) => {
+                    all.insert(peer, Said { written, tail: tail.into() });
+                }
+                Message::Go => return Ok(all),
+                _ => return Err(invalid("an answer that is none")),
+            }
+        }
     });
-    match answer.await.map_err(io::Error::other)?? {
-        Message::Go => Ok(()),
-        _ => Err(invalid("an answer that is none")),
-    }
+    answer.await.map_err(io::Error::other)?
 }
 
 enum Answer {
@@ -129,7 +139,11 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
             Message::Speaker(frame) if read.is_ok() => read = handover.read(&frame),
             Message::Speaker(_) => {}
             Message::End => break,
-            Message::Hello | Message::Ready | Message::Go | Message::Yield(_) => {
+            Message::Hello
+            | Message::Ready
+            | Message::Go
+            | Message::Said(..)
+            | Message::Yield(_) => {
                 return Err(invalid("no handover").into());
             }
         }

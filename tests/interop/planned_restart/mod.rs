@@ -1,5 +1,6 @@
 //! A speaker's place is taken by another process, and peers without graceful restart see nothing.
 
+mod large;
 mod with_bird;
 mod with_frr;
 

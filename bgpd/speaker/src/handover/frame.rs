@@ -12,9 +12,9 @@ use super::HandoverError;
 use crate::transport::{Transport, Ttl};
 
 /// Of what this speaker hands over.
-pub const VERSION: u16 = 1;
-/// Of what it can take.
-pub(super) const TAKEN_VERSIONS: [u16; 1] = [VERSION];
+pub const VERSION: u16 = 2;
+/// Of what it can take. The first differs in this alone: whoever hands it over says nothing meanwhile.
+pub(super) const TAKEN_VERSIONS: [u16; 2] = [1, VERSION];
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Frame {
@@ -144,6 +144,11 @@ pub(super) fn read_first(octets: &[u8]) -> Result<(u16, Frame), HandoverError> {
         Err(_) if version != VERSION => Err(HandoverError::Version(version)),
         Err(error) => Err(error),
     }
+}
+
+/// Whether it is a part of the table: such are many, and are kept as they came until they are wanted.
+pub(super) fn is_table(octets: &[u8]) -> bool {
+    octets.first() == Some(&4)
 }
 
 pub(super) fn read<T: DeserializeOwned>(octets: &[u8]) -> Result<T, HandoverError> {
@@ -298,7 +303,7 @@ mod tests {
         let mut all: Vec<String> = vec![hex(&write_first(&Frame::Begin))];
         all.extend(frames.iter().map(|frame| hex(&write(frame))));
         let known = [
-            "000100",
+            "000200",
             "0100c000020101ac02e9fb03070102010101010202030201010104090105010180cab5ee01\
              0306010002000109000101017880010000000300010301010106010700010200000103000102",
             "0202010201",
@@ -307,5 +312,7 @@ mod tests {
             "05",
         ];
         assert_eq!(all, known);
+        let tables: Vec<_> = frames.iter().map(|frame| is_table(&write(frame))).collect();
+        assert_eq!(tables, [false, false, false, true, false]);
     }
 }

@@ -58,10 +58,26 @@ impl Speaker {
         }
     }
 
-    /// The connections that go with their sessions.
-    pub fn handed_over(&self) -> impl Iterator<Item = (IpAddr, ConnId)> {
+    /// It has stood still, and nothing was read: what peers have said meanwhile waits, so silence counts
+    /// from here.
+    pub fn handle_resume(&mut self, now: Instant) {
+        self.now = now;
+        for peer in self.peers.values_mut().filter(|peer| peer.is_established()) {
+            let Some(connection) = &mut peer.connection else { continue };
+            let Some(hold) = connection.hold_time() else { continue };
+            connection.heard = Some(now);
+            self.timers.start(Owner::Connection(connection.id), Timer::Hold, now + hold);
+        }
+    }
+
+    /// The connections that go with their sessions, with the time after which the peer takes silence for
+    /// the end.
+    pub fn handed_over(&self) -> impl Iterator<Item = (IpAddr, ConnId, Option<Duration>)> {
         let established = self.peers.iter().filter(|(_, peer)| peer.is_established());
-        established.filter_map(|(&peer, one)| Some((peer, one.connection.as_ref()?.id)))
+        established.filter_map(|(&peer, one)| {
+            let connection = one.connection.as_ref()?;
+            Some((peer, connection.id, connection.hold_time()))
+        })
     }
 
     /// Writes down everything, in frames of up to [`super::MAX_FRAME_BYTES`]. It goes on as if nothing

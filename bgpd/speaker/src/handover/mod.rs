@@ -15,7 +15,7 @@ mod take;
 
 use std::net::IpAddr;
 
-use bgp_rib::{TableError, TablePiece, out::Owed};
+use bgp_rib::{TableError, out::Owed};
 
 use self::frame::{Frame, PeerFrame, TAKEN_VERSIONS};
 pub use self::{
@@ -52,12 +52,17 @@ pub struct Handover {
     begun: bool,
     ended: bool,
     peers: Vec<(PeerFrame, Owed)>,
-    table: Vec<TablePiece>,
+    /// Frames: a piece of it takes several times the memory.
+    table: Vec<Vec<u8>>,
 }
 
 impl Handover {
     /// Reads the next frame.
     pub fn read(&mut self, octets: &[u8]) -> Result<(), HandoverError> {
+        if self.begun && !self.ended && frame::is_table(octets) {
+            self.table.push(octets.to_vec());
+            return Ok(());
+        }
         let frame = if self.begun {
             frame::read(octets)?
         } else {
@@ -83,13 +88,10 @@ impl Handover {
                     owed.missed.push(nlri.try_into()?);
                 }
             }
-            (Frame::Table(piece), true) => self.table.push(piece),
             (Frame::End, true) => self.ended = true,
             (Frame::Begin | Frame::End, _)
-            | (
-                Frame::Peer(_) | Frame::Messages { .. } | Frame::Missed(_) | Frame::Table(_),
-                false,
-            ) => return Err(HandoverError::Frame),
+            | (Frame::Peer(_) | Frame::Messages { .. } | Frame::Missed(_), false)
+            | (Frame::Table(_), _) => return Err(HandoverError::Frame),
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use viaduct_net::{Asn, Family, IfIndex, Origination, Prefix, RouterId, Underlay}
 
 use super::{
     Handover, HandoverError,
-    frame::{OpensFrame, PeerFrame, TablePeerFrame},
+    frame::{self, Frame, OpensFrame, PeerFrame, TablePeerFrame},
     print::{Prints, manner},
 };
 use crate::{
@@ -89,7 +89,12 @@ impl Speaker {
         }
         let numbers = speaker.routing.numbers();
         let mut table = speaker.routing.rib.take_over(numbers);
-        handover.table.into_iter().try_for_each(|piece| table.piece(piece))?;
+        for octets in handover.table {
+            match frame::read(&octets)? {
+                Frame::Table(piece) => table.piece(piece)?,
+                _ => return Err(HandoverError::Frame),
+            }
+        }
         table.finish();
         speaker.rejoin(&mut going)?;
         speaker.handle_originations(originations, now);
