@@ -9,6 +9,7 @@
 //! | `GET /v1/bgp/routes?`[`PathQuery`] | `Vec<`[`BgpPath`]`>`, a line for each |
 //! | `GET /v1/bgp/bfd` | [`BfdStatus`] |
 //! | `GET /v1/bgp/events?`[`EventQuery`] | `Vec<`[`BgpEvent`]`>`, a line for each; to be followed, lines alone |
+//! | `GET /v1/bgp/configuration` | [`RunningConfiguration`], of a speaker with a file |
 //! | `GET /v1/bgp/dump/mrt` | the table as MRT, TABLE_DUMP_V2 |
 //! | `GET /v1/routes` | `Vec<`[`FibRoute`]`>` |
 //! | `GET /v1/services` | `Vec<`[`ServiceStatus`]`>` |
@@ -23,6 +24,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use viaduct_net::{Family, NextHop, OriginSource, Prefix, RouterId};
+
+use crate::v1alpha1::{BGPConfigurationSpec, BGPPeerSpec, BGPReplaySpec};
 
 /// The path at which one asks whether addresses have left the services.
 pub const WITHDRAWN_PATH: &str = "v1/services/withdrawn";
@@ -43,6 +46,27 @@ pub const READ_PATHS: [&str; 9] = [
 /// Addresses of one question about [`Withdrawal`], and how long its answer may be waited for.
 pub const WITHDRAWN_ADDRESSES_MAX: usize = 16;
 pub const WITHDRAWN_WAIT_MILLIS_MAX: u64 = 10_000;
+
+/// What a speaker runs by that has it from a file: the file as it was when it was found good.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningConfiguration {
+    /// Its path on the speaker's machine.
+    pub file: String,
+    pub router_id: RouterId,
+    /// The speaker's own, one of each family at most.
+    pub addresses: Vec<IpAddr>,
+    pub configuration: BGPConfigurationSpec,
+    /// By name.
+    pub peers: BTreeMap<String, BGPPeerSpec>,
+    /// By name.
+    pub replays: BTreeMap<String, BGPReplaySpec>,
+    /// Of `passwords`; another one with every answer.
+    pub salt: String,
+    /// By the path of the file that a password was read from: SHA-256 of the salt and the password in
+    /// hexadecimal digits, so that one can see that it is another and not what it is.
+    pub passwords: BTreeMap<String, String>,
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

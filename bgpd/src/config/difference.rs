@@ -8,7 +8,10 @@ use serde_norway::Value;
 use viaduct_api::v1alpha1::BGPPeerSpec;
 use viaduct_net::RouterId;
 
-use super::{Passwords, documents::Documents, standalone};
+use super::{Passwords, documents::Documents, password_sources, standalone};
+
+/// Stands among the fields of a peer for what its `passwordFile` holds.
+const PASSWORD: &str = "password";
 
 /// Two good files, and the speaker that reads them.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +20,10 @@ pub struct Comparison<'a> {
     pub after: &'a Documents,
     pub router_id: RouterId,
     pub addresses: LocalAddresses,
-    /// Of both.
-    pub passwords: &'a Passwords,
+    /// Those that the speaker runs with, and those that it would find now. They are compared and
+    /// shown to nobody, so anything may stand for them that differs where they do.
+    pub passwords_before: &'a Passwords,
+    pub passwords_after: &'a Passwords,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -31,6 +36,8 @@ pub struct Difference {
     pub added: Vec<PeerName>,
     pub removed: Vec<PeerName>,
     pub changed: Vec<PeerChange>,
+    /// Names of what is replayed anew, or no more.
+    pub replays: Vec<String>,
 }
 
 /// A neighbour is another where its address is.
@@ -46,7 +53,8 @@ pub struct PeerName {
 pub struct PeerChange {
     #[serde(flatten)]
     pub peer: PeerName,
-    /// What is written otherwise; `import` and `export` are the policies.
+    /// What is written otherwise; `import` and `export` are the policies, `password` is what the
+    /// file of one holds.
     pub fields: Vec<String>,
     /// Those of them for which the session ends and comes up anew; none where it goes on.
     pub ends_session: Vec<String>,
@@ -81,13 +89,17 @@ impl Comparison<'_> {
         };
         difference.removed = only(old, new);
         difference.added = only(new, old);
-        let config = self.config(old);
-        let wanted = self.config(new);
+        difference.replays = differing(&self.before.replays, &self.after.replays);
+        let config = self.config(old, self.passwords_before);
+        let wanted = self.config(new, self.passwords_after);
         for (one, spec) in new {
             let Some((_, before)) = old.iter().find(|(_, old)| place(old) == place(spec)) else {
                 continue;
             };
-            let fields = differing(before, spec);
+            let mut fields = differing(before, spec);
+            if self.has_other_password(before, spec) {
+                fields.push(PASSWORD.to_owned());
+            }
             let (was, is) = (peer(&config, spec), peer(&wanted, spec));
             // A hold time may come from the BGPConfiguration, and then no field of the peer says so.
             if fields.is_empty() && was == is {
@@ -111,13 +123,19 @@ impl Comparison<'_> {
     ) -> Vec<String> {
         let plain = |spec: &BGPPeerSpec| BGPPeerSpec { import: None, export: None, ..spec.clone() };
         let (before, after) = (plain(before), plain(after));
-        let of = |spec: BGPPeerSpec| {
-            let config = self.config(&BTreeMap::from([(name.to_owned(), spec)]))?;
+        let of = |spec: BGPPeerSpec, passwords| {
+            let config = self.config(&BTreeMap::from([(name.to_owned(), spec)]), passwords)?;
             peer(&Some(config), &before).cloned()
         };
-        let Some(was) = of(before.clone()) else { return fields.to_vec() };
+        let Some(was) = of(before.clone(), self.passwords_before) else { return fields.to_vec() };
+        // A source that both name is as it was: what it holds is a reason of its own.
+        let mut passwords = self.passwords_after.clone();
+        passwords.extend(self.passwords_before.clone());
         let ends = |field: &&String| {
-            let one = with_field(&before, &after, field).and_then(of);
+            let one = match field.as_str() {
+                PASSWORD => of(before.clone(), self.passwords_after),
+                field => with_field(&before, &after, field).and_then(|spec| of(spec, &passwords)),
+            };
             one.is_some_and(|is| !was.session_survives(&is))
         };
         let reasons: Vec<_> = fields.iter().filter(ends).cloned().collect();
@@ -125,9 +143,23 @@ impl Comparison<'_> {
     }
 
     /// By the configuration of the file as it is to be: what only that says is no peer's doing.
-    fn config(&self, peers: &BTreeMap<String, BGPPeerSpec>) -> Option<Config> {
+    fn config(
+        &self,
+        peers: &BTreeMap<String, BGPPeerSpec>,
+        passwords: &Passwords,
+    ) -> Option<Config> {
         let configuration = &self.after.configuration;
-        standalone(configuration, self.router_id, self.addresses, peers, self.passwords).ok()
+        standalone(configuration, self.router_id, self.addresses, peers, passwords).ok()
+    }
+
+    /// Whether the same source holds another now.
+    fn has_other_password(&self, before: &BGPPeerSpec, after: &BGPPeerSpec) -> bool {
+        let before: Vec<_> = password_sources(before).collect();
+        let is_other = |source| {
+            let (was, is) = (self.passwords_before.get(&source), self.passwords_after.get(&source));
+            was.is_some() && was != is
+        };
+        password_sources(after).any(|source| before.contains(&source) && is_other(source))
     }
 }
 
@@ -201,7 +233,8 @@ mod tests {
             after: &after,
             router_id: "192.0.2.1".parse().unwrap(),
             addresses: LocalAddresses { v4: Some([192, 0, 2, 1].into()), v6: None },
-            passwords: &Passwords::new(),
+            passwords_before: &Passwords::new(),
+            passwords_after: &Passwords::new(),
         };
         comparison.difference()
     }
@@ -249,6 +282,40 @@ mod tests {
                 ("c", text("asn passive ttlSecurity"), text("asn ttlSecurity")),
             ]
         );
+    }
+
+    #[test]
+    fn a_password_is_another_though_its_file_is_the_same() {
+        let spec = "address: 192.0.2.2, asn: 65001, passwordFile: /p";
+        let before = file("asn: 64512", &[("a", spec)]);
+        let after = file("asn: 64512", &[("a", &format!("{spec}, holdTimeSeconds: 30"))]);
+        let (before, after) = (parse(&before).unwrap(), parse(&after).unwrap());
+        let passwords = |one: &str| -> Passwords {
+            let source = password_sources(&before.peers["a"]).next().unwrap();
+            [(source, Ok(one.as_bytes().to_owned()))].into()
+        };
+        for (now, fields, ends) in [
+            ("one", &["holdTimeSeconds"][..], &[][..]),
+            ("other", &["holdTimeSeconds", "password"], &["password"]),
+        ] {
+            let comparison = Comparison {
+                before: &before,
+                after: &after,
+                router_id: "192.0.2.1".parse().unwrap(),
+                addresses: LocalAddresses { v4: Some([192, 0, 2, 1].into()), v6: None },
+                passwords_before: &passwords("one"),
+                passwords_after: &passwords(now),
+            };
+            let [change] = &comparison.difference().changed[..] else { panic!("one change") };
+            assert_eq!(
+                (&change.fields[..], &change.ends_session[..]),
+                (&to_owned(fields)[..], &to_owned(ends)[..])
+            );
+        }
+    }
+
+    fn to_owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
     #[test]

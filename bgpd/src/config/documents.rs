@@ -8,7 +8,7 @@ use viaduct_api::v1alpha1::{
 };
 
 /// What a file says.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Documents {
     pub configuration: BGPConfigurationSpec,
     /// By name.

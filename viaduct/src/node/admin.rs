@@ -35,7 +35,7 @@ use super::{
     metrics::{self, Process},
     withdrawal,
 };
-use crate::operator::admin::socket_in;
+use crate::{operator::admin::socket_in, router::Running};
 
 /// The parts of a daemon, to be asked.
 pub(crate) struct State {
@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub blocks: watch::Receiver<BTreeSet<Prefix>>,
     pub problems: watch::Receiver<Vec<String>>,
     pub process: Process,
+    /// What the speaker's file says; a node has none.
+    pub running: Option<watch::Receiver<Arc<Running>>>,
 }
 
 pub(super) type Shared = Extract<Arc<State>>;
@@ -85,6 +87,7 @@ pub(crate) async fn serve(run_dir: &Path, state: State, stop: CancellationToken)
         .route("/v1/bgp/peer", get(bgp_answers::peer))
         .route("/v1/bgp/policy", get(bgp_answers::policy))
         .route("/v1/bgp/routes", get(bgp_answers::paths))
+        .route("/v1/bgp/configuration", get(configuration))
         .route("/v1/bgp/dump/mrt", get(bgp_answers::mrt))
         .route("/v1/bgp/bfd", get(bfd))
         .route("/v1/bgp/events", get(bgp_answers::events))
@@ -184,6 +187,19 @@ fn established(peers: &[PeerStatus]) -> usize {
 
 async fn peers(Extract(state): Shared) -> Result<Json<Vec<PeerStatus>>, Failure> {
     Ok(Json(state.speaker.peers().await?))
+}
+
+async fn configuration(Extract(state): Shared) -> Response {
+    let Some(running) = &state.running else {
+        let why =
+            "this speaker runs by the API and not by a file: `kubectl diff` compares with that";
+        return (StatusCode::NOT_FOUND, why).into_response();
+    };
+    let running = running.borrow().clone();
+    match running.shown() {
+        Ok(shown) => Json(shown).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn bfd(Extract(state): Shared) -> Result<Json<BfdStatus>, Failure> {

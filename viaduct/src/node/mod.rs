@@ -184,6 +184,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         view: nodes,
         blocks: inputs.blocks,
         problems: inputs.problems,
+        running: None,
         process,
     };
     let cni_socket = args.run_dir.join("cni.sock");

@@ -54,6 +54,18 @@ pub(crate) fn sockets(target: &Target) -> Result<Vec<(String, PathBuf)>> {
     Ok(names.into_iter().map(|name| (name.clone(), socket_in(&folder.join(name)))).collect())
 }
 
+/// The one socket that `target` names.
+pub(crate) fn socket(target: &Target) -> Result<PathBuf> {
+    let mut sockets = sockets(target)?;
+    match (sockets.pop(), &sockets[..]) {
+        (Some((_, socket)), []) => Ok(socket),
+        (last, others) => {
+            let names = others.iter().chain(&last).map(|(name, _)| name.as_str());
+            bail!("--node names one of: {}", names.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
 fn names_in(folder: &Path) -> Result<Vec<String>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -1,6 +1,7 @@
 //! `viaduct bgp check`: a speaker's file, before a speaker reads it.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
@@ -9,32 +10,41 @@ use std::{
 use anyhow::{Context, Result, bail};
 use bgp_speaker::LocalAddresses;
 use bgpd::config::{
-    Passwords,
+    PasswordSource, Passwords,
     difference::{Comparison, Difference, PeerName},
     documents::{self, Documents},
     standalone,
 };
 use clap::Args;
 use serde::Serialize;
+use viaduct_api::admin::RunningConfiguration;
 use viaduct_net::RouterId;
 
-use super::Output;
-use crate::{node::passwords, output, router::split_addresses};
+use super::{Target, admin};
+use crate::{
+    node::passwords,
+    output,
+    router::{digests, split_addresses},
+};
 
 #[derive(Args)]
 pub(crate) struct CheckArgs {
     /// YAML documents, as `viaduct reflector --config` reads them.
     file: PathBuf,
-    /// The file that a speaker runs by: what would change when it reads the other.
-    #[arg(long, value_name = "FILE")]
+    /// What a speaker runs by: `running` asks it, a file stands for it. Shown is what would change if
+    /// the speaker read FILE, and which sessions would end and why.
+    #[arg(long, value_name = "running|FILE")]
     against: Option<PathBuf>,
-    /// The speaker's own address, one for each family, as it is given to the speaker.
+    /// The speaker's own address, one for each family, as it is given to the speaker. A running one is
+    /// asked.
     #[arg(long = "node-ip", value_name = "ADDRESS")]
     node_ips: Vec<IpAddr>,
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    target: Target,
 }
+
+/// What [`CheckArgs::against`] says where it is no file; one of that name is `./running`.
+const RUNNING: &str = "running";
 
 /// What was found.
 #[derive(Default, Serialize)]
@@ -44,9 +54,16 @@ struct Report {
     changes: Option<Difference>,
 }
 
-pub(super) fn run(args: &CheckArgs) -> Result<()> {
-    let report = check(args)?;
-    if args.output.is_json() {
+pub(super) async fn run(args: &CheckArgs) -> Result<()> {
+    let running = match &args.against {
+        Some(against) if against == Path::new(RUNNING) => {
+            let socket = admin::socket(&args.target)?;
+            Some(admin::get::<RunningConfiguration>(&socket, "/v1/bgp/configuration").await?)
+        }
+        _ => None,
+    };
+    let report = check(args, running)?;
+    if args.target.output.is_json() {
         output::print(serde_json::to_string_pretty(&report)?)?;
     } else {
         output::print(text(&args.file, &report))?;
@@ -58,30 +75,56 @@ pub(super) fn run(args: &CheckArgs) -> Result<()> {
     }
 }
 
-fn check(args: &CheckArgs) -> Result<Report> {
-    let (v4, v6) = split_addresses(&args.node_ips)?;
+fn check(args: &CheckArgs, running: Option<RunningConfiguration>) -> Result<Report> {
+    let told = running.as_ref().map(|running| &running.addresses[..]);
+    let (v4, v6) =
+        split_addresses(told.filter(|_| args.node_ips.is_empty()).unwrap_or(&args.node_ips))?;
     // Where nobody says, an address that is no peer's.
     let unknown = v4.is_none() && v6.is_none();
     let v4 = v4.or(unknown.then_some(Ipv4Addr::UNSPECIFIED));
+    let own = v4.and_then(|v4| v4.try_into().ok()).unwrap_or(RouterId::from_name("check"));
     let speaker = Speaker {
         addresses: LocalAddresses { v4, v6 },
-        router_id: v4.and_then(|v4| v4.try_into().ok()).unwrap_or(RouterId::from_name("check")),
+        router_id: running.as_ref().map_or(own, |running| running.router_id),
     };
     let mut report = Report::default();
     let after = speaker.read(&args.file, &mut report.errors)?;
-    let (Some(after), Some(against)) = (after, &args.against) else { return Ok(report) };
-    let mut errors = Vec::new();
-    let before = speaker.read(against, &mut errors)?;
-    let Some(before) = before.filter(|_| errors.is_empty()) else {
-        bail!("{}: {}", against.display(), errors.join("; "));
+    let Some(after) = after else { return Ok(report) };
+    let mut passwords_after = passwords::of_files(&after.peers);
+    let (before, passwords_before) = match (running, &args.against) {
+        (Some(running), _) => {
+            // What stands for a password is compared with what stands for the other.
+            passwords_after = stand_ins(digests(&passwords_after, &running.salt));
+            let RunningConfiguration { configuration, peers, replays, passwords, .. } = running;
+            (Documents { configuration, peers, replays }, stand_ins(passwords))
+        }
+        (None, Some(against)) => {
+            let mut errors = Vec::new();
+            let before = speaker.read(against, &mut errors)?;
+            let Some(before) = before.filter(|_| errors.is_empty()) else {
+                bail!("{}: {}", against.display(), errors.join("; "));
+            };
+            let passwords = passwords::of_files(&before.peers);
+            (before, passwords)
+        }
+        (None, None) => return Ok(report),
     };
-    let mut passwords = passwords::of_files(&before.peers);
-    passwords.extend(passwords::of_files(&after.peers));
     let Speaker { addresses, router_id } = speaker;
-    let comparison =
-        Comparison { before: &before, after: &after, router_id, addresses, passwords: &passwords };
+    let comparison = Comparison {
+        before: &before,
+        after: &after,
+        router_id,
+        addresses,
+        passwords_before: &passwords_before,
+        passwords_after: &passwords_after,
+    };
     report.changes = Some(comparison.difference());
     Ok(report)
+}
+
+fn stand_ins(digests: BTreeMap<String, String>) -> Passwords {
+    let one = |(path, digest): (_, String)| (PasswordSource::File(path), Ok(digest.into_bytes()));
+    digests.into_iter().map(one).collect()
 }
 
 struct Speaker {
@@ -141,12 +184,15 @@ fn text(path: &Path, report: &Report) -> String {
             ),
         });
     }
+    for name in &changes.replays {
+        line(format!("BGPReplay {name} changes, comes or goes"));
+    }
     out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Output, *};
 
     #[test]
     fn every_error_is_printed_and_what_changes() {
@@ -168,18 +214,23 @@ mod tests {
             file,
             against,
             node_ips: vec![[192, 0, 2, 1].into()],
-            output: Output::Text,
+            target: Target {
+                cluster: String::new(),
+                node: None,
+                socket: None,
+                output: Output::Text,
+            },
         };
         let old = write("old", &peer("a", "address: 192.0.2.2, asn: 65001"));
         let rules = "import: {rules: [{asPaths: [\"(\"], action: Accept}]}";
         let bad = peer("b", "address: x, asn: 1")
             + &peer("c", &format!("address: 192.0.2.1, asn: 0, {rules}"));
-        let report = check(&args(write("bad", &bad), Some(old.clone()))).unwrap();
+        let report = check(&args(write("bad", &bad), Some(old.clone())), None).unwrap();
         assert_eq!(report.errors.len(), 4, "{:?}", report.errors);
         assert!(report.changes.is_none());
         let good = peer("a", "address: 192.0.2.2, asn: 65002, passive: true")
             + &peer("b", "address: 192.0.2.3, asn: 64512");
-        let report = check(&args(write("good", &good), Some(old))).unwrap();
+        let report = check(&args(write("good", &good), Some(old)), None).unwrap();
         let lines = text(Path::new("good"), &report);
         assert_eq!(
             lines,

@@ -2,8 +2,10 @@
 //! of a cluster. The router has the kernel's routes and nothing else: it is the border of a cluster
 //! of `up`, and a router for whoever wants one. The reflector has not even those.
 
-mod documents;
+mod changes;
+mod hops;
 mod reload;
+mod running;
 mod successor;
 
 use std::{
@@ -21,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use viaduct_net::{IfIndex, Prefix, Route, RouterId, Underlay, UnderlayRoute, feed};
 
-use self::reload::{Read, Source};
+use self::reload::{Outputs, Read, Source};
+pub(crate) use self::running::{Running, digests};
 use crate::{
     node::{self, admin, dns::Dns, generation::Generation, metrics::Process},
     shutdown,
@@ -29,7 +32,8 @@ use crate::{
 
 #[derive(Args)]
 pub(crate) struct SpeakerArgs {
-    /// YAML documents: one BGPConfiguration, any number of BGPPeers and BGPReplays. Read again on SIGHUP.
+    /// YAML documents: one BGPConfiguration, any number of BGPPeers and BGPReplays. Read again when it
+    /// has become another, and on SIGHUP.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Name to show; this machine's where not given.
@@ -139,9 +143,16 @@ impl Speaker {
             .offer(&successor::socket_in(&self.run_dir))
             .context("listen for a successor of the speaker")?;
         let (problems_sender, problems) = watch::channel(Vec::new());
+        let (running_sender, running) = watch::channel(self.read.running.clone());
+        let text = self.read.text.clone();
         self.read.tell(&speaker).await?;
-        let handle = speaker.clone();
-        tokio::spawn(reload::follow(self.source, sender, problems_sender, handle)?);
+        let outputs = Outputs {
+            config: sender,
+            running: running_sender,
+            problems: problems_sender,
+            speaker: speaker.clone(),
+        };
+        tokio::spawn(reload::follow(self.source, text, outputs)?);
         let state = admin::State {
             name: self.name,
             addresses: self.addresses,
@@ -156,6 +167,7 @@ impl Speaker {
             blocks: watch::channel(BTreeSet::new()).1,
             problems,
             process: Process::new(),
+            running: Some(running),
         };
         tokio::select! {
             result = admin::serve(&self.run_dir, state, stop.clone()) => result,

@@ -1,19 +1,28 @@
-//! Reading a speaker's file again: sessions go on unless what they have agreed on has changed, and a
-//! file that is wrong changes nothing.
+//! Reading a speaker's file again, where it has become another or SIGHUP asks for it: sessions go on
+//! unless what they have agreed on has changed, and a file that is wrong changes nothing.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use anyhow::{Result, bail};
 use bgp_speaker::{Config, LocalAddresses};
-use bgpd::{Monitoring, Replay, config};
+use bgpd::{
+    Monitoring, Replay,
+    config::{
+        self,
+        documents::{self, Documents},
+    },
+};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use viaduct_net::RouterId;
 
-use super::documents;
+use super::{changes::Changes, running::Running};
 use crate::node::passwords;
 
 /// Where a configuration comes from: a file, and what the command line has said.
@@ -29,10 +38,28 @@ pub(super) struct Source {
 /// What a file has said, and was found good.
 #[derive(Debug)]
 pub(super) struct Read {
+    /// The file as it was.
+    pub text: String,
+    pub running: Arc<Running>,
     pub config: Config,
     pub monitoring: Monitoring,
     pub replays: Vec<Replay>,
 }
+
+/// What is wrong with a file: each with its field.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    path: PathBuf,
+    errors: Vec<String>,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.errors.join("; "))
+    }
+}
+
+impl std::error::Error for Wrong {}
 
 impl Read {
     /// Who watches the speaker, and what it replays, is told to it. It may have ended.
@@ -43,68 +70,185 @@ impl Read {
 }
 
 impl Source {
-    pub(super) fn read(&self) -> Result<Read> {
-        let documents = documents::read(&self.path)?;
-        let peers = &documents.peers;
-        let passwords = passwords::of_files(peers);
-        let (id, addresses) = (self.router_id, self.addresses);
-        let spec = &documents.configuration;
-        let read = || {
-            Ok(Read {
-                config: config::standalone(spec, id, addresses, peers, &passwords)?,
-                monitoring: config::monitoring(&self.name, spec)?,
-                replays: config::replays(spec, &documents.replays)?,
-            })
+    pub(super) fn read(&self) -> Result<Read, Wrong> {
+        let text = text_of(&self.path).map_err(|error| self.wrong(vec![error]))?;
+        self.understand(text)
+    }
+
+    fn wrong(&self, errors: Vec<String>) -> Wrong {
+        Wrong { path: self.path.clone(), errors }
+    }
+
+    fn understand(&self, text: String) -> Result<Read, Wrong> {
+        let reading = documents::read(&text);
+        let (Some(configuration), []) = (reading.configuration, &reading.errors[..]) else {
+            return Err(self.wrong(reading.errors.iter().map(ToString::to_string).collect()));
         };
-        read().map_err(|errors: config::ConfigErrors| {
-            anyhow::Error::new(errors).context(self.path.display().to_string())
-        })
+        let (peers, replays) = (reading.peers, reading.replays);
+        let (router_id, addresses) = (self.router_id, self.addresses);
+        let running = Running {
+            file: self.path.clone(),
+            router_id,
+            addresses,
+            passwords: passwords::of_files(&peers),
+            documents: Documents { configuration, peers, replays },
+        };
+        let Documents { configuration, peers, replays } = &running.documents;
+        let passwords = &running.passwords;
+        let read = || {
+            let config = config::standalone(configuration, router_id, addresses, peers, passwords)?;
+            let monitoring = config::monitoring(&self.name, configuration)?;
+            let replays = config::replays(configuration, replays)?;
+            Ok::<_, config::ConfigErrors>((config, monitoring, replays))
+        };
+        match read() {
+            Ok((config, monitoring, replays)) => {
+                Ok(Read { text, running: Arc::new(running), config, monitoring, replays })
+            }
+            Err(config::ConfigErrors(errors)) => {
+                Err(self.wrong(errors.iter().map(ToString::to_string).collect()))
+            }
+        }
     }
 
     /// The file as it is now, for a speaker that runs as `running` says.
-    fn read_again(&self, running: &Config) -> Result<Read> {
-        let mut read = self.read()?;
+    fn understand_again(&self, text: String, running: &Config) -> Result<Read, Wrong> {
+        let mut read = self.understand(text)?;
         let config = &mut read.config;
-        if config.asn != running.asn {
-            bail!("spec.asn: {} cannot become {} without a new start", running.asn, config.asn);
+        let (asn, port) = (running.asn, running.listen_port);
+        let mut errors = Vec::new();
+        if config.asn != asn {
+            errors
+                .push(format!("spec.asn: {asn} cannot become {} without a new start", config.asn));
         }
-        if config.listen_port != running.listen_port {
-            bail!("spec.listenPort: cannot become {} without a new start", config.listen_port);
+        if config.listen_port != port {
+            let wanted = config.listen_port;
+            errors.push(format!(
+                "spec.listenPort: {port} cannot become {wanted} without a new start"
+            ));
+        }
+        if !errors.is_empty() {
+            return Err(self.wrong(errors));
         }
         config.restarting = running.restarting;
         Ok(read)
     }
 }
 
-/// Reads the file again at every SIGHUP. What is wrong with it is shown to operators until it is
-/// right.
+fn text_of(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("it cannot be read: {error}"))
+}
+
+/// Who is told what the file says.
+pub(super) struct Outputs {
+    pub config: watch::Sender<Arc<Config>>,
+    pub running: watch::Sender<Arc<Running>>,
+    pub problems: watch::Sender<Vec<String>>,
+    pub speaker: bgpd::Handle,
+}
+
+/// Reads the file again when it has become another, and at every SIGHUP. What is wrong with it is
+/// shown to operators until it is right.
 pub(super) fn follow(
     source: Source,
-    config: watch::Sender<Arc<Config>>,
-    problems: watch::Sender<Vec<String>>,
-    speaker: bgpd::Handle,
-) -> Result<impl Future<Output = ()>> {
-    let mut hangup = signal(SignalKind::hangup())?;
+    text: String,
+    outputs: Outputs,
+) -> io::Result<impl Future<Output = ()>> {
+    let hangup = signal(SignalKind::hangup())?;
+    let changes = match Changes::of(&source.path) {
+        Ok(changes) => Some(changes),
+        Err(error) => {
+            let path = source.path.display();
+            warn!(%path, %error, "a change of the file is not seen: SIGHUP has it read again");
+            None
+        }
+    };
+    let mut file = Followed { text: Ok(text), source, hangup, changes };
     Ok(async move {
-        while hangup.recv().await.is_some() {
+        let Outputs { config, running: shown, problems, speaker } = outputs;
+        loop {
             let running = config.borrow().clone();
-            match source.read_again(&running) {
+            match file.next(&running).await {
                 Ok(new) => {
                     info!(peers = new.config.peers.len(), "configuration read again");
                     config.send_replace(Arc::new(new.config.clone()));
+                    shown.send_replace(new.running.clone());
                     problems.send_replace(Vec::new());
                     if new.tell(&speaker).await.is_err() {
                         return;
                     }
                 }
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    error!(error, "the configuration stays as it was");
-                    problems.send_replace(vec![error]);
+                Err(Wrong { path, errors }) => {
+                    let path = path.display();
+                    for error in &errors {
+                        error!(%path, error, "the configuration stays as it was");
+                    }
+                    let stays = "the configuration stays as it was until this is mended";
+                    let all = errors.iter().map(|error| format!("{path}: {error}; {stays}"));
+                    problems.send_replace(all.collect());
                 }
             }
         }
     })
+}
+
+struct Followed {
+    source: Source,
+    /// What was read last, good or not.
+    text: Result<String, String>,
+    hangup: Signal,
+    /// None where the kernel does not tell.
+    changes: Option<Changes>,
+}
+
+impl Followed {
+    /// What the file says when it says something else, or is to be read whatever it says.
+    async fn next(&mut self, running: &Config) -> Result<Read, Wrong> {
+        // It may have become another before it was watched.
+        let mut asked = false;
+        loop {
+            let text = text_of(&self.source.path);
+            if asked || !self.disturbed() && text != self.text {
+                self.text = text.clone();
+                return match text {
+                    Ok(text) => self.source.understand_again(text, running),
+                    Err(error) => Err(self.source.wrong(vec![error])),
+                };
+            }
+            asked = self.wanted().await;
+        }
+    }
+
+    /// Waits for a reason to read the file; true where it is SIGHUP.
+    async fn wanted(&mut self) -> bool {
+        let Some(changes) = &mut self.changes else {
+            return self.hangup.recv().await.is_some();
+        };
+        let seen = tokio::select! {
+            Some(()) = self.hangup.recv() => return true,
+            seen = changes.next() => seen,
+        };
+        if let Err(error) = seen.and_then(|()| changes.watch()) {
+            self.blind(&error);
+        }
+        false
+    }
+
+    fn disturbed(&mut self) -> bool {
+        match self.changes.as_mut().map_or(Ok(false), Changes::disturbed) {
+            Ok(disturbed) => disturbed,
+            Err(error) => {
+                self.blind(&error);
+                false
+            }
+        }
+    }
+
+    fn blind(&mut self, error: &io::Error) {
+        let path = self.source.path.display();
+        warn!(%path, %error, "a change of the file is seen no more: SIGHUP has it read again");
+        self.changes = None;
+    }
 }
 
 #[cfg(test)]
@@ -137,20 +281,24 @@ mod tests {
             }
             fs::write(&path, text).unwrap();
         };
+        let again = |source: &Source, running: &Config| {
+            source.understand_again(text_of(&source.path).unwrap(), running)
+        };
         write("{asn: 64512}", &[2]);
         let mut running = source.read().unwrap().config;
         running.restarting = true;
         write("{asn: 64512}", &[2, 3]);
-        let again = source.read_again(&running).unwrap().config;
-        assert_eq!((again.peers.len(), again.restarting), (2, true));
-        assert!(again.is_reflector());
+        let read = again(&source, &running).unwrap().config;
+        assert_eq!((read.peers.len(), read.restarting), (2, true));
+        assert!(read.is_reflector());
         for (spec, field) in [
             ("{asn: 64513}", "spec.asn"),
             ("{asn: 64512, listenPort: 1179}", "spec.listenPort"),
             ("{asn: 64512, clusterId: here}", "clusterId"),
+            ("{asn: 64513, listenPort: 1179}", "; spec.listenPort: 179 cannot become 1179"),
         ] {
             write(spec, &[]);
-            let error = format!("{:#}", source.read_again(&running).unwrap_err());
+            let error = format!("{:#}", again(&source, &running).unwrap_err());
             assert!(error.contains(field), "{error}");
         }
         fs::remove_file(&path).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use http_body_util::BodyExt;
 use tokio::{fs::File, io::AsyncWriteExt};
@@ -42,15 +42,11 @@ pub(super) async fn run(command: Command) -> Result<()> {
 async fn mrt(args: MrtArgs) -> Result<()> {
     let MrtArgs { output, cluster, node, socket } = args;
     let target = Target { cluster, node, socket, output: Output::Text };
-    let sockets = admin::sockets(&target)?;
-    let [(_, socket)] = &sockets[..] else {
-        let names: Vec<_> = sockets.iter().map(|(name, _)| name.as_str()).collect();
-        bail!("--node names one of: {}", names.join(", "));
-    };
+    let socket = admin::socket(&target)?;
     let mut staged = output.clone().into_os_string();
     staged.push(".part");
     let staged = PathBuf::from(staged);
-    let written = write(socket, &staged).await;
+    let written = write(&socket, &staged).await;
     if written.is_err() {
         // The error says more than a second one would.
         let _absent = std::fs::remove_file(&staged);

@@ -62,7 +62,10 @@ pub(crate) enum Command {
     /// Check the file of a speaker, and show what reading it would change.
     ///
     /// Every error with its document and field; the exit code is 1 where there is one.
-    #[command(after_help = "Example: viaduct bgp check new.yaml --against /etc/viaduct/bgp.yaml")]
+    #[command(after_help = "Examples:
+  viaduct bgp check new.yaml --against running
+  viaduct bgp check new.yaml --against running -o json | jq '.changes.changed[].endsSession'
+  viaduct bgp check new.yaml --against /etc/viaduct/bgp.yaml")]
     Check(check::CheckArgs),
 }
 
@@ -75,6 +78,6 @@ pub(crate) async fn run(command: Command) -> Result<()> {
         Command::Routes(args) => routes::print(&args).await,
         Command::Events(args) => events::print(&args).await,
         Command::Dump(command) => dump::run(command).await,
-        Command::Check(args) => check::run(&args),
+        Command::Check(args) => check::run(&args).await,
     }
 }
