@@ -120,7 +120,7 @@ pub(crate) struct Task {
     pub(crate) network: Network,
     bfd: Bfd,
     pub(crate) listeners: Listeners,
-    unnumbered: Unnumbered,
+    pub(crate) unnumbered: Unnumbered,
     pub(crate) inputs: mpsc::Receiver<Input>,
     offers: mpsc::Receiver<Offer>,
     queries: mpsc::Receiver<Query>,
@@ -208,14 +208,15 @@ impl Task {
         let Inputs { mut config, mut originations, mut underlay, routes } = outside;
         let (sender, inputs) = mpsc::channel(MAX_WAITING_INPUTS);
         let now = Instant::now();
+        let Predecessor { channel, listeners: listening, neighbours, connections, handover } =
+            predecessor;
         let mut unnumbered = Unnumbered::default();
-        unnumbered.update(&config.borrow_and_update());
+        unnumbered.take_over(&config.borrow_and_update(), neighbours)?;
         let first = unnumbered.links().configure(&config.borrow());
         let (effective, followed) = watch::channel(first.clone());
         let mut network = Network::new(sender.clone());
-        let (channel, listening, received, handover) = predecessor.open();
         let (mut adopted, mut paused) = (BTreeMap::new(), Vec::new());
-        for (peer, received) in received {
+        for (peer, received) in connections {
             let conn = network.reserve();
             received.stream.set_nonblocking(true)?;
             let unwritten: VecDeque<Bytes> =
@@ -225,7 +226,7 @@ impl Task {
             let stream = TcpStream::from_std(received.stream)?;
             paused.push((peer, conn, Paused { stream, unwritten }));
         }
-        let first_underlay = underlay.borrow_and_update().clone();
+        let first_underlay = unnumbered.links().lie_under(&underlay.borrow_and_update());
         let first_originations = originations.borrow_and_update().clone();
         let successor = Successor {
             config: first.clone(),

@@ -39,6 +39,8 @@ pub(super) enum Message {
     /// Of what was unwritten to a peer so many octets are written, and these are left of a KEEPALIVE
     /// behind it.
     Said(IpAddr, usize, Vec<u8>),
+    /// Who was heard on an interface.
+    Neighbour(String, IpAddr),
     Yield(String),
     /// Not at all.
     Refused(String),
@@ -115,6 +117,10 @@ impl Channel {
         self.send(11, &[&written[..], &[tail.len() as u8], tail, name.as_bytes()].concat())
     }
 
+    pub(super) fn neighbour(&mut self, interface: &str, address: IpAddr) -> io::Result<()> {
+        self.send(12, format!("{address} {interface}").as_bytes())
+    }
+
     pub(super) fn receive(&mut self) -> io::Result<Message> {
         let mut head = [0; 5];
         self.0.read_exact(&mut head)?;
@@ -141,6 +147,7 @@ impl Channel {
             9 => Message::Yield(String::from_utf8_lossy(&payload).into_owned()),
             10 => Message::Refused(String::from_utf8_lossy(&payload).into_owned()),
             11 => said(&payload).ok_or_else(|| invalid("octets of nobody"))?,
+            12 => neighbour(&payload).ok_or_else(|| invalid("a neighbour that is nobody"))?,
             _ => return Err(invalid("a message that nobody knows")),
         })
     }
@@ -184,6 +191,11 @@ impl Channel {
 fn peer(name: &[u8]) -> io::Result<IpAddr> {
     let peer = str::from_utf8(name).ok().and_then(|text| text.parse().ok());
     peer.ok_or_else(|| invalid("a connection of nobody"))
+}
+
+fn neighbour(payload: &[u8]) -> Option<Message> {
+    let (address, interface) = str::from_utf8(payload).ok()?.split_once(' ')?;
+    Some(Message::Neighbour(interface.to_owned(), address.parse().ok()?))
 }
 
 fn said(payload: &[u8]) -> Option<Message> {

@@ -19,7 +19,7 @@ use super::{
     beat::{Beat, Said, Voice},
     channel::{Channel, Message, PATIENCE, invalid},
 };
-use crate::{connection::Paused, task::Task};
+use crate::{connection::Paused, task::Task, unnumbered::Neighbours};
 
 /// What has become of an offer to go on in our place.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ const FRAMES_WAITING: usize = 8;
 /// What goes before the speaker's frames. Descriptors are copies, so that we can still go on.
 struct Parcel {
     listeners: Vec<OwnedFd>,
+    neighbours: Neighbours,
     connections: Vec<(IpAddr, OwnedFd, Vec<Bytes>)>,
 }
 
@@ -90,10 +91,7 @@ impl Task {
     fn answer_before(&self, channel: &mut Channel) -> Option<io::Result<()>> {
         let config = self.speaker.config();
         let within = config.ranges.values().map(|range| &range.peer);
-        if !config.interfaces.is_empty() {
-            // The next one would have to hear them first, and meanwhile sessions stand still.
-            Some(channel.refuse("it has neighbours that are found on interfaces"))
-        } else if config.peers.values().chain(within).any(|peer| peer.bfd.is_some()) {
+        if config.peers.values().chain(within).any(|peer| peer.bfd.is_some()) {
             // That begins anew, held down or not, is a loss to BIRD 2.0 and FRR 8.4: their routes would
             // leave at once, which an ordinary restart spares them.
             Some(channel.refuse("it has peers that are watched by BFD"))
@@ -164,6 +162,7 @@ impl Task {
             connection.unwritten.extend(self.network.take_waiting(*conn));
         }
         let listeners = self.listeners.descriptors()?;
+        let neighbours = self.unnumbered.links().neighbours();
         let mut connections = Vec::new();
         for (peer, conn, _) in self.speaker.handed_over() {
             if let Some(connection) = paused.get(&conn) {
@@ -172,7 +171,7 @@ impl Task {
                 connections.push((peer, socket, unwritten));
             }
         }
-        Ok(Parcel { listeners, connections })
+        Ok(Parcel { listeners, neighbours, connections })
     }
 
     fn voices(
@@ -224,6 +223,9 @@ fn send(
 ) -> io::Result<(Channel, Message)> {
     for listener in &parcel.listeners {
         channel.listener(listener.as_fd())?;
+    }
+    for (interface, address) in &parcel.neighbours {
+        channel.neighbour(interface, *address)?;
     }
     for (peer, socket, unwritten) in &parcel.connections {
         channel.connection(*peer, socket.as_fd())?;

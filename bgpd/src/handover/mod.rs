@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! successor ── Hello ──────────────────────────────────────▶ predecessor: stands still
-//!           ◀── Listener*, (Connection, Unwritten*)*, Speaker*, End ──
+//!           ◀── Listener*, Neighbour*, (Connection, Unwritten*)*, Speaker*, End ──
 //! reads all, makes a speaker of it                           says KEEPALIVE
 //!           ── Ready ──────────────────────────────────────▶ is silent
 //!           ◀───────────────────────────────── Said*, Go ── ends

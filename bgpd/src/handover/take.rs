@@ -17,6 +17,7 @@ use super::{
     beat::Said,
     channel::{Channel, Message, invalid},
 };
+use crate::unnumbered::Neighbours;
 
 /// Before a speaker that is still starting is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -46,10 +47,11 @@ pub(crate) struct Received {
 /// is taken. Dropped, it goes on.
 #[derive(Debug)]
 pub struct Predecessor {
-    channel: Channel,
-    listeners: BTreeMap<SocketAddr, TcpListener>,
-    connections: BTreeMap<IpAddr, Received>,
-    handover: Handover,
+    pub(crate) channel: Channel,
+    pub(crate) listeners: BTreeMap<SocketAddr, TcpListener>,
+    pub(crate) neighbours: Neighbours,
+    pub(crate) connections: BTreeMap<IpAddr, Received>,
+    pub(crate) handover: Handover,
 }
 
 impl Predecessor {
@@ -64,13 +66,6 @@ impl Predecessor {
                 Answer::Later => sleep(AGAIN).await,
             }
         }
-    }
-
-    /// The channel, and all that came over it.
-    pub(crate) fn open(
-        self,
-    ) -> (Channel, BTreeMap<SocketAddr, TcpListener>, BTreeMap<IpAddr, Received>, Handover) {
-        (self.channel, self.listeners, self.connections, self.handover)
     }
 }
 
@@ -115,6 +110,7 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
     let mut channel = Channel::new(stream)?;
     channel.hello()?;
     let (mut listeners, mut connections) = (BTreeMap::new(), BTreeMap::<IpAddr, Received>::new());
+    let mut neighbours = Neighbours::new();
     let mut handover = Handover::default();
     let mut last = None;
     let mut read = Ok(());
@@ -125,6 +121,9 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
             Message::Listener(socket) => {
                 let listener = TcpListener::from(socket);
                 listeners.insert(listener.local_addr()?, listener);
+            }
+            Message::Neighbour(interface, address) => {
+                neighbours.insert(interface, address);
             }
             Message::Connection(peer, socket) => {
                 let received = Received { stream: socket.into(), unwritten: Vec::new() };
@@ -152,7 +151,13 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
         return Err(give_way(channel, error));
     }
     info!(sessions = connections.len(), listeners = listeners.len(), "handed over to us");
-    Ok(Answer::Whole(Box::new(Predecessor { channel, listeners, connections, handover })))
+    Ok(Answer::Whole(Box::new(Predecessor {
+        channel,
+        listeners,
+        neighbours,
+        connections,
+        handover,
+    })))
 }
 
 /// As [`give_way`], where nothing may block.

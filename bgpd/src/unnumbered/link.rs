@@ -80,6 +80,11 @@ impl Link {
         }
     }
 
+    /// Whom another process has heard on it.
+    pub(super) fn expect(&mut self, address: Ipv6Addr, now: Instant) {
+        self.neighbour = Some(Heard { address, at: now });
+    }
+
     pub(super) fn neighbour(&self) -> Option<Ipv6Addr> {
         self.neighbour.map(|heard| heard.address)
     }

@@ -16,6 +16,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
+    io,
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
 };
@@ -46,6 +47,9 @@ pub(crate) struct Links {
     missing: BTreeMap<String, String>,
 }
 
+/// By interface, as in [`LinkLocal::embedded`].
+pub(crate) type Neighbours = BTreeMap<String, IpAddr>;
+
 /// The task that looks for neighbours; there is none before an interface is configured.
 #[derive(Debug, Default)]
 pub(crate) struct Unnumbered {
@@ -68,15 +72,38 @@ impl Drop for Running {
 impl Unnumbered {
     /// Looks for neighbours on the interfaces of the configuration from now on.
     pub(crate) fn update(&mut self, config: &Config) {
+        self.update_with(config, Neighbours::new());
+    }
+
+    /// The same in place of a process that has heard these, each of which is there when this returns.
+    pub(crate) fn take_over(&mut self, config: &Config, mut heard: Neighbours) -> io::Result<()> {
+        heard.retain(|name, _| config.interfaces.contains_key(name));
+        self.update_with(config, heard.clone());
+        let there = self.links().neighbours();
+        match heard.iter().find(|(name, address)| there.get(*name) != Some(address)) {
+            Some((name, _)) => {
+                let problem = self.links().problem(name).unwrap_or_default();
+                Err(io::Error::other(format!("the neighbour on {name}: {problem}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn update_with(&mut self, config: &Config, heard: Neighbours) {
         if config.interfaces.is_empty() {
             self.running = None;
             return;
         }
         let running = self.running.get_or_insert_with(|| {
-            let (wanted, told) = watch::channel(Wanted::default());
+            let interfaces = config.interfaces.keys().cloned().collect();
+            let (wanted, told) = watch::channel(Wanted { interfaces, ..Wanted::default() });
             let (sender, links) = watch::channel(Arc::default());
-            let task = tokio::spawn(Task::new(told, sender).run());
-            Running { wanted, links, task }
+            let is_known = !heard.is_empty();
+            let mut task = Task::new(told, sender, heard);
+            if is_known {
+                task.begin();
+            }
+            Running { wanted, links, task: tokio::spawn(task.run()) }
         });
         running.wanted.send_if_modified(|wanted| {
             let differs = !wanted.interfaces.iter().eq(config.interfaces.keys());
@@ -157,6 +184,12 @@ impl Links {
         routes.extend(underlay.iter().copied());
         routes.sort_unstable();
         routes.into()
+    }
+
+    /// Who is at the other ends.
+    pub(crate) fn neighbours(&self) -> Neighbours {
+        let known = self.known.iter();
+        known.filter_map(|(name, state)| Some((name.clone(), state.neighbour?))).collect()
     }
 
     pub(crate) fn has_neighbour(&self, name: &str) -> bool {

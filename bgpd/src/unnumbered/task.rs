@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use viaduct_net::{IfIndex, LinkLocal};
 
 use super::{
-    LinkState, Links,
+    LinkState, Links, Neighbours,
     advertisement::Message,
     interfaces::{self, Changes, Interface},
     link::Link,
@@ -65,19 +65,32 @@ pub(super) struct Task {
     /// What is in the way of the others.
     problems: BTreeMap<String, String>,
     heard: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
+    /// Whom another process has heard, until the interface is opened.
+    expected: Neighbours,
     random: RandomState,
 }
 
 impl Task {
-    pub(super) fn new(wanted: watch::Receiver<Wanted>, links: watch::Sender<Arc<Links>>) -> Self {
+    pub(super) fn new(
+        wanted: watch::Receiver<Wanted>,
+        links: watch::Sender<Arc<Links>>,
+        expected: Neighbours,
+    ) -> Self {
         Self {
             wanted,
             links,
             watched: BTreeMap::new(),
             problems: BTreeMap::new(),
             heard: mpsc::channel(MAX_WAITING),
+            expected,
             random: RandomState::new(),
         }
+    }
+
+    /// What there is before anything is heard.
+    pub(super) fn begin(&mut self) {
+        self.look();
+        self.tell();
     }
 
     /// Until nobody wants anything any more.
@@ -144,7 +157,11 @@ impl Task {
         if !self.watched.contains_key(name) {
             let own = own.ok_or("it has no link-local address yet")?;
             let opened = self.open(name, own, now);
-            let watched = opened.map_err(|error| format!("ICMPv6: {error}"))?;
+            let mut watched = opened.map_err(|error| format!("ICMPv6: {error}"))?;
+            let expected = self.expected.remove(name).and_then(LinkLocal::of);
+            if let Some(known) = expected.filter(|known| known.interface() == index) {
+                watched.link.expect(known.address(), now);
+            }
             info!(interface = name, %index, address = %own.address(), "looking for a neighbour");
             self.watched.insert(name.to_owned(), watched);
         }

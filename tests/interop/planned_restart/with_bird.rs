@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Since when BIRD has its session, and how it stands.
-pub(super) fn session(bird: &Bird) -> String {
+pub(crate) fn session(bird: &Bird) -> String {
     let all = bird.ask("show protocols viaduct");
     let line = all.lines().find(|line| line.starts_with("viaduct")).unwrap();
     line.split_whitespace().collect::<Vec<_>>().join(" ")

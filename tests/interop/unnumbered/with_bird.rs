@@ -1,4 +1,6 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
 
 use super::{
     FAR, NEAR, bring_up, link_local, ours, runtime, wait_for_kernel, wait_for_theirs, wire,
@@ -9,6 +11,7 @@ use crate::lab::{
     node::{Node, PORT},
     setup::{BIRDS, OWN},
 };
+use crate::planned_restart::{bird_session, replace};
 
 /// BIRD finds nobody by advertisements, and sends its own by another of its protocols.
 fn bird_config(neighbor: &str) -> String {
@@ -71,5 +74,31 @@ fn a_bird_that_waits_for_anybody_on_the_link() {
     with_bird(&neighbor, async |_, bird, _| {
         let protocols = bird.ask("show protocols");
         assert!(protocols.contains("Established"), "{protocols}");
+    });
+}
+
+/// The next one knows whom the other has heard, and does not wait to hear them itself.
+#[test]
+fn a_planned_restart_is_not_seen() {
+    let neighbor = format!("neighbor fe80::1%'{FAR}' port {PORT} as 64512;");
+    with_bird(&neighbor, async |netns, bird, mut node| {
+        // BIRD shows seconds.
+        sleep(Duration::from_millis(2100)).await;
+        let before = bird_session(&bird);
+        for _ in 0..2 {
+            node = replace(node, ours(1, 64512, &[NEAR], 65001), &OWN).await;
+            assert_eq!(node.peer(link_local(2)).await.name(), "fe80::2%viaduct0");
+            wait_for_theirs(&node, "the same routes", &[link_local(2)]).await;
+        }
+        // Longer than the hold time, and than a neighbour is asked for that is not heard.
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(bird_session(&bird), before);
+        assert_eq!(node.peer(link_local(2)).await.flaps, 0);
+        wait_for_theirs(&node, "the same routes", &[link_local(2)]).await;
+        // It listens on the link, and looks for whoever is there.
+        netns.run(|| ip(&format!("link set {FAR} down")));
+        wait_for_theirs(&node, "nothing over a dead link", &[]).await;
+        netns.run(|| bring_up(FAR, 2));
+        wait_for_theirs(&node, "bird's routes again", &[link_local(2)]).await;
     });
 }

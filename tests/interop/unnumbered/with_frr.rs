@@ -1,4 +1,6 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
 
 use super::{
     FAR, NEAR, bring_up, link_local, ours, runtime, wait_for_kernel, wait_for_theirs, wire,
@@ -7,8 +9,9 @@ use crate::lab::{
     frr::{Frr, FrrConfig},
     netns::{Netns, ip, isolated},
     node::{Node, PORT},
-    setup::OTHERS,
+    setup::{OTHERS, OWN},
 };
+use crate::planned_restart::{frr_session, replace};
 
 fn frr_config() -> String {
     let [v4_route, v6_route] = OTHERS;
@@ -39,7 +42,7 @@ fn both_families_both_ways_and_over_a_loss_of_the_link() {
         wire(&netns);
         runtime().block_on(async {
             let frr = Frr::start(netns.clone(), FrrConfig { bgpd: &frr_config(), bfdd: "" });
-            let node = Node::start(ours(1, 64512, &[NEAR], 65001), &crate::lab::setup::OWN);
+            let node = Node::start(ours(1, 64512, &[NEAR], 65001), &OWN);
             wait_for_theirs(&node, "frr's routes", &[link_local(2)]).await;
             node.wait("frr has ours", async |_| frr.has_ours()).await;
             wait_for_kernel(&node, &netns).await;
@@ -51,6 +54,31 @@ fn both_families_both_ways_and_over_a_loss_of_the_link() {
             netns.run(|| bring_up(FAR, 2));
             wait_for_theirs(&node, "frr's routes again", &[link_local(2)]).await;
             wait_for_kernel(&node, &netns).await;
+        });
+    });
+}
+
+#[test]
+fn a_planned_restart_is_not_seen() {
+    isolated(|| {
+        let netns = Arc::new(Netns::new());
+        wire(&netns);
+        runtime().block_on(async {
+            let frr = Frr::start(netns.clone(), FrrConfig { bgpd: &frr_config(), bfdd: "" });
+            let ours = || ours(1, 64512, &[NEAR], 65001);
+            let mut node = Node::start(ours(), &OWN);
+            wait_for_theirs(&node, "frr's routes", &[link_local(2)]).await;
+            node.wait("frr has ours", async |_| frr.has_ours()).await;
+            let before = frr_session(&frr, FAR);
+            assert!(before[1].contains("Connections established 1; dropped 0"), "{before:?}");
+            for _ in 0..2 {
+                node = replace(node, ours(), &OWN).await;
+                wait_for_theirs(&node, "the same routes", &[link_local(2)]).await;
+            }
+            sleep(Duration::from_secs(11)).await;
+            assert_eq!(frr_session(&frr, FAR), before);
+            assert!(frr.has_ours());
+            assert_eq!(node.peer(link_local(2)).await.flaps, 0);
         });
     });
 }
