@@ -23,9 +23,17 @@ pub enum RouteSource {
 /// The route the speaker wants in the FIB.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// Sorted, without repeats, at least one, all usable; more than one is ECMP.
+    /// Sorted, without repeats, all usable; more than one is ECMP. Without any, packets are discarded
+    /// (RFC 7999).
     pub next_hops: Arc<[NextHop]>,
     pub source: RouteSource,
+}
+
+impl Route {
+    /// Whether packets go nowhere, by somebody's wish.
+    pub fn is_discard(&self) -> bool {
+        self.next_hops.is_empty()
+    }
 }
 
 /// From the speaker to the vRouter: what the FIB should hold for `prefix` from now on; `None` when

@@ -6,6 +6,7 @@
 
 mod add_path;
 mod bfd;
+mod blackhole;
 mod bmp;
 mod communities;
 mod confederation;

@@ -168,6 +168,58 @@ fn routes_of_both_families_are_installed_and_removed() {
     assert_eq!(running.handle.counters().failed, 0);
 }
 
+/// RFC 7999: the kernel drops what comes for it, and tells a sender of its own that it goes nowhere.
+#[test]
+fn what_a_peer_wants_discarded_is_dropped_until_it_wants_that_no_more() {
+    let node = Node::new();
+    let running = node.start();
+    running.local.send_replace(Arc::new(LocalState { complete: true, ..LocalState::default() }));
+    running.routes.synced();
+    let hops = [node.hop("192.0.0.2", "up0"), node.hop("2001:db8::2", "up0")];
+    let networks = [("10.1.0.0/26", "10.1.0.7/32"), ("fd00:1::/122", "fd00:1::7/128")];
+    for ((network, _), hop) in networks.iter().zip(hops) {
+        running.set(network, &[hop]);
+    }
+    node.settled(&running, 2);
+    let sends = |text: &str| {
+        let to = prefix(text).address();
+        let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = std::net::UdpSocket::bind(any).unwrap();
+        socket.send_to(b"x", (to, 9)).map_err(|error| error.kind())
+    };
+    for (network, host) in networks {
+        assert_eq!(sends(host), Ok(1), "over {network}");
+        running.set(host, &[]);
+    }
+    node.settled(&running, 4);
+    for (network, host) in networks {
+        let family = if host.contains(':') { "-6" } else { "-4" };
+        let shown = node.ip(&format!("{family} route show {host}"));
+        assert!(shown.starts_with("blackhole") && shown.contains("proto 86"), "{shown}");
+        assert_eq!(sends(host), Err(std::io::ErrorKind::InvalidInput), "{host}");
+        assert_eq!(sends(network), Ok(1), "beside {host} all goes its way");
+    }
+    // Another process adopts them, and leaves them until all is known.
+    node.stop(running);
+    let next = node.start();
+    next.local.send_replace(Arc::new(LocalState { complete: true, ..LocalState::default() }));
+    for ((network, host), hop) in networks.iter().zip(hops) {
+        next.set(network, &[hop]);
+        assert_eq!(sends(host), Err(std::io::ErrorKind::InvalidInput), "{host}");
+    }
+    wait_for("two routes to be wanted", || {
+        let rows = node.rows(&next);
+        let wanted = rows.iter().filter(|row| row.wanted && row.installed).count();
+        (wanted == 2 && rows.len() == 4).then_some(()).ok_or(format!("{rows:?}"))
+    });
+    next.routes.synced();
+    node.settled(&next, 2);
+    for (_, host) in networks {
+        assert_eq!(sends(host), Ok(1), "{host}");
+    }
+    assert_eq!(next.handle.counters().failed, 0);
+}
+
 /// What sessions over link-local addresses bring: IPv4 by IPv6 neighbours, two of which have one
 /// address, each on its link.
 #[test]

@@ -255,6 +255,11 @@ pub struct BGPPeerSpec {
     #[serde(default)]
     #[schemars(range(max = 10))]
     pub allow_own_as: u8,
+    /// Discard packets to what the neighbour tells with the community BLACKHOLE (RFC 7999). For which
+    /// prefixes it may do so is for `import` to say. Such routes get NO_EXPORT, so that no other AS is
+    /// told of them.
+    #[serde(default)]
+    pub accept_blackhole: bool,
     /// How many prefixes the neighbour may tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<MaxPrefixes>,
@@ -302,6 +307,7 @@ impl BGPPeerSpec {
             strict_role: false,
             local_as: None,
             allow_own_as: 0,
+            accept_blackhole: false,
             max_prefixes: None,
             shutdown: None,
             import: None,

@@ -4,10 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bgp_policy::{Applied, Decided, Route};
-use bgp_wire::{AttributeSet, BgpNextHop, PeerKind};
+use bgp_wire::{AttributeSet, BgpNextHop, Community, PeerKind};
 use viaduct_net::Prefix;
 
-use crate::{Peer, Reason, RibConfig, judges::Judges};
+use crate::{Peer, Reason, RibConfig, judges::Judges, rib::with_community};
 
 /// What the attributes alone decide, once for all prefixes of an UPDATE.
 pub(crate) fn judge_attributes(
@@ -61,6 +61,15 @@ pub(crate) fn judge_prefix(
             applied.map(Some).ok_or(Reason::ImportPolicy)
         }
     }
+}
+
+/// RFC 7999 §3.2: what is to be discarded stays within the AS, where the peer has not seen to it.
+pub(crate) fn keep_blackhole(mut applied: Applied) -> Applied {
+    let facts = applied.attributes.facts();
+    if facts.is_blackhole() && !facts.is_no_export() && !facts.is_no_advertise() {
+        applied.attributes = with_community(&applied.attributes, Community::NO_EXPORT);
+    }
+    applied
 }
 
 /// Prefixes that no router can have a route to (RFC 4271 §6.3: a semantically incorrect prefix is

@@ -17,6 +17,9 @@ pub struct Ingress {
     pub local_as: Option<Asn>,
     /// Whether it is put in front of the paths that the peer tells.
     pub prepend_local_as: bool,
+    /// What the peer tells with BLACKHOLE is discarded, and leaves the AS with nobody (RFC 7999 §3). Of
+    /// internal peers, too.
+    pub accept_blackhole: bool,
 }
 
 impl Ingress {
@@ -32,6 +35,12 @@ impl Ingress {
             ..Edit::default()
         };
         edit.apply(came)
+    }
+
+    /// Whether packets on such a path are to be discarded (RFC 7999 §3.3: only where both sides have
+    /// agreed to it).
+    pub(crate) fn discards(&self, stands: &AttributeSet) -> bool {
+        self.accept_blackhole && stands.facts().is_blackhole()
     }
 
     /// Whether our AS stands in the path more often than it may.

@@ -40,7 +40,6 @@ pub struct Peer {
     /// The same for each family.
     pub max_v4: Option<u32>,
     pub max_v6: Option<u32>,
-    /// External peers only.
     pub ingress: Ingress,
 }
 

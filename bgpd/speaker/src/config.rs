@@ -139,6 +139,8 @@ pub struct PeerConfig {
     pub local_as: Option<LocalAs>,
     /// How often our AS may stand in a path from the peer that is no loop. External peers only.
     pub allow_own_as: u8,
+    /// Whether the peer may have packets discarded, by BLACKHOLE (RFC 7999).
+    pub accept_blackhole: bool,
     /// How the peer is watched beside its session.
     pub bfd: Option<BfdConfig>,
     pub times: PeerTimes,
@@ -230,6 +232,7 @@ impl PeerConfig {
             role: None,
             local_as: None,
             allow_own_as: 0,
+            accept_blackhole: false,
             bfd: None,
             times: PeerTimes::default(),
             families: Families::BOTH,
@@ -315,6 +318,7 @@ impl PeerConfig {
             max_prefixes => "prefix limits",
             prefix_limits => "prefix limits",
             next_hop_self => "next hop",
+            accept_blackhole => "BLACKHOLE",
             reflector_client => "reflector client",
             add_path_receive => "ADD-PATH",
             add_path_send => "ADD-PATH",

@@ -43,6 +43,7 @@ impl PeerConfig {
             allow_own_as: self.allow_own_as,
             local_as: self.local_as.map(|local| local.asn),
             prepend_local_as: self.local_as.as_ref().is_some_and(prepends),
+            accept_blackhole: self.accept_blackhole,
         }
     }
 

@@ -195,6 +195,7 @@ impl<'a> Reader<'a> {
         }
         peer.role = self.role(place, spec);
         peer.allow_own_as = self.allow_own_as(place, spec);
+        peer.accept_blackhole = spec.accept_blackhole;
         peer.shutdown = spec.shutdown.is_some();
         peer.shutdown_message = self.shutdown_message(place, spec);
         peer.passive = spec.passive;

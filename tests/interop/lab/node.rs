@@ -107,6 +107,11 @@ impl Node {
         route.map_or_else(Vec::new, |route| route.next_hops.iter().map(|hop| hop.address).collect())
     }
 
+    /// Whether packets to a prefix are discarded.
+    pub(crate) fn discards(&self, text: &str) -> bool {
+        self.fib.lock().unwrap().routes.get(&prefix(text)).is_some_and(Route::is_discard)
+    }
+
     pub(crate) fn synced(&self) -> bool {
         self.fib.lock().unwrap().synced
     }

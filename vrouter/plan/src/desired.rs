@@ -11,7 +11,7 @@ use viaduct_net::{NextHop, Prefix};
 /// that before BGP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
-    /// Routes learned by BGP, with their next hops sorted.
+    /// Routes learned by BGP, with their next hops sorted. Without any, packets are discarded.
     pub bgp: BTreeMap<Prefix, Arc<[NextHop]>>,
     /// Whether `bgp` is whole. Until then no learned route and no nexthop is taken away: they are
     /// what the daemon before us left, and traffic flows over them.

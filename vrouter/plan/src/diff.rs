@@ -312,7 +312,9 @@ impl<'a> Work<'a> {
                 *key == RouteKey::ours(key.prefix) && targets.routes.contains_key(&key.prefix);
             let complete = match via {
                 Via::Nexthop(_) | Via::Unknown => desired.bgp_complete,
-                Via::Interface(_) | Via::Blackhole => desired.local_complete,
+                Via::Interface(_) => desired.local_complete,
+                // A block's, or a peer's wish.
+                Via::Blackhole => desired.bgp_complete && desired.local_complete,
             };
             if !wanted && complete {
                 operations.push(Operation::DeleteRoute { key: *key });

@@ -38,7 +38,8 @@ pub enum Via {
     Nexthop(NexthopId),
     /// On link: the route of a pod.
     Interface(IfIndex),
-    /// For a block of our own: what no pod has must not leave the node.
+    /// For a block of our own, as what no pod has must not leave the node, and for what a peer wants
+    /// discarded.
     Blackhole,
     /// Of a shape we do not make.
     Unknown,

@@ -12,7 +12,7 @@ use crate::{
 pub struct RouteRow {
     pub prefix: Prefix,
     /// Those wanted where the route is wanted, else those of the kernel. Empty for a pod, and for
-    /// the blackhole of a block.
+    /// a blackhole.
     pub next_hops: Vec<NextHop>,
     /// The names of the interfaces it leads over, sorted; empty for a blackhole.
     pub interfaces: Vec<String>,

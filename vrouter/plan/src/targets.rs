@@ -85,6 +85,10 @@ impl Targets {
             if self.is_taken(*prefix) {
                 continue;
             }
+            if next_hops.is_empty() {
+                self.add(*prefix, Ok(Aim::Blackhole));
+                continue;
+            }
             let family = prefix.family();
             let aim = *known.entry((family, next_hops)).or_insert_with(|| {
                 let set = usable(family, next_hops, desired, observed)?;

@@ -3,7 +3,7 @@
 //! A path stands in the table as import has made it. What came in is kept beside it where that is
 //! something else, so that another policy needs nobody to be asked.
 
-use bgp_policy::NextHopChange;
+use bgp_policy::{Applied, NextHopChange};
 use bgp_wire::{AttributeSet, BgpNextHop, Nlri};
 use viaduct_net::{Family, Prefix};
 
@@ -217,8 +217,16 @@ impl Rib {
         };
         let applied = match outcome {
             Err(reason) => return Some(as_it_came(self, reason)),
-            Ok(None) => return Some(as_it_came(self, Reason::Undecided)),
-            Ok(Some(applied)) => applied,
+            Ok(applied) => applied,
+        };
+        let applied = match (applied, peer.ingress.accept_blackhole) {
+            (None, false) => return Some(as_it_came(self, Reason::Undecided)),
+            (Some(applied), false) => applied,
+            (applied, true) => {
+                let attributes = original.attributes.clone();
+                let unchanged = Applied { attributes, next_hop: None, sets_med: false };
+                import::keep_blackhole(applied.unwrap_or(unchanged))
+            }
         };
         let attributes = self.attributes.intern(&applied.attributes);
         let next_hop = match applied.next_hop {

@@ -78,7 +78,8 @@ impl Rib {
                 continue;
             };
             match self.best_direct(destination) {
-                // Our own: the next hop is behind us, and not to be looked for in the underlay.
+                // Our own: the next hop is behind us, and not to be looked for in the underlay; nor where
+                // packets to it are discarded.
                 Some(None) => return None,
                 Some(Some(over)) if self.next_hops.at(over).key.next_hop().address() != address => {
                     return self.next_hops.at(over).direct.resolved.clone();
@@ -90,7 +91,7 @@ impl Rib {
     }
 
     /// The next hop of the best among a prefix's paths that resolve directly; `Some(None)` where
-    /// the prefix is our own.
+    /// the prefix is our own, or discarded.
     fn best_direct(&mut self, destination: u32) -> Option<Option<NextHopId>> {
         self.collect_candidates(destination, |rib, path| {
             let next_hop = path.next_hop()?;
@@ -98,7 +99,9 @@ impl Rib {
         });
         self.decision.run(&self.candidates);
         let &best = self.decision.equal.first()?;
-        Some(self.paths.at(self.candidates[best].path).next_hop())
+        let best = self.paths.at(self.candidates[best].path);
+        // Over what is discarded nothing is reached.
+        Some(if self.discards(best) { None } else { best.next_hop() })
     }
 
     /// Lines up the paths of a prefix that import has accepted and `metric` knows a way to.
@@ -216,7 +219,9 @@ impl Rib {
                 PeerKind::Internal | PeerKind::Confederation => RouteSource::Ibgp,
                 PeerKind::External => RouteSource::Ebgp,
             };
-            Some(Route { next_hops: self.select_next_hops(best)?, source })
+            let discards = self.discards(self.paths.at(best));
+            let next_hops = if discards { [].into() } else { self.select_next_hops(best)? };
+            Some(Route { next_hops, source })
         });
         let old = self.destination(id).route;
         if old.map(|old| self.routes.at(old)) == route.as_ref() {
@@ -229,6 +234,12 @@ impl Rib {
         if let Some(old) = old {
             self.routes.release(old);
         }
+    }
+
+    /// Whether packets on the path are discarded, as its peer wishes and may.
+    fn discards(&self, path: &Path) -> bool {
+        let peer = path.peer().and_then(|peer| self.peers.entry(peer));
+        peer.is_some_and(|entry| entry.peer.ingress.discards(path.attributes()))
     }
 
     /// The next hops of the best path and of those as good as it, and says so in their reasons. A
@@ -250,6 +261,10 @@ impl Rib {
         let mut verdicts = Vec::new();
         for &other in others {
             let path = self.candidates[other].path;
+            // A way and none cannot be one route.
+            if self.discards(self.paths.at(path)) {
+                continue;
+            }
             if !relax && !self.paths.at(path).attributes().has_as_path_of(&best_attributes) {
                 continue;
             }

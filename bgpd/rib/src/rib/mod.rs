@@ -34,6 +34,7 @@ use crate::{
 pub use handover::{
     DestinationRecord, NextHopRecord, PathRecord, TableError, TablePiece, Takeover,
 };
+pub(crate) use update::with_community;
 pub use view::{PathView, RibCounts};
 pub use walk::{AnyCommunity, PathFilter, Step};
 pub use watch::Changes;

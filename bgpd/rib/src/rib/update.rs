@@ -65,8 +65,12 @@ impl Rib {
     /// that would be another, the session has to be another.
     pub fn set_ingress(&mut self, id: PeerId, ingress: Ingress) {
         let Some(entry) = self.peers.entry_mut(id) else { return };
-        if entry.peer.ingress != ingress {
-            entry.peer.ingress = ingress;
+        let old = std::mem::replace(&mut entry.peer.ingress, ingress);
+        if old != ingress {
+            if old.accept_blackhole != ingress.accept_blackhole {
+                // Paths may stay what they are and lead elsewhere.
+                self.mark_dirty_by_peer(id);
+            }
             self.judge_again(id);
         }
     }
@@ -354,7 +358,12 @@ pub(super) fn with_llgr_stale(attributes: &AttributeSet) -> AttributeSet {
     if attributes.facts().is_llgr_stale() {
         return attributes.clone();
     }
+    with_community(attributes, Community::LLGR_STALE)
+}
+
+/// The same with one community more.
+pub(crate) fn with_community(attributes: &AttributeSet, community: Community) -> AttributeSet {
     let mut communities = attributes.open().communities;
-    communities.push(Community::LLGR_STALE);
+    communities.push(community);
     Rewrite { communities: Some(communities), ..Rewrite::default() }.apply(attributes)
 }

@@ -53,8 +53,9 @@ impl Prints {
                     policy
                 }
             };
-            let client = peer.reflector_client;
-            imports = print(format_args!("{imports} {} {policy} {client}", peer.address));
+            let (client, ingress) = (peer.reflector_client, peer.ingress);
+            let address = peer.address;
+            imports = print(format_args!("{imports} {address} {policy} {client} {ingress:?}"));
         }
         Self { imports, profiles: Vec::new() }
     }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use bgp_wire::{PeerKind, Role};
-use viaduct_net::Asn;
+use bgp_wire::{Community, PeerKind, Role};
+use viaduct_net::{Asn, OriginSource, Origination};
 
-use super::harness::{Network, prefix, v4, with_peers};
-use crate::{LocalAs, PeerConfig, Policy, RoleConfig, State};
+use super::harness::{Network, own, prefix, v4, with_peers};
+use crate::{
+    LocalAs, Matches, PeerConfig, Policy, PolicyAction, PrefixMatch, RoleConfig, Rule, State,
+    policy::Change,
+};
 
 /// Speakers N in AS 64500 + N, each a line to those named, all believing and told everything.
 fn network(peers: &[(u8, u8)], mut say: impl FnMut(u8, u8, &mut PeerConfig)) -> Network {
@@ -172,6 +175,51 @@ fn nothing_is_put_in_front_of_what_an_internal_peer_tells() {
     };
     assert!(!peer.ingress(PeerKind::Internal).prepend_local_as);
     assert!(peer.ingress(PeerKind::External).prepend_local_as);
+}
+
+/// RFC 7999 §3.2: 2 discards what its customer 1 wants discarded, and tells its other neighbour 3 of the
+/// network around it alone.
+#[test]
+fn what_is_discarded_is_nobody_elses_to_know() {
+    let host = Origination { prefix: prefix("10.1.0.7/32"), source: OriginSource::Block };
+    let mut change = Change::default();
+    change.communities.add.push(Community::BLACKHOLE);
+    let prefixes = [PrefixMatch::exact(host.prefix)].into_iter().collect();
+    let export = [
+        Rule {
+            change: change.into(),
+            ..Rule::new(Matches { prefixes, ..Matches::default() }, PolicyAction::Accept)
+        },
+        Rule::new(Matches::default(), PolicyAction::Accept),
+    ];
+    let mut network = network(&[(1, 2), (2, 3)], |number, other, peer| {
+        peer.accept_blackhole = (number, other) == (2, 1);
+        if (number, other) == (1, 2) {
+            peer.export = Policy::new(export.clone());
+        }
+    });
+    network.wait_established(1, 2);
+    network.wait_established(2, 3);
+    let mut all = own(1);
+    all.insert(host);
+    let now = network.now();
+    network.speaker(1).handle_originations(&all, now);
+    network.poll();
+    network.run(Duration::from_secs(1));
+    assert!(network.nodes[&2].fib[&host.prefix].is_discard());
+    assert!(!network.nodes[&3].fib.contains_key(&host.prefix));
+    assert!(network.nodes[&3].fib.contains_key(&prefix("10.1.0.0/24")));
+    // Where nothing was agreed on, it is a route like any other, with its mark.
+    let mut config = (**network.speaker(2).config()).clone();
+    config.peers.get_mut(&v4(1)).unwrap().accept_blackhole = false;
+    network.configure(2, config);
+    network.run(Duration::from_secs(1));
+    for node in [2, 3] {
+        assert!(!network.nodes[&node].fib[&host.prefix].is_discard());
+        let path = network.speaker(node).paths().find(|path| path.prefix == host.prefix).unwrap();
+        assert_eq!(path.attributes.open().communities, [Community::BLACKHOLE]);
+    }
+    assert_eq!(network.status(1, v4(2)).flaps + network.status(3, v4(2)).flaps, 0);
 }
 
 /// Two sites of AS 64501 with 2 between them.

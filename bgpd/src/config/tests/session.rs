@@ -181,6 +181,16 @@ fn a_neighbour_of_our_other_as_is_internal() {
 }
 
 #[test]
+fn nobody_may_discard_who_was_not_told_so() {
+    let accepts = |spec: BGPPeerSpec| {
+        let config = read(spec, &Passwords::new()).unwrap();
+        config.peers[&border().address.unwrap()].accept_blackhole
+    };
+    assert!(!accepts(border()));
+    assert!(accepts(BGPPeerSpec { accept_blackhole: true, ..border() }));
+}
+
+#[test]
 fn a_range_has_a_limit_and_says_in_which_as_its_neighbours_are() {
     let range = BGPPeerSpec {
         address: None,

@@ -50,6 +50,7 @@ const GRACEFUL_SHUTDOWN: u16 = 64;
 const LLGR_STALE: u16 = 128;
 const NO_LLGR: u16 = 256;
 const ONLY_TO_CUSTOMER: u16 = 512;
+const BLACKHOLE: u16 = 1024;
 
 /// A path has one of these for every distinct set of attributes, so a full table has many.
 const _: () = assert!(size_of::<Facts>() == 24);
@@ -112,6 +113,11 @@ impl Facts {
         self.flags & NO_LLGR != 0
     }
 
+    /// RFC 7999: whoever tells it wants packets to be discarded.
+    pub const fn is_blackhole(&self) -> bool {
+        self.flags & BLACKHOLE != 0
+    }
+
     /// Whether the route goes to customers only (RFC 9234 §5).
     pub const fn is_only_to_customer(&self) -> bool {
         self.flags & ONLY_TO_CUSTOMER != 0
@@ -163,6 +169,7 @@ impl Facts {
                             Community::GRACEFUL_SHUTDOWN => GRACEFUL_SHUTDOWN,
                             Community::LLGR_STALE => LLGR_STALE,
                             Community::NO_LLGR => NO_LLGR,
+                            Community::BLACKHOLE => BLACKHOLE,
                             _ => 0,
                         };
                     }

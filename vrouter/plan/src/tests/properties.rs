@@ -21,7 +21,7 @@ fn any_id() -> impl Strategy<Value = NexthopId> {
 
 prop_compose! {
     fn any_desired()(
-        bgp in collection::btree_map(any_prefix(), collection::btree_set(any_hop(), 1..4), 0..8),
+        bgp in collection::btree_map(any_prefix(), collection::btree_set(any_hop(), 0..4), 0..8),
         pods in collection::btree_map(any_prefix(), sample::select(vec!["vd0", "vd1"]), 0..3),
         blocks in collection::btree_set(any_prefix(), 0..3),
         lost in collection::btree_set(any_hop(), 0..2),
@@ -81,6 +81,10 @@ fn expected(desired: &Desired, state: &Snapshot) -> BTreeMap<Prefix, String> {
     let up = |hop: &&NextHop| state.links[&hop.interface].carrier;
     let mut expected = BTreeMap::new();
     for (prefix, all) in &desired.bgp {
+        if all.is_empty() {
+            expected.insert(*prefix, "blackhole".to_owned());
+            continue;
+        }
         let six = prefix.address().is_ipv6();
         let fits = |hop: &&NextHop| !six || hop.address.is_ipv6();
         let usable: BTreeSet<NextHop> = all.iter().filter(fits).filter(up).copied().collect();

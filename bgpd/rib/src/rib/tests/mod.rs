@@ -1,5 +1,6 @@
 //! The table through its public face.
 
+mod blackhole;
 mod changes;
 mod export;
 mod model;
