@@ -1,41 +1,34 @@
 //! One TCP connection: what is read goes to the speaker's task, what it says is written.
 //!
-//! The speaker never waits for a peer: it leaves its bytes in an [`Outbox`] and is told later how
-//! many of them TCP has taken. What stands in an outbox is bounded by the speaker, which makes no
-//! more updates while its send buffer is full, and once more by [`MAX_OUTBOX_BYTES`].
+//! The speaker never waits for a peer: what TCP does not take at once stands in an [`Outbox`], and the
+//! speaker is told later how much of it TCP has taken. What stands there is bounded by the speaker,
+//! which makes no more updates while its send buffer is full, and once more by
+//! [`MAX_OUTBOX_BYTES`](crate::outbox::MAX_OUTBOX_BYTES).
 
 use std::{
     collections::VecDeque,
     future::pending,
-    io::{self, IoSlice},
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    io,
+    net::{Shutdown, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use bgp_speaker::ConnId;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::TcpStream,
     select,
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
     time::timeout,
 };
 
-use crate::task::Input;
-
-/// What one connection may have waiting to be written. The speaker stays far below; whoever gets
-/// here is cut off.
-pub(crate) const MAX_OUTBOX_BYTES: usize = 8 << 20;
-const _: () = assert!(MAX_OUTBOX_BYTES > bgp_speaker::MAX_UNWRITTEN_BYTES);
-
-/// Pieces written at once.
-const MAX_SLICES: usize = 64;
+use crate::{
+    intake::Input,
+    outbox::{Outbox, Told, write_some},
+};
 
 /// Read at once; larger than the largest message (RFC 4271 §4: 4096 octets).
 const READ_BYTES: usize = 64 << 10;
@@ -43,57 +36,26 @@ const READ_BYTES: usize = 64 << 10;
 /// How long a connection that is being closed has for its last words, which say why.
 const LINGER: Duration = Duration::from_secs(1);
 
-#[derive(Debug, Default)]
-struct Waiting {
-    /// Shared with the outboxes of others who are told the same.
-    bytes: VecDeque<Bytes>,
-    len: usize,
-    close: bool,
-}
-
-#[derive(Debug, Default)]
-struct Outbox {
-    waiting: Mutex<Waiting>,
-    changed: Notify,
-}
-
-impl Outbox {
-    fn change<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = change(&mut waiting);
-        self.changed.notify_one();
-        result
-    }
-
-    /// Everything that waits, and whether the connection ends behind it.
-    async fn next(&self) -> (VecDeque<Bytes>, bool) {
-        loop {
-            let changed = self.changed.notified();
-            {
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                if waiting.close || !waiting.bytes.is_empty() {
-                    waiting.len = 0;
-                    return (std::mem::take(&mut waiting.bytes), waiting.close);
-                }
-            }
-            changed.await;
-        }
-    }
-}
-
-/// A reader that was paused gives its half back, one that has come to its end does not.
-type Reader = JoinHandle<Option<OwnedReadHalf>>;
-/// The same with what is not written.
-type Writer = JoinHandle<Option<(OwnedWriteHalf, VecDeque<Bytes>)>>;
+/// Ends with whether it was paused, and not at its end.
+type Half = JoinHandle<bool>;
 
 /// The speaker's end of a connection. Dropping it ends the connection at once, without a word.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// `None` while the connection stands still.
+    stream: Option<Arc<TcpStream>>,
     outbox: Arc<Outbox>,
     /// Ours, then the peer's.
     ends: Option<(SocketAddr, SocketAddr)>,
     pause: watch::Sender<bool>,
-    tasks: Option<(Reader, Writer)>,
+    tasks: Option<(Half, Half)>,
+}
+
+/// Where a connection tells what has come of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ears {
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) taken: Told,
 }
 
 /// A connection that stands still.
@@ -105,21 +67,19 @@ pub(crate) struct Paused {
 }
 
 impl Connection {
-    pub(crate) fn start(id: ConnId, stream: TcpStream, inputs: mpsc::Sender<Input>) -> Self {
-        Self::resume(id, Paused { stream, unwritten: VecDeque::new() }, inputs)
+    pub(crate) fn start(id: ConnId, stream: TcpStream, ears: Ears) -> Self {
+        Self::resume(id, Paused { stream, unwritten: VecDeque::new() }, ears)
     }
 
-    pub(crate) fn resume(id: ConnId, paused: Paused, inputs: mpsc::Sender<Input>) -> Self {
+    pub(crate) fn resume(id: ConnId, paused: Paused, ears: Ears) -> Self {
         let Paused { stream, unwritten } = paused;
-        let len = unwritten.iter().map(Bytes::len).sum();
-        let waiting = Mutex::new(Waiting { bytes: unwritten, len, close: false });
-        let outbox = Arc::new(Outbox { waiting, changed: Notify::new() });
+        let outbox = Arc::new(Outbox::new(unwritten));
         let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
+        let stream = Arc::new(stream);
         let (pause, paused) = watch::channel(false);
-        let (reader, writer) = stream.into_split();
-        let reader = tokio::spawn(read(id, reader, inputs.clone(), paused.clone()));
-        let writer = tokio::spawn(write(id, writer, outbox.clone(), inputs, paused));
-        Self { outbox, ends, pause, tasks: Some((reader, writer)) }
+        let reader = tokio::spawn(read(id, stream.clone(), ears.inputs, paused.clone()));
+        let writer = tokio::spawn(write(id, stream.clone(), outbox.clone(), ears.taken, paused));
+        Self { stream: Some(stream), outbox, ends, pause, tasks: Some((reader, writer)) }
     }
 
     /// Our end and the peer's; `None` where they were gone before they could be asked.
@@ -132,39 +92,38 @@ impl Connection {
     /// [`Self::take_waiting`].
     pub(crate) fn pause(&mut self) -> Option<impl Future<Output = Option<Paused>> + use<>> {
         let (reader, writer) = self.tasks.take()?;
+        let stream = self.stream.take()?;
+        let outbox = self.outbox.clone();
+        outbox.pause();
         self.pause.send_replace(true);
         Some(async move {
-            let (reader, (writer, unwritten)) = (reader.await.ok()??, writer.await.ok()??);
-            // Halves that are put together end nothing when they go.
-            Some(Paused { stream: reader.reunite(writer).ok()?, unwritten })
+            let whole = reader.await.ok()? & writer.await.ok()?;
+            let unwritten = outbox.take();
+            // Both tasks have let go of it.
+            Some(Paused { stream: Arc::into_inner(stream).filter(|_| whole)?, unwritten })
         })
     }
 
     /// What waits to be written.
     pub(crate) fn take_waiting(&self) -> VecDeque<Bytes> {
-        self.outbox.change(|waiting| {
-            waiting.len = 0;
-            std::mem::take(&mut waiting.bytes)
-        })
+        self.outbox.take()
     }
 
-    /// Leaves bytes to be written; false when too many are waiting.
+    /// Leaves bytes to be written, which [`Self::flush`] begins; false when too many are waiting.
     #[must_use]
     pub(crate) fn send(&self, bytes: Bytes) -> bool {
-        self.outbox.change(|waiting| {
-            let fits = waiting.len + bytes.len() <= MAX_OUTBOX_BYTES;
-            if fits {
-                waiting.len += bytes.len();
-                waiting.bytes.push_back(bytes);
-            }
-            fits
-        })
+        self.outbox.push(bytes)
+    }
+
+    /// Has what was sent written; gives how many octets TCP has taken already.
+    pub(crate) fn flush(&self) -> usize {
+        self.stream.as_ref().map_or(0, |stream| self.outbox.flush(stream))
     }
 
     /// Ends the connection behind what is waiting. The task is done when the peer has had its
     /// chance to read it.
     pub(crate) fn close(mut self) -> Option<JoinHandle<()>> {
-        self.outbox.change(|waiting| waiting.close = true);
+        self.outbox.close();
         let (mut reader, mut writer) = self.tasks.take()?;
         Some(tokio::spawn(async move {
             // The reader goes on to throw away what comes: a socket closed with unread octets
@@ -203,24 +162,25 @@ async fn wanted(pause: &mut watch::Receiver<bool>) {
 
 async fn read(
     id: ConnId,
-    mut socket: OwnedReadHalf,
+    stream: Arc<TcpStream>,
     inputs: mpsc::Sender<Input>,
     mut pause: watch::Receiver<bool>,
-) -> Option<OwnedReadHalf> {
+) -> bool {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     let reason = loop {
         buffer.reserve(READ_BYTES);
         let read = select! {
             biased;
-            () = wanted(&mut pause) => return Some(socket),
-            read = socket.read_buf(&mut buffer) => read,
+            () = wanted(&mut pause) => return true,
+            read = read_some(&stream, &mut buffer) => read,
         };
         match read {
             Ok(0) => break "closed by the peer".to_owned(),
             Ok(_) => {
-                let input = Input::Bytes { conn: id, bytes: buffer.split().freeze() };
+                let (bytes, at) = (buffer.split().freeze(), Instant::now());
+                let input = Input::Bytes { conn: id, bytes, at };
                 if inputs.send(input).await.is_err() {
-                    return None;
+                    return false;
                 }
             }
             Err(error) => break error.to_string(),
@@ -228,59 +188,59 @@ async fn read(
     };
     // Nobody to be told means that the speaker is gone, and we with it.
     drop(inputs.send(Input::Closed { conn: id, reason }).await);
-    None
+    false
+}
+
+async fn read_some(stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
+    loop {
+        match stream.try_read_buf(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
+            read => return read,
+        }
+    }
 }
 
 async fn write(
     id: ConnId,
-    mut socket: OwnedWriteHalf,
+    stream: Arc<TcpStream>,
     outbox: Arc<Outbox>,
-    inputs: mpsc::Sender<Input>,
+    taken: Told,
     mut pause: watch::Receiver<bool>,
-) -> Option<(OwnedWriteHalf, VecDeque<Bytes>)> {
+) -> bool {
     loop {
         let (mut bytes, close) = select! {
             biased;
-            () = wanted(&mut pause) => return Some((socket, VecDeque::new())),
+            () = wanted(&mut pause) => return true,
             next = outbox.next() => next,
         };
         while !bytes.is_empty() {
-            let written = select! {
+            match write_some(&stream, &mut bytes) {
+                Ok(count) => outbox.tell(id, count, &taken),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The reader sees the same end, behind all that was still to be read: it tells.
+                Err(_) => return false,
+            }
+            if bytes.is_empty() {
+                break;
+            }
+            select! {
                 biased;
                 // What is closing is closed.
-                () = wanted(&mut pause), if !close => return Some((socket, bytes)),
-                written = write_some(&mut socket, &mut bytes) => written,
-            };
-            // The reader sees the same end, behind all that was still to be read: it tells.
-            let count = written.ok()?;
-            // A speaker that does not listen any more has been told enough.
-            drop(inputs.send(Input::Written { conn: id, count }).await);
+                () = wanted(&mut pause), if !close => {
+                    outbox.give_back(bytes);
+                    return true;
+                }
+                writable = stream.writable() => {
+                    if writable.is_err() {
+                        return false;
+                    }
+                }
+            }
         }
         if close {
             // Where that is not possible it has been.
-            drop(socket.shutdown().await);
-            return None;
+            drop(SockRef::from(&*stream).shutdown(Shutdown::Write));
+            return false;
         }
     }
-}
-
-/// Writes as much as TCP takes at once, and gives how much that was.
-async fn write_some(socket: &mut OwnedWriteHalf, bytes: &mut VecDeque<Bytes>) -> io::Result<usize> {
-    let slices: Vec<_> = bytes.iter().take(MAX_SLICES).map(|one| IoSlice::new(one)).collect();
-    let count = socket.write_vectored(&slices).await?;
-    if count == 0 {
-        return Err(io::ErrorKind::WriteZero.into());
-    }
-    let mut left = count;
-    while let Some(first) = bytes.front_mut()
-        && left > 0
-    {
-        let here = left.min(first.len());
-        first.advance(here);
-        left -= here;
-        if first.is_empty() {
-            bytes.pop_front();
-        }
-    }
-    Ok(count)
 }

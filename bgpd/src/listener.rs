@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 use viaduct_net::{Family, neighbour_address, socket_address};
 
-use crate::{task::Input, tcp};
+use crate::{intake::Input, tcp};
 
 /// Connections that may wait for us to accept them.
 const BACKLOG: i32 = 128;

@@ -11,15 +11,14 @@ use bytes::Bytes;
 use socket2::SockRef;
 use tokio::{
     net::{TcpSocket, TcpStream},
-    sync::mpsc,
     task::{JoinHandle, JoinSet},
 };
 use tracing::{debug, warn};
 use viaduct_net::socket_address;
 
 use crate::{
-    connection::{Connection, Paused},
-    task::Input,
+    connection::{Connection, Ears, Paused},
+    intake::Input,
     tcp,
 };
 
@@ -31,9 +30,11 @@ struct Attempt {
 
 #[derive(Debug)]
 pub(crate) struct Network {
-    inputs: mpsc::Sender<Input>,
+    ears: Ears,
     /// At most two for each peer: the speaker closes what is beyond.
     connections: BTreeMap<ConnId, Connection>,
+    /// Those of them that were sent something since the last flush, some of them repeatedly.
+    sent: Vec<ConnId>,
     /// At most one for each peer.
     attempts: BTreeMap<IpAddr, Attempt>,
     /// Connections that are saying their last words, each for a second at most.
@@ -42,18 +43,19 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub(crate) fn new(inputs: mpsc::Sender<Input>) -> Self {
+    pub(crate) fn new(ears: Ears) -> Self {
         Self {
-            inputs,
+            ears,
             connections: BTreeMap::new(),
+            sent: Vec::new(),
             attempts: BTreeMap::new(),
             closing: Vec::new(),
             next_number: 0,
         }
     }
 
-    /// Does what the speaker wants. What comes of it arrives as inputs, but for a connection that
-    /// cannot take any more: that is returned, and is gone.
+    /// Does what the speaker wants; [`Self::flush`] is to follow. What comes of it arrives as inputs, but
+    /// for a connection that cannot take any more: that is returned, and is gone.
     pub(crate) fn act(&mut self, action: Action) -> Option<ConnId> {
         match action {
             Action::Connect { peer, port, local, transport } => {
@@ -66,6 +68,9 @@ impl Network {
                     self.connections.remove(&conn);
                     return Some(conn);
                 }
+                if self.sent.last() != Some(&conn) {
+                    self.sent.push(conn);
+                }
             }
             Action::Close { conn } => {
                 self.closing.retain(|task| !task.is_finished());
@@ -73,6 +78,16 @@ impl Network {
             }
         }
         None
+    }
+
+    /// Has written what was sent; gives what TCP has taken already.
+    pub(crate) fn flush(&mut self) -> Vec<(ConnId, usize)> {
+        let Self { sent, connections, .. } = self;
+        let flush = |conn| {
+            let count = connections.get(&conn).map_or(0, Connection::flush);
+            (count > 0).then_some((conn, count))
+        };
+        sent.drain(..).filter_map(flush).collect()
     }
 
     /// Takes a stream for the speaker; `None` when it has died meanwhile.
@@ -88,7 +103,7 @@ impl Network {
             return None;
         }
         let conn = ConnId(self.number());
-        self.connections.insert(conn, Connection::start(conn, stream, self.inputs.clone()));
+        self.connections.insert(conn, Connection::start(conn, stream, self.ears.clone()));
         Some(Connected { conn, peer, direction })
     }
 
@@ -99,7 +114,7 @@ impl Network {
 
     /// Takes a connection that has stood still, under its name.
     pub(crate) fn resume(&mut self, conn: ConnId, paused: Paused) {
-        self.connections.insert(conn, Connection::resume(conn, paused, self.inputs.clone()));
+        self.connections.insert(conn, Connection::resume(conn, paused, self.ears.clone()));
     }
 
     /// Has every connection stand still; inputs are to be taken meanwhile.
@@ -165,7 +180,7 @@ impl Network {
         self.cancel(peer);
         let to = socket_address(peer, port);
         let number = self.number();
-        let inputs = self.inputs.clone();
+        let inputs = self.ears.inputs.clone();
         let task = tokio::spawn(async move {
             let input = match open(to, local, &transport).await {
                 Ok(stream) => Input::Connected { peer, attempt: number, stream },

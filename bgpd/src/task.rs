@@ -4,15 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::pending,
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::pin,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
-use bgp_speaker::{
-    Adopted, Config, ConnId, Direction, FibEvent, Policy, SessionCounts, Speaker, Stop, Successor,
-};
+use bgp_speaker::{Adopted, Config, FibEvent, Policy, SessionCounts, Speaker, Stop, Successor};
 use bytes::Bytes;
 use tokio::{
     net::TcpStream,
@@ -20,73 +18,31 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::sleep_until,
 };
-use tracing::{debug, info};
+use tracing::info;
 use viaduct_api::admin::{BfdStatus, BgpPath, PeerDetail, PeerStatus};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
     Inputs, Monitoring, PathQueryError, Replay,
     bfd::{Bfd, Loss},
-    bmp,
-    connection::Paused,
+    connection::{Ears, Paused},
     detail,
     events::EventWriter,
     handover::{Offer, Outcome, Predecessor, TakeoverError, commit, decline},
+    intake::{Input, MAX_WAITING_INPUTS, Pace},
     listener::Listeners,
     metrics,
     monitor::Monitors,
     mrt,
     network::Network,
+    outbox::Taken,
     paths::Question,
     status,
     unnumbered::Unnumbered,
 };
 
-/// Inputs that wait for the speaker. A connection that finds no room does not read on, so TCP holds
-/// its peer back.
-pub(crate) const MAX_WAITING_INPUTS: usize = 256;
-/// Inputs taken before the speaker is asked what follows: updates of several peers are told once.
-const MAX_BATCH: usize = 64;
-/// No further input is taken after this time: whoever has a question waits no longer than that, and
-/// for what follows from the inputs.
-const BATCH_TIME: Duration = Duration::from_millis(5);
 /// Questions answered before the next inputs, some two milliseconds each at worst.
 const MAX_ANSWERS: usize = 4;
-
-/// What the sockets have to say.
-#[derive(Debug)]
-pub(crate) enum Input {
-    Accepted {
-        stream: TcpStream,
-        peer: IpAddr,
-    },
-    Connected {
-        peer: IpAddr,
-        attempt: u64,
-        stream: TcpStream,
-    },
-    ConnectFailed {
-        peer: IpAddr,
-        attempt: u64,
-        error: String,
-    },
-    Bytes {
-        conn: ConnId,
-        bytes: Bytes,
-    },
-    Written {
-        conn: ConnId,
-        count: usize,
-    },
-    Closed {
-        conn: ConnId,
-        reason: String,
-    },
-    /// From the task of a collector.
-    Collector(SocketAddr, bmp::Event),
-    /// From the thread that reads a file.
-    Replayed(mrt::Piece),
-}
 
 pub(crate) type PathsAnswer = Result<(Vec<BgpPath>, Question), PathQueryError>;
 
@@ -122,6 +78,10 @@ pub(crate) struct Task {
     pub(crate) listeners: Listeners,
     pub(crate) unnumbered: Unnumbered,
     pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) taken: mpsc::UnboundedReceiver<Taken>,
+    /// When the last octets were read that were taken.
+    pub(crate) heard: Instant,
+    pace: Pace,
     offers: mpsc::Receiver<Offer>,
     queries: mpsc::Receiver<Query>,
     sessions: watch::Sender<SessionCounts>,
@@ -132,8 +92,8 @@ pub(crate) struct Task {
     originations: watch::Receiver<BTreeSet<Origination>>,
     underlay: watch::Receiver<Underlay>,
     routes: Option<feed::Writer<Prefix, Option<Route>>>,
-    monitors: Monitors,
-    replays: mrt::Replays,
+    pub(crate) monitors: Monitors,
+    pub(crate) replays: mrt::Replays,
 }
 
 /// What is begun with before a task is one.
@@ -145,17 +105,26 @@ struct Parts {
     effective: watch::Sender<Arc<Config>>,
 }
 
+/// Where the task hears what [`Ears`] have been told.
+type Mouths = (mpsc::Receiver<Input>, mpsc::UnboundedReceiver<Taken>);
+
+fn channels() -> (Ears, Mouths) {
+    let (inputs, waiting) = mpsc::channel(MAX_WAITING_INPUTS);
+    let (told, taken) = mpsc::unbounded_channel();
+    (Ears { inputs, taken: told }, (waiting, taken))
+}
+
 impl Task {
     pub(crate) fn new(outside: Inputs, ends: Ends) -> Self {
         let Inputs { mut config, mut originations, mut underlay, routes } = outside;
-        let (sender, inputs) = mpsc::channel(MAX_WAITING_INPUTS);
+        let (ears, mouths) = channels();
         let now = Instant::now();
         let first = config.borrow_and_update().clone();
         let mut unnumbered = Unnumbered::default();
         unnumbered.update(&first);
         let first = unnumbered.links().configure(&first);
         let (effective, followed) = watch::channel(first.clone());
-        let mut listeners = Listeners::new(sender.clone(), followed);
+        let mut listeners = Listeners::new(ears.inputs.clone(), followed);
         listeners.update(&first);
         let mut speaker = Speaker::new(first.clone(), seed(&first), now);
         if routes.is_none() {
@@ -163,15 +132,15 @@ impl Task {
         }
         speaker.handle_underlay(&underlay.borrow_and_update(), now);
         speaker.handle_originations(&originations.borrow_and_update(), now);
-        let network = Network::new(sender.clone());
+        let network = Network::new(ears.clone());
         let outside = Inputs { config, originations, underlay, routes };
         let parts = Parts { speaker, network, listeners, unnumbered, effective };
-        Self::assemble(parts, (sender, inputs), outside, ends)
+        Self::assemble(parts, (ears.inputs, mouths), outside, ends)
     }
 
     fn assemble(
         parts: Parts,
-        (sender, inputs): (mpsc::Sender<Input>, mpsc::Receiver<Input>),
+        (sender, (inputs, taken)): (mpsc::Sender<Input>, Mouths),
         outside: Inputs,
         ends: Ends,
     ) -> Self {
@@ -187,6 +156,9 @@ impl Task {
             listeners,
             unnumbered,
             inputs,
+            taken,
+            heard: Instant::now(),
+            pace: Pace::default(),
             offers,
             queries,
             sessions,
@@ -206,7 +178,7 @@ impl Task {
         ends: Ends,
     ) -> Result<Self, TakeoverError> {
         let Inputs { mut config, mut originations, mut underlay, routes } = outside;
-        let (sender, inputs) = mpsc::channel(MAX_WAITING_INPUTS);
+        let (ears, mouths) = channels();
         let now = Instant::now();
         let Predecessor { channel, listeners: listening, neighbours, connections, handover } =
             predecessor;
@@ -214,7 +186,7 @@ impl Task {
         unnumbered.take_over(&config.borrow_and_update(), neighbours)?;
         let first = unnumbered.links().configure(&config.borrow());
         let (effective, followed) = watch::channel(first.clone());
-        let mut network = Network::new(sender.clone());
+        let mut network = Network::new(ears.clone());
         let (mut adopted, mut paused) = (BTreeMap::new(), Vec::new());
         for (peer, received) in connections {
             let conn = network.reserve();
@@ -242,7 +214,7 @@ impl Task {
         };
         let mut said = commit(channel).await?;
         // From here on it is all ours.
-        let mut listeners = Listeners::new(sender.clone(), followed);
+        let mut listeners = Listeners::new(ears.inputs.clone(), followed);
         listeners.adopt(listening)?;
         listeners.update(&first);
         let now = Instant::now();
@@ -257,13 +229,14 @@ impl Task {
         speaker.handle_resume(now);
         let outside = Inputs { config, originations, underlay, routes };
         let parts = Parts { speaker, network, listeners, unnumbered, effective };
-        Ok(Self::assemble(parts, (sender, inputs), outside, ends))
+        Ok(Self::assemble(parts, (ears.inputs, mouths), outside, ends))
     }
 
     /// Runs until it is shut down, or until every handle is gone: then it ends as if it had
     /// crashed, and peers keep our routes for the restart time. Gives whether another goes on.
     pub(crate) async fn run(mut self) -> bool {
         loop {
+            self.take_taken();
             self.pump();
             if let Some(stop) = self.answer_waiting() {
                 self.shutdown(&stop).await;
@@ -276,8 +249,13 @@ impl Task {
             }
             let deadline = self.speaker.poll_timeout().map(|deadline| deadline.at);
             let report = self.monitors.bmp.deadline();
+            let held = self.pace.until(self.speaker.unread(), Instant::now());
             select! {
-                Some(input) = self.inputs.recv() => self.take_inputs(input),
+                Some(input) = self.inputs.recv(), if held.is_none() => self.take_inputs(input),
+                () = until(held), if held.is_some() => {}
+                Some((conn, outbox)) = self.taken.recv() => {
+                    self.speaker.handle_written(conn, outbox.take_untold(), Instant::now());
+                }
                 query = self.queries.recv() => {
                     let Some(query) = query else { break false };
                     if let Some(stop) = self.answer(query) {
@@ -311,11 +289,7 @@ impl Task {
                     self.lie_on_links();
                 }
                 () = until(report) => self.monitors.bmp.report(&self.speaker, Instant::now()),
-                () = until(deadline) => {
-                    // Where we are late ourselves, what has come in time must count.
-                    self.take_all_waiting();
-                    self.speaker.handle_timeout(Instant::now());
-                }
+                () = until(deadline) => self.expire(),
             }
         }
     }
@@ -339,75 +313,24 @@ impl Task {
         self.speaker.handle_bfd_down(session, reason, control_plane_independent, now);
     }
 
-    fn take_inputs(&mut self, first: Input) {
-        let begun = Instant::now();
-        self.take(first, begun);
-        for _ in 1..MAX_BATCH {
-            let now = Instant::now();
-            if now.saturating_duration_since(begun) > BATCH_TIME {
-                break;
-            }
-            let Ok(input) = self.inputs.try_recv() else { break };
-            self.take(input, now);
-        }
-    }
-
-    fn take_all_waiting(&mut self) {
-        let now = Instant::now();
-        for _ in 0..MAX_WAITING_INPUTS {
-            let Ok(input) = self.inputs.try_recv() else { break };
-            self.take(input, now);
-        }
-    }
-
-    pub(crate) fn take(&mut self, input: Input, now: Instant) {
-        match input {
-            Input::Accepted { stream, peer } => {
-                if let Some(connected) = self.network.adopt(stream, peer, Direction::Incoming) {
-                    self.speaker.handle_connected(connected, now);
-                }
-            }
-            Input::Connected { peer, attempt, stream } => {
-                if !self.network.take_attempt(peer, attempt) {
-                    return;
-                }
-                match self.network.adopt(stream, peer, Direction::Outgoing) {
-                    Some(connected) => self.speaker.handle_connected(connected, now),
-                    None => self.speaker.handle_connect_failed(peer, "reset", now),
-                }
-            }
-            Input::ConnectFailed { peer, attempt, error } => {
-                if self.network.take_attempt(peer, attempt) {
-                    debug!(%peer, error, "connect failed");
-                    self.speaker.handle_connect_failed(peer, &error, now);
-                }
-            }
-            // What is still read from a connection that is being closed is nobody's.
-            Input::Bytes { conn, bytes } if self.network.has(conn) => {
-                self.speaker.handle_bytes(conn, &bytes, now);
-            }
-            Input::Written { conn, count } if self.network.has(conn) => {
-                self.speaker.handle_written(conn, count, now);
-            }
-            Input::Closed { conn, reason } if self.network.has(conn) => {
-                self.network.forget(conn);
-                self.speaker.handle_closed(conn, &reason, now);
-            }
-            Input::Bytes { .. } | Input::Written { .. } | Input::Closed { .. } => {}
-            Input::Collector(address, event) => {
-                self.monitors.bmp.handle(address, event, &mut self.speaker, &self.network);
-                self.monitors.rewatch(&mut self.speaker);
-            }
-            Input::Replayed(piece) => self.replays.take(&piece, &mut self.speaker, now),
-        }
-    }
-
     /// Does all that the speaker wants by now.
     pub(crate) fn pump(&mut self) {
-        while let Some(action) = self.speaker.poll_action() {
-            if let Some(full) = self.network.act(action) {
-                self.speaker.handle_closed(full, "too much waits to be written", Instant::now());
+        loop {
+            while let Some(action) = self.speaker.poll_action() {
+                if let Some(full) = self.network.act(action) {
+                    let why = "too much waits to be written";
+                    self.speaker.handle_closed(full, why, Instant::now());
+                }
             }
+            // Whoever has taken all may be told more.
+            let taken = self.network.flush();
+            if taken.is_empty() {
+                break;
+            }
+            let now = Instant::now();
+            taken
+                .into_iter()
+                .for_each(|(conn, count)| self.speaker.handle_written(conn, count, now));
         }
         while let Some(event) = self.speaker.poll_fib() {
             let Some(routes) = &self.routes else { continue };

@@ -75,8 +75,9 @@ impl<T: Ranged> ListChange<T> {
 }
 
 impl Change {
+    /// Asked for each route, so nothing is made for it.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        self.next_hop.is_none() && !self.changes_attributes()
     }
 
     /// Whether attributes are changed, and not the next hop alone.

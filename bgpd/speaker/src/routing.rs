@@ -258,6 +258,10 @@ impl Routing {
         pending.filter_map(|id| Some(self.rib.peer(id)?.address))
     }
 
+    pub(crate) fn unread(&self) -> usize {
+        self.out.unread()
+    }
+
     pub(crate) fn next(&mut self, address: IpAddr, room: usize) -> Result<Outgoing, Hopeless> {
         match self.id(address) {
             Some(id) => self.out.next(&self.rib, id, room),

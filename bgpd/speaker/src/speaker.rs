@@ -321,10 +321,21 @@ impl Speaker {
 
     /// Time has passed: does what was due until `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.handle_timeout_after(now, now);
+    }
+
+    /// The same where what peers have said was handed over up to `heard` only: what their silence makes
+    /// due is due by then.
+    pub fn handle_timeout_after(&mut self, heard: Instant, now: Instant) {
         self.now = now;
-        while let Some((owner, timer)) = self.timers.pop_due(now) {
+        while let Some((owner, timer)) = self.timers.pop_due(heard, now) {
             self.expire(owner, timer);
         }
+    }
+
+    /// Octets of updates that more than half of all peers have yet to take, shared or not.
+    pub fn unread(&self) -> usize {
+        self.routing.unread()
     }
 
     /// Ends every session and answers nothing any more.

@@ -34,6 +34,20 @@ pub enum Timer {
     SelectionDeferral,
 }
 
+impl Timer {
+    /// Whether what a peer says in time keeps it from expiring, or from doing harm.
+    const fn waits_for_peer(self) -> bool {
+        match self {
+            Self::Hold
+            | Self::Restart
+            | Self::Stale
+            | Self::LongLived(_)
+            | Self::SelectionDeferral => true,
+            Self::ConnectRetry | Self::IdleHold | Self::Keepalive | Self::SendHold => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Owner {
     Speaker,
@@ -92,12 +106,11 @@ impl Timers {
         self.queue.first().copied()
     }
 
-    /// Takes the earliest timer that is due.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(Owner, Timer)> {
-        let (at, owner, timer) = self.next()?;
-        if at > now {
-            return None;
-        }
+    /// Takes the earliest timer that is due, by `heard` where it waits for a peer.
+    pub(crate) fn pop_due(&mut self, heard: Instant, now: Instant) -> Option<(Owner, Timer)> {
+        let mut due = self.queue.iter().take_while(|(at, ..)| *at <= now);
+        let &(_, owner, timer) =
+            due.find(|(at, _, timer)| *at <= heard || !timer.waits_for_peer())?;
         self.stop(owner, timer);
         Some((owner, timer))
     }
@@ -123,9 +136,24 @@ mod tests {
         timers.stop_all(Owner::Connection(ConnId(1)));
         assert!(!timers.is_running(Owner::Connection(ConnId(1)), Timer::Hold));
         assert_eq!(timers.next(), Some((at(1), peer, Timer::IdleHold)));
-        assert_eq!(timers.pop_due(at(0)), None);
-        assert_eq!(timers.pop_due(at(5)), Some((peer, Timer::IdleHold)));
-        assert_eq!(timers.pop_due(at(5)), Some((Owner::Speaker, Timer::SelectionDeferral)));
-        assert_eq!(timers.pop_due(at(5)), None);
+        assert_eq!(timers.pop_due(at(0), at(0)), None);
+        assert_eq!(timers.pop_due(at(5), at(5)), Some((peer, Timer::IdleHold)));
+        assert_eq!(timers.pop_due(at(5), at(5)), Some((Owner::Speaker, Timer::SelectionDeferral)));
+        assert_eq!(timers.pop_due(at(5), at(5)), None);
+    }
+
+    #[test]
+    fn who_has_not_been_heard_yet_is_waited_for() {
+        let start = Instant::now();
+        let at = |secs| start + Duration::from_secs(secs);
+        let connection = Owner::Connection(ConnId(1));
+        let mut timers = Timers::default();
+        timers.start(connection, Timer::Hold, at(1));
+        timers.start(connection, Timer::Keepalive, at(2));
+        timers.start(connection, Timer::SendHold, at(9));
+        assert_eq!(timers.pop_due(at(0), at(5)), Some((connection, Timer::Keepalive)));
+        assert_eq!(timers.pop_due(at(0), at(5)), None);
+        assert_eq!(timers.pop_due(at(1), at(5)), Some((connection, Timer::Hold)));
+        assert_eq!(timers.pop_due(at(5), at(5)), None);
     }
 }

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use crate::task::Input;
+use crate::intake::Input;
 
 /// What may wait for a collector. Whoever gets here is cut off and begins again.
 pub(super) const MAX_WAITING_BYTES: usize = 32 << 20;

@@ -34,7 +34,7 @@ use self::{
     tables::Tables,
     words::{loc_rib_up, moment, now, numbers, put, self_description},
 };
-use crate::{monitor::Counts, network::Network, task::Input};
+use crate::{intake::Input, monitor::Counts, network::Network};
 
 /// A table that a collector wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

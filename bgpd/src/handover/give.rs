@@ -121,6 +121,7 @@ impl Task {
         while let Ok(input) = self.inputs.try_recv() {
             self.take(input, Instant::now());
         }
+        self.take_taken();
         paused
     }
 

@@ -6,7 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use bgp_speaker::{Observed, Speaker, Watch};
 use tokio::sync::mpsc;
 
-use crate::{bmp, mrt, network::Network, task::Input};
+use crate::{bmp, intake::Input, mrt, network::Network};
 
 /// Who is to watch. Where nothing of it is said again as it was, a connection or file goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 use viaduct_net::{Asn, Family};
 
-use crate::task::Input;
+use crate::intake::Input;
 
 /// A file of TABLE_DUMP_V2 or BGP4MP records. Of the peers in it each has its own path for a prefix; what
 /// became of their sessions is not looked at.

@@ -52,6 +52,11 @@ impl Log {
         self.first
     }
 
+    /// Whether more than half of what is there comes from here on.
+    pub(super) fn is_early(&self, cursor: u64) -> bool {
+        2 * (self.end() - cursor) > self.entries.len() as u64
+    }
+
     /// The number that the next entry will have.
     pub(super) fn end(&self) -> u64 {
         self.first + self.entries.len() as u64

@@ -212,6 +212,21 @@ impl AdjRibsOut {
         member.is_pending(end)
     }
 
+    /// Octets of all logs, where more than half of all members have most of theirs unread; else zero: the
+    /// few that are slow concern nobody.
+    pub fn unread(&self) -> usize {
+        let bytes = self.groups.iter().flatten().map(|group| group.log.bytes()).sum();
+        if bytes < ENTRY_BYTES {
+            return 0;
+        }
+        let is_behind = |(at, member): &&(usize, Member)| {
+            let log = self.groups[*at].as_ref().map(|group| &group.log);
+            !member.is_lagging() && log.is_some_and(|log| log.is_early(member.cursor))
+        };
+        let behind = self.members.values().filter(is_behind).count();
+        if 2 * behind > self.members.len() { bytes } else { 0 }
+    }
+
     /// The members.
     pub fn peers(&self) -> impl Iterator<Item = PeerId> {
         self.members.keys().copied()
