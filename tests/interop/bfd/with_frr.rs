@@ -37,6 +37,8 @@ fn a_peer_that_its_operator_holds_down_is_not_lost() {
     let ours = watched(v4(2), [50, 200, 10], Path::SingleHop);
     with_frr(WATCHING_FRR, "", ours, async |frr, node| {
         node.bfd_up(v4(2)).await;
+        // On a busy machine the beginning may take two attempts.
+        let flaps = node.peer(v4(2)).await.flaps;
         frr.ask("configure terminal\nbfd\npeer 192.0.2.1\nshutdown");
         node.wait("BFD down", async |node| node.bfd(v4(2)).await.state == "Down").await;
         let session = node.bfd(v4(2)).await;
@@ -46,11 +48,11 @@ fn a_peer_that_its_operator_holds_down_is_not_lost() {
         assert_eq!(detection, 3 * 200_000);
         sleep(Duration::from_micros(4 * detection)).await;
         let peer = node.peer(v4(2)).await;
-        assert_eq!((peer.state.as_str(), peer.flaps), ("Established", 0));
+        assert_eq!((peer.state.as_str(), peer.flaps), ("Established", flaps));
         assert_eq!(peer.prefixes_accepted, 2);
         frr.ask("configure terminal\nbfd\npeer 192.0.2.1\nno shutdown");
         node.bfd_up(v4(2)).await;
-        assert_eq!(node.peer(v4(2)).await.flaps, 0);
+        assert_eq!(node.peer(v4(2)).await.flaps, flaps);
     });
 }
 
