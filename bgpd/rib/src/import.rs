@@ -64,12 +64,12 @@ pub(crate) fn judge_prefix(
 }
 
 /// RFC 7999 §3.2: what is to be discarded stays within the AS, where the peer has not seen to it.
-pub(crate) fn keep_blackhole(mut applied: Applied) -> Applied {
-    let facts = applied.attributes.facts();
-    if facts.is_blackhole() && !facts.is_no_export() && !facts.is_no_advertise() {
-        applied.attributes = with_community(&applied.attributes, Community::NO_EXPORT);
+pub(crate) fn within_the_as(attributes: &AttributeSet) -> AttributeSet {
+    let facts = attributes.facts();
+    if facts.is_no_export() || facts.is_no_advertise() {
+        return attributes.clone();
     }
-    applied
+    with_community(attributes, Community::NO_EXPORT)
 }
 
 /// Prefixes that no router can have a route to (RFC 4271 §6.3: a semantically incorrect prefix is

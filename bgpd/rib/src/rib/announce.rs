@@ -209,7 +209,7 @@ impl Rib {
             Some(reason) => Err(*reason),
             None => import::judge_prefix(peer, prefix, &original.attributes, came, judges),
         };
-        let interface = peer.interface;
+        let (interface, ingress) = (peer.interface, peer.ingress);
         let as_it_came = |rib: &mut Self, import| {
             rib.next_hops.retain(original.next_hop);
             let Original { attributes, next_hop } = (*original).clone();
@@ -217,18 +217,20 @@ impl Rib {
         };
         let applied = match outcome {
             Err(reason) => return Some(as_it_came(self, reason)),
-            Ok(applied) => applied,
-        };
-        let applied = match (applied, peer.ingress.accept_blackhole) {
-            (None, false) => return Some(as_it_came(self, Reason::Undecided)),
-            (Some(applied), false) => applied,
-            (applied, true) => {
-                let attributes = original.attributes.clone();
-                let unchanged = Applied { attributes, next_hop: None, sets_med: false };
-                import::keep_blackhole(applied.unwrap_or(unchanged))
+            Ok(None) if !ingress.discards(&original.attributes) => {
+                return Some(as_it_came(self, Reason::Undecided));
             }
+            Ok(None) => {
+                Applied { attributes: original.attributes.clone(), next_hop: None, sets_med: false }
+            }
+            Ok(Some(applied)) => applied,
         };
-        let attributes = self.attributes.intern(&applied.attributes);
+        let kept = if ingress.discards(&applied.attributes) {
+            import::within_the_as(&applied.attributes)
+        } else {
+            applied.attributes
+        };
+        let attributes = self.attributes.intern(&kept);
         let next_hop = match applied.next_hop {
             Some(NextHopChange::Address(address))
                 if prefix.family() == Family::of(address) || address.is_ipv6() =>
