@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::{bmp, mrt, task::Task};
+use crate::{bmp, mrt, outbox::Taken, task::Task};
 
 /// Inputs that wait for the speaker. A connection that finds no room does not read on, so TCP holds
 /// its peer back.
@@ -87,10 +87,13 @@ impl Task {
 
     /// What TCP has taken meanwhile.
     pub(crate) fn take_taken(&mut self) {
-        let now = Instant::now();
-        while let Ok((conn, outbox)) = self.taken.try_recv() {
-            self.speaker.handle_written(conn, outbox.take_untold(), now);
+        while let Ok(taken) = self.taken.try_recv() {
+            self.note_taken(&taken);
         }
+    }
+
+    pub(crate) fn note_taken(&mut self, (conn, outbox): &Taken) {
+        self.speaker.handle_written(*conn, outbox.take_untold(), Instant::now());
     }
 
     pub(crate) fn take(&mut self, input: Input, now: Instant) {

@@ -183,16 +183,20 @@ pub(crate) fn write_some(stream: &TcpStream, bytes: &mut VecDeque<Bytes>) -> io:
     if count == 0 {
         return Err(io::ErrorKind::WriteZero.into());
     }
-    let mut left = count;
+    advance(bytes, count);
+    Ok(count)
+}
+
+/// Forgets so many octets at the front.
+pub(crate) fn advance(bytes: &mut VecDeque<Bytes>, mut count: usize) {
     while let Some(first) = bytes.front_mut()
-        && left > 0
+        && count > 0
     {
-        let here = left.min(first.len());
+        let here = count.min(first.len());
         first.advance(here);
-        left -= here;
+        count -= here;
         if first.is_empty() {
             bytes.pop_front();
         }
     }
-    Ok(count)
 }

@@ -253,9 +253,7 @@ impl Task {
             select! {
                 Some(input) = self.inputs.recv(), if held.is_none() => self.take_inputs(input),
                 () = until(held), if held.is_some() => {}
-                Some((conn, outbox)) = self.taken.recv() => {
-                    self.speaker.handle_written(conn, outbox.take_untold(), Instant::now());
-                }
+                Some(taken) = self.taken.recv() => self.note_taken(&taken),
                 query = self.queries.recv() => {
                     let Some(query) = query else { break false };
                     if let Some(stop) = self.answer(query) {

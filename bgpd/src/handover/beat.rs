@@ -12,11 +12,10 @@ use std::{
 };
 
 use bgp_speaker::ConnId;
-use bytes::{Buf, Bytes};
+use bgp_wire::Message;
+use bytes::{Buf, Bytes, BytesMut};
 
-/// RFC 4271 §4.4: the marker, the length of the header, type 4.
-const KEEPALIVE: [u8; 19] =
-    [255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 19, 4];
+use crate::outbox::advance;
 
 /// A thread that speaks for the speaker until it is asked what it has said.
 #[derive(Debug)]
@@ -45,7 +44,6 @@ pub(super) struct Voice {
     every: Option<Duration>,
     next: Option<Instant>,
     said: Said,
-    failed: bool,
 }
 
 impl Voice {
@@ -58,18 +56,18 @@ impl Voice {
     ) -> Self {
         let every = hold.map(|hold| hold / 3);
         let next = every.map(|every| now + every);
-        Self { stream, unwritten, every, next, said: Said::default(), failed: false }
+        Self { stream, unwritten, every, next, said: Said::default() }
     }
 
     fn speak(&mut self, now: Instant) {
         let Some(every) = self.every.filter(|_| self.next.is_some_and(|next| next <= now)) else {
             return;
         };
-        self.next = (!self.failed).then(|| now + every);
+        self.next = Some(now + every);
         if let Err(error) = self.write() {
             // Whoever reads from it will see why.
             tracing::debug!(%error, "a connection that stands still");
-            (self.failed, self.next) = (true, None);
+            self.next = None;
         }
     }
 
@@ -84,14 +82,13 @@ impl Voice {
                 self.unwritten.pop_front();
             }
         }
-        let mut octets = match self.said.tail.is_empty() {
-            true => Bytes::from_static(&KEEPALIVE),
-            false => self.said.tail.clone(),
-        };
+        let begun = !self.said.tail.is_empty();
+        let mut octets = if begun { self.said.tail.clone() } else { keepalive() };
         let count = some(self.stream.write(&octets))?.unwrap_or(0);
         octets.advance(count);
-        // One that is not begun is none.
-        self.said.tail = if octets.len() == KEEPALIVE.len() { Bytes::new() } else { octets };
+        if begun || count > 0 {
+            self.said.tail = octets;
+        }
         Ok(())
     }
 }
@@ -128,20 +125,17 @@ impl Beat {
 impl Said {
     /// What is left of what was unwritten.
     pub(crate) fn leave(self, unwritten: &mut VecDeque<Bytes>) {
-        let mut written = self.written;
-        while let Some(first) = unwritten.front_mut() {
-            let here = written.min(first.len());
-            first.advance(here);
-            written -= here;
-            if !first.is_empty() {
-                break;
-            }
-            unwritten.pop_front();
-        }
+        advance(unwritten, self.written);
         if !self.tail.is_empty() {
             unwritten.push_back(self.tail);
         }
     }
+}
+
+fn keepalive() -> Bytes {
+    let mut octets = BytesMut::new();
+    Message::encode_keepalive(&mut octets);
+    octets.freeze()
 }
 
 /// `None` where there is no room.
@@ -177,7 +171,7 @@ mod tests {
         let beat = Beat::start(BTreeMap::from([(ConnId(1), voice)])).unwrap();
         let mut heard = [0; 3 + 2 * 19];
         far.read_exact(&mut heard).unwrap();
-        assert_eq!(heard[..], [b"abc", &KEEPALIVE[..], &KEEPALIVE].concat());
+        assert_eq!(heard[..], [b"abc", &keepalive()[..], &keepalive()].concat());
         let said = beat.stop().unwrap();
         assert_eq!(said[&ConnId(1)], Said { written: 3, tail: Bytes::new() });
     }
