@@ -244,3 +244,70 @@ async fn write(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+    use crate::outbox::Taken;
+
+    const ID: ConnId = ConnId(1);
+
+    async fn connection() -> (Connection, TcpStream, mpsc::UnboundedReceiver<Taken>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (told, taken) = mpsc::unbounded_channel();
+        // What is read is nothing here, and nobody listens.
+        let ears = Ears { inputs: mpsc::channel(1).0, taken: told };
+        (Connection::start(ID, near, ears), listener.accept().await.unwrap().0, taken)
+    }
+
+    #[tokio::test]
+    async fn little_is_written_at_once() {
+        let (connection, mut far, mut taken) = connection().await;
+        // The task has the first word. It gives the hand back soon, and then it is not asked any more.
+        for attempt in 0.. {
+            assert!(attempt < 1000, "the task keeps it");
+            assert!(connection.send(Bytes::from_static(b"x")));
+            let written = connection.flush();
+            assert_eq!(far.read_u8().await.unwrap(), b'x');
+            if written == 1 {
+                break;
+            }
+            let (id, outbox) = taken.recv().await.unwrap();
+            assert_eq!((id, outbox.take_untold()), (ID, 1));
+        }
+        assert!(taken.try_recv().is_err(), "what was written at once was told at once");
+    }
+
+    /// Between any two octets, with a peer that does not read: nothing is lost, doubled or moved.
+    #[tokio::test]
+    async fn what_is_not_written_when_it_stands_still_is_given_back() {
+        let (mut connection, mut far, mut taken) = connection().await;
+        let all: Vec<u8> = (0..7_000_000_u32).map(|number| (number % 251) as u8).collect();
+        let mut pieces = all.chunks(30_000).map(Bytes::copy_from_slice);
+        let mut written = 0;
+        for piece in pieces.by_ref().take(200) {
+            assert!(connection.send(piece));
+            written += connection.flush();
+        }
+        // As long as TCP takes some of it there may be more to come.
+        let (_, outbox) = taken.recv().await.unwrap();
+        let paused = connection.pause().unwrap();
+        for piece in pieces {
+            assert!(connection.send(piece));
+            assert_eq!(connection.flush(), 0, "it stands still");
+        }
+        let Paused { stream, mut unwritten } = paused.await.unwrap();
+        unwritten.extend(connection.take_waiting());
+        written += outbox.take_untold();
+        let left: Vec<u8> = unwritten.iter().flatten().copied().collect();
+        assert_eq!(written + left.len(), all.len());
+        assert_eq!(left, all[written..]);
+        drop(stream);
+        let mut heard = Vec::new();
+        far.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, all[..written]);
+    }
+}

@@ -463,16 +463,44 @@ fn long(octets: usize) -> PathAttributes {
     PathAttributes { unknown, ..attributes(0, 0) }
 }
 
+/// 400 prefixes, told by the client.
+fn announce_long(world: &mut World, octets: usize) {
+    let all: Vec<_> = (0..400_u16)
+        .map(|n| Prefix::new([10, 0, (n >> 8) as u8, n as u8].into(), 32).unwrap().into())
+        .collect();
+    let next_hop: IpAddr = PEERS[0].0.parse().unwrap();
+    world.rib.announce(world.ids[0], &long(octets).into(), next_hop.into(), &all).unwrap();
+}
+
+#[test]
+fn what_most_have_to_read_counts_and_not_what_a_few_have() {
+    let mut world = World::new(MAX_LOG_BYTES);
+    for peer in [3, 4, 5] {
+        world.apply(&Operation::Join { peer, policy: 0, v6: true, several: Several::No });
+    }
+    world.read_all();
+    assert_eq!(world.out.unread(), 0);
+    // A few prefixes to a message.
+    announce_long(&mut world, 3985);
+    world.apply(&Operation::Flush);
+    let all = world.out.unread();
+    assert!(all > 4 * ENTRY_BYTES, "{all}");
+    world.apply(&Operation::Read { peer: 4, room: usize::MAX });
+    assert_eq!(world.out.unread(), all, "two of three have read nothing");
+    world.apply(&Operation::Read { peer: 5, room: all / 4 });
+    assert_eq!(world.out.unread(), all, "nor the second more than a part");
+    world.apply(&Operation::Read { peer: 5, room: usize::MAX });
+    assert_eq!(world.out.unread(), 0, "one is slow");
+    world.read_all();
+    assert_eq!(world.out.unread(), 0);
+}
+
 #[test]
 fn long_attributes_come_in_pieces_and_those_too_long_not_at_all() {
     let mut world = World::new(MAX_LOG_BYTES);
     world.apply(&Operation::Join { peer: 1, policy: 0, v6: true, several: Several::No });
     let announce = |world: &mut World, octets: usize| {
-        let all: Vec<_> = (0..400_u16)
-            .map(|n| Prefix::new([10, 0, (n >> 8) as u8, n as u8].into(), 32).unwrap().into())
-            .collect();
-        let next_hop: IpAddr = PEERS[0].0.parse().unwrap();
-        world.rib.announce(world.ids[0], &long(octets).into(), next_hop.into(), &all).unwrap();
+        announce_long(world, octets);
         world.read_all();
         (world.sessions[&1].1.known.len(), world.out.told(world.ids[1]))
     };
