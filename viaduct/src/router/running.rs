@@ -1,9 +1,10 @@
 //! What a speaker runs by, for whoever compares another file with it.
 
-use std::{collections::BTreeMap, fmt::Write, fs::File, io, io::Read, path::PathBuf};
+use std::{collections::BTreeMap, fmt::Write, io, path::PathBuf};
 
 use bgp_speaker::LocalAddresses;
 use bgpd::config::{PasswordSource, Passwords, documents::Documents};
+use rustls::crypto::ring::default_provider;
 use sha2::{Digest, Sha256};
 use viaduct_api::admin::RunningConfiguration;
 use viaduct_net::RouterId;
@@ -22,7 +23,8 @@ impl Running {
     /// For operators. The passwords stay here.
     pub(crate) fn shown(&self) -> io::Result<RunningConfiguration> {
         let mut random = [0; 16];
-        File::open("/dev/urandom")?.read_exact(&mut random)?;
+        let source = default_provider().secure_random;
+        source.fill(&mut random).map_err(|_unknown| io::Error::other("no randomness"))?;
         let salt = hexadecimal(&random);
         let LocalAddresses { v4, v6 } = self.addresses;
         let documents = self.documents.clone();
