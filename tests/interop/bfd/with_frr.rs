@@ -33,26 +33,25 @@ fn a_session_comes_up_both_ways_with_the_times_that_were_asked_for() {
 
 #[test]
 fn a_peer_that_its_operator_holds_down_is_not_lost() {
-    // Not the fastest: nothing but the operator's word is to end it, also on a busy machine.
+    // Not the fastest: nothing but the operator's word is to end it, also on a machine where FRR gets
+    // no time for a second.
     let ours = watched(v4(2), [50, 200, 10], Path::SingleHop);
-    with_frr(WATCHING_FRR, "", ours, async |frr, node| {
+    with_frr("bfd 10 50 50", "", ours, async |frr, node| {
         node.bfd_up(v4(2)).await;
-        // On a busy machine the beginning may take two attempts.
-        let flaps = node.peer(v4(2)).await.flaps;
         frr.ask("configure terminal\nbfd\npeer 192.0.2.1\nshutdown");
         node.wait("BFD down", async |node| node.bfd(v4(2)).await.state == "Down").await;
         let session = node.bfd(v4(2)).await;
         assert_eq!(session.remote_state.as_deref(), Some("AdminDown"));
         // Nothing happens, for four times as long as a loss takes to be seen.
         let detection = session.detection_micros.unwrap();
-        assert_eq!(detection, 3 * 200_000);
+        assert_eq!(detection, 10 * 200_000);
         sleep(Duration::from_micros(4 * detection)).await;
         let peer = node.peer(v4(2)).await;
-        assert_eq!((peer.state.as_str(), peer.flaps), ("Established", flaps));
+        assert_eq!((peer.state.as_str(), peer.flaps), ("Established", 0));
         assert_eq!(peer.prefixes_accepted, 2);
         frr.ask("configure terminal\nbfd\npeer 192.0.2.1\nno shutdown");
         node.bfd_up(v4(2)).await;
-        assert_eq!(node.peer(v4(2)).await.flaps, flaps);
+        assert_eq!(node.peer(v4(2)).await.flaps, 0);
     });
 }
 
