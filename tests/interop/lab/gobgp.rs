@@ -12,10 +12,10 @@ use bgp_speaker::Config;
 use tempfile::TempDir;
 
 use super::{
-    netns::{Netns, isolated, output},
+    netns::{Netns, output},
     node::{Node, PORT, v4, v6},
     other::Also,
-    setup::OWN,
+    setup::{OWN, linked},
 };
 
 /// What a GoBGP announces.
@@ -29,26 +29,17 @@ pub(crate) fn with_gobgp_and(
     ours: Config,
     test: impl AsyncFnOnce(GoBgp, Node) + Send + 'static,
 ) {
-    isolated(move || {
-        let netns = Arc::new(Netns::new());
-        netns.link(1, 2);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let gobgp = GoBgp::start(
-                netns,
-                asn,
-                (["192.0.2.2", "192.0.2.1"], ours.asn.to_u32(), options),
-                &[],
-            );
-            let node = Node::start(ours, &OWN);
-            node.wait("gobgp's routes", async |node| {
-                node.hops(GOBGPS[0]) == [v4(2)] && node.hops(GOBGPS[1]) == [v6(2)]
-            })
-            .await;
-            let has_ours = || OWN.iter().all(|own| gobgp.routes().contains(own));
-            node.wait("gobgp has ours", async |_| has_ours()).await;
-            test(gobgp, node).await;
-        });
+    linked(async move |netns| {
+        let gobgp =
+            GoBgp::start(netns, asn, (["192.0.2.2", "192.0.2.1"], ours.asn.to_u32(), options), &[]);
+        let node = Node::start(ours, &OWN);
+        node.wait("gobgp's routes", async |node| {
+            node.hops(GOBGPS[0]) == [v4(2)] && node.hops(GOBGPS[1]) == [v6(2)]
+        })
+        .await;
+        let has_ours = || OWN.iter().all(|own| gobgp.routes().contains(own));
+        node.wait("gobgp has ours", async |_| has_ours()).await;
+        test(gobgp, node).await;
     });
 }
 

@@ -9,10 +9,10 @@ use super::{
     exabgp::ExaBgp,
     frr::{Frr, FrrConfig},
     gobgp::{GOBGPS, GoBgp},
-    netns::{Netns, ip, isolated},
+    netns::{Netns, ip},
     node::{Node, PORT, v4, v6},
     openbgpd::OpenBgpd,
-    setup::{OTHERS, OWN, bird_config, frr_config},
+    setup::{OTHERS, OWN, bird_config, frr_config, linked},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,15 +209,10 @@ pub(crate) fn beside(
     ours: Config,
     test: impl AsyncFnOnce(Other, Node) + Send + 'static,
 ) {
-    isolated(move || {
-        let netns = Arc::new(Netns::new());
-        netns.link(1, 2);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let other = Other::start(netns, theirs, ours.asn.to_u32());
-            let node = Node::start(ours, &OWN);
-            test(other, node).await;
-        });
+    linked(async move |netns| {
+        let other = Other::start(netns, theirs, ours.asn.to_u32());
+        let node = Node::start(ours, &OWN);
+        test(other, node).await;
     });
 }
 

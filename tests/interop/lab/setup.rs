@@ -22,6 +22,17 @@ pub(crate) const OTHERS: [&str; 2] = BIRDS;
 pub(crate) const PAIR: [&[&str]; 2] =
     [&["10.1.0.0/24", "fd00:1::/64"], &["10.2.0.0/24", "fd00:2::/64"]];
 
+/// A test on one thread, in a namespace of its own with a link to another: 192.0.2.1 and 192.0.2.2,
+/// 2001:db8::1 and 2001:db8::2.
+pub(crate) fn linked(test: impl AsyncFnOnce(Arc<Netns>) + Send + 'static) {
+    isolated(move || {
+        let netns = Arc::new(Netns::new());
+        netns.link(1, 2);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test(netns));
+    });
+}
+
 /// BIRD as 192.0.2.2 in `asn`, with one static route of each family to tell, `options` in the
 /// protocol of the session, and `globals` beside it.
 pub(crate) fn bird_config(asn: u32, peer_asn: u32, options: &str, globals: &str) -> String {
@@ -84,20 +95,15 @@ pub(crate) fn with_bird_of(
     ours: Config,
     test: impl AsyncFnOnce(Bird, Node) + Send + 'static,
 ) {
-    isolated(move || {
-        let netns = Arc::new(Netns::new());
-        netns.link(1, 2);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let bird = Bird::start(netns, &theirs);
-            let node = Node::start(ours, &OWN);
-            node.wait("bird's routes", async |node| {
-                node.hops(BIRDS[0]) == [v4(2)] && node.hops(BIRDS[1]) == [v6(2)]
-            })
-            .await;
-            bird.wait_for_ours(&node).await;
-            test(bird, node).await;
-        });
+    linked(async move |netns| {
+        let bird = Bird::start(netns, &theirs);
+        let node = Node::start(ours, &OWN);
+        node.wait("bird's routes", async |node| {
+            node.hops(BIRDS[0]) == [v4(2)] && node.hops(BIRDS[1]) == [v6(2)]
+        })
+        .await;
+        bird.wait_for_ours(&node).await;
+        test(bird, node).await;
     });
 }
 
@@ -111,20 +117,15 @@ pub(crate) fn with_frr(
     test: impl AsyncFnOnce(Frr, Node) + Send + 'static,
 ) {
     let bgpd = frr_config(65001, ours.asn.to_u32(), options, "");
-    isolated(move || {
-        let netns = Arc::new(Netns::new());
-        netns.link(1, 2);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let frr = Frr::start(netns, FrrConfig { bgpd: &bgpd, bfdd });
-            let node = Node::start(ours, &OWN);
-            node.wait("frr's routes", async |node| {
-                node.hops(OTHERS[0]) == [v4(2)] && node.hops(OTHERS[1]) == [v6(2)]
-            })
-            .await;
-            node.wait("frr has ours", async |_| frr.has_ours()).await;
-            test(frr, node).await;
-        });
+    linked(async move |netns| {
+        let frr = Frr::start(netns, FrrConfig { bgpd: &bgpd, bfdd });
+        let node = Node::start(ours, &OWN);
+        node.wait("frr's routes", async |node| {
+            node.hops(OTHERS[0]) == [v4(2)] && node.hops(OTHERS[1]) == [v6(2)]
+        })
+        .await;
+        node.wait("frr has ours", async |_| frr.has_ours()).await;
+        test(frr, node).await;
     });
 }
 
