@@ -144,9 +144,16 @@ impl PeerStatus {
     pub fn name(&self) -> String {
         match &self.interface {
             Some(interface) if self.address.is_unspecified() => interface.clone(),
-            Some(interface) => format!("{}%{interface}", self.address),
-            None => self.address.to_string(),
+            interface => scoped(self.address, interface.as_deref()),
         }
+    }
+}
+
+/// An address, with its interface where it is on one: `fe80::1%eth1`.
+fn scoped(address: IpAddr, interface: Option<&str>) -> String {
+    match interface {
+        Some(interface) => format!("{address}%{interface}"),
+        None => address.to_string(),
     }
 }
 
@@ -229,6 +236,9 @@ pub struct BfdStatus {
 #[serde(rename_all = "camelCase")]
 pub struct BfdSession {
     pub peer: IpAddr,
+    /// The interface of a peer with a link-local address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     pub multihop: bool,
     /// The state's name in RFC 5880 §6.2.
     pub state: String,
@@ -256,6 +266,13 @@ pub struct BfdSession {
     /// How often the session has come Up, and how often it has left that state.
     pub ups: u64,
     pub downs: u64,
+}
+
+impl BfdSession {
+    /// What the peer is called, as by [`PeerStatus::name`].
+    pub fn name(&self) -> String {
+        scoped(self.peer, self.interface.as_deref())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -153,10 +153,11 @@ impl Handle {
     /// Every configured peer, by address.
     pub async fn peers(&self) -> Result<Vec<PeerStatus>, Ended> {
         let mut peers = self.ask(Query::Peers).await?;
+        let sessions = self.bfd().await?.sessions;
         let states: BTreeMap<_, _> =
-            self.bfd().await?.sessions.into_iter().map(|one| (one.peer, one.state)).collect();
+            sessions.into_iter().map(|one| ((one.peer, one.interface), one.state)).collect();
         for peer in &mut peers {
-            peer.bfd = states.get(&peer.address).cloned();
+            peer.bfd = states.get(&(peer.address, peer.interface.clone())).cloned();
         }
         Ok(peers)
     }

@@ -342,7 +342,7 @@ impl Task {
         }
         self.bfd.pump();
         if let Some(sessions) = self.speaker.poll_bfd() {
-            self.bfd.configure(self.speaker.config().addresses, sessions);
+            self.bfd.configure(sessions);
         }
         let events = std::iter::from_fn(|| self.speaker.poll_event());
         self.events.write(events, SystemTime::now());

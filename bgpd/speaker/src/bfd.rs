@@ -1,6 +1,6 @@
 //! What BFD and the speaker say to each other (RFC 5882).
 
-use std::{collections::BTreeMap, net::IpAddr, time::Instant};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
 
 use bgp_bfd::{DownReason, Path, Profile, SessionKey};
 use bgp_wire::{Families, Notification, NotificationCode};
@@ -21,17 +21,30 @@ pub struct BfdConfig {
     pub profile: Profile,
 }
 
+/// One of the BFD sessions there shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BfdSessionConfig {
+    pub profile: Profile,
+    /// Our own end: the same address as that of the BGP session, for the peer knows us by it. `None`:
+    /// any.
+    pub local: Option<IpAddr>,
+    /// The name of the interface that a peer with a link-local address is on.
+    pub interface: Option<Arc<str>>,
+}
+
 impl Speaker {
     /// The BFD sessions there shall be, whenever they have changed: those of all peers that are not
     /// shut down, Established or not, so that a loss is seen from the first moment.
-    pub fn poll_bfd(&mut self) -> Option<BTreeMap<SessionKey, Profile>> {
+    pub fn poll_bfd(&mut self) -> Option<BTreeMap<SessionKey, BfdSessionConfig>> {
         if !std::mem::take(&mut self.bfd_changed) {
             return None;
         }
         let watched = self.peers.iter().filter(|(_, peer)| !peer.config.shutdown);
         let sessions = watched.filter_map(|(&peer, one)| {
             let BfdConfig { path, profile } = one.config.bfd?;
-            Some((SessionKey { peer, path }, profile))
+            let local = one.config.local_address(&self.config, peer);
+            let interface = one.config.link.as_ref().map(|link| link.name.clone());
+            Some((SessionKey { peer, path }, BfdSessionConfig { profile, local, interface }))
         });
         Some(sessions.collect())
     }

@@ -217,6 +217,15 @@ impl PeerConfig {
         config.kind_between(self.local_as.map_or(config.asn, |local| local.asn), self.asn)
     }
 
+    /// Where what the peer at `address` is sent comes from; on a link as in
+    /// [`LinkLocal::embedded`](viaduct_net::LinkLocal::embedded).
+    pub(crate) fn local_address(&self, config: &Config, address: IpAddr) -> Option<IpAddr> {
+        match &self.link {
+            Some(link) => Some(link.link_local.embedded()),
+            None => config.addresses.of(Family::of(address)),
+        }
+    }
+
     /// A peer of `asn`, to which we are of `local`, with both families and [`Policy::default_for`] its
     /// kind.
     pub fn new(local: Asn, asn: Asn, hold_time: HoldTime) -> Self {

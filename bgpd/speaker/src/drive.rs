@@ -124,8 +124,8 @@ impl Speaker {
         self.routing.set_ingress(address, wanted.ingress(wanted.kind(&self.config)));
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let old = std::mem::replace(&mut peer.config, wanted);
-        let watched = (peer.config.bfd, peer.config.shutdown);
-        self.bfd_changed |= (old.bfd, old.shutdown) != watched;
+        let watched = (peer.config.bfd, peer.config.shutdown, &peer.config.link);
+        self.bfd_changed |= (old.bfd, old.shutdown, &old.link) != watched;
         let (state, passive) = (peer.state, peer.config.passive);
         let limits = peer.config.prefix_limits;
         if old.prefix_limits != limits && state == State::Established {
@@ -217,10 +217,7 @@ impl Speaker {
     fn connect(&mut self, address: IpAddr) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         peer.connecting = true;
-        let local = match &peer.config.link {
-            Some(link) => Some(link.link_local.embedded()),
-            None => self.config.addresses.of(viaduct_net::Family::of(address)),
-        };
+        let local = peer.config.local_address(&self.config, address);
         let (port, transport) = (peer.config.port, peer.config.transport.clone());
         self.actions.push_back(Action::Connect { peer: address, port, local, transport });
     }

@@ -33,7 +33,7 @@ mod transport;
 mod watch;
 
 pub use announce::{MAX_UNWRITTEN_BYTES, SEND_BUFFER_BYTES};
-pub use bfd::BfdConfig;
+pub use bfd::{BfdConfig, BfdSessionConfig};
 pub use bgp_bfd::{DownReason, SessionKey};
 pub use bgp_rib::{
     Action as PolicyAction, DecisionRules, MAX_MULTIPATH, Matches, Policy, PrefixMatch, Rule,

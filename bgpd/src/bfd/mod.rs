@@ -14,8 +14,8 @@ use std::{
     thread::Builder,
 };
 
-use bgp_bfd::{DownReason, Profile, SessionKey};
-use bgp_speaker::LocalAddresses;
+use bgp_bfd::{DownReason, SessionKey};
+use bgp_speaker::BfdSessionConfig;
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     oneshot,
@@ -32,11 +32,7 @@ const MAX_WAITING_COMMANDS: usize = 64;
 const MAX_WAITING_LOSSES: usize = 1024;
 
 /// What there shall be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Wanted {
-    addresses: LocalAddresses,
-    sessions: BTreeMap<SessionKey, Profile>,
-}
+type Wanted = BTreeMap<SessionKey, BfdSessionConfig>;
 
 #[derive(Debug)]
 enum Command {
@@ -79,15 +75,11 @@ impl Bfd {
     }
 
     /// Takes over which sessions there shall be.
-    pub(crate) fn configure(
-        &mut self,
-        addresses: LocalAddresses,
-        sessions: BTreeMap<SessionKey, Profile>,
-    ) {
-        if self.running.is_none() && sessions.is_empty() {
+    pub(crate) fn configure(&mut self, wanted: BTreeMap<SessionKey, BfdSessionConfig>) {
+        if self.running.is_none() && wanted.is_empty() {
             return;
         }
-        self.untold = Some(Wanted { addresses, sessions });
+        self.untold = Some(wanted);
         self.pump();
     }
 

@@ -1,8 +1,12 @@
-//! The sockets of BFD: one for each family and kind of path that takes packets, one for each session
-//! that sends them.
+//! The sockets of BFD: one for each address of ours and kind of path that takes packets, one for each
+//! session that sends them.
+//!
+//! Neighbours on links are known as in [`LinkLocal::embedded`](viaduct_net::LinkLocal::embedded), so that
+//! fe80::2 on two links is two: the scope of a socket's address is the interface that packets leave by,
+//! and that of their source the one by which they have come.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, RandomState},
     io::{self, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -11,7 +15,6 @@ use std::{
 };
 
 use bgp_bfd::{Path, Received, SessionKey, Transmit};
-use bgp_speaker::LocalAddresses;
 use nix::{
     cmsg_space,
     errno::Errno,
@@ -22,7 +25,9 @@ use nix::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{debug, info, warn};
-use viaduct_net::Family;
+use viaduct_net::{Family, Readable, neighbour_address, socket_address};
+
+use super::Wanted;
 
 /// RFC 5881 §4.
 const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
@@ -43,8 +48,10 @@ const RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    addresses: LocalAddresses,
-    listeners: BTreeMap<(Family, Path), Listener>,
+    /// Our own end of each session.
+    locals: BTreeMap<SessionKey, IpAddr>,
+    /// By our own address.
+    listeners: BTreeMap<(IpAddr, Path), Listener>,
     /// Opened with the first packet.
     senders: BTreeMap<SessionKey, Socket>,
     retry_at: Option<Instant>,
@@ -61,19 +68,23 @@ enum Listener {
 
 impl Sockets {
     /// Opens what these sessions need and is not there, and closes what they do not.
-    pub(super) fn update(&mut self, addresses: LocalAddresses, keys: &[SessionKey], now: Instant) {
-        if addresses != self.addresses {
-            self.addresses = addresses;
-            self.listeners.clear();
-            self.senders.clear();
-        }
-        let needed = |family: Family, path: Path| {
-            keys.iter().any(|key| Family::of(key.peer) == family && key.path == path)
+    pub(super) fn update(&mut self, keys: &[SessionKey], wanted: &Wanted, now: Instant) {
+        let local = |key: &SessionKey| match wanted.get(key) {
+            Some(session) => session.local,
+            // One that says farewell is where it was.
+            None => self.locals.get(key).copied(),
         };
-        self.listeners.retain(|&(family, path), _| needed(family, path));
-        self.senders.retain(|key, _| keys.binary_search(key).is_ok());
-        for (family, path) in both_of_both().filter(|&(family, path)| needed(family, path)) {
-            self.listeners.entry((family, path)).or_insert_with(|| Listener::Failed(String::new()));
+        let locals: BTreeMap<_, _> = keys
+            .iter()
+            .map(|key| (*key, local(key).unwrap_or_else(|| any(Family::of(key.peer)))))
+            .collect();
+        self.senders.retain(|key, _| locals.get(key) == self.locals.get(key));
+        self.locals = locals;
+        let needed = listened_at(&self.locals);
+        // First, for one may be in the way of another.
+        self.listeners.retain(|at, _| needed.contains(at));
+        for at in needed {
+            self.listeners.entry(at).or_insert_with(|| Listener::Failed(String::new()));
         }
         self.open_listeners(now);
     }
@@ -91,9 +102,9 @@ impl Sockets {
 
     fn open_listeners(&mut self, now: Instant) {
         self.retry_at = None;
-        for (&(family, path), listener) in &mut self.listeners {
+        for (&(local, path), listener) in &mut self.listeners {
             let Listener::Failed(before) = listener else { continue };
-            let address = SocketAddr::new(local(self.addresses, family), path.port());
+            let address = socket_address(local, path.port());
             match listen(address) {
                 Ok(socket) => {
                     info!(%address, "listening for BFD");
@@ -147,13 +158,13 @@ impl Sockets {
     pub(super) fn send(&mut self, transmit: &Transmit) {
         let key = transmit.session;
         if !self.senders.contains_key(&key) {
-            match self.open_sender(Family::of(key.peer)) {
+            match self.open_sender(key) {
                 Ok(socket) => drop(self.senders.insert(key, socket)),
                 Err(error) => return self.failed(key, &error),
             }
         }
         let Some(socket) = self.senders.get(&key) else { return };
-        let to = SocketAddr::new(key.peer, key.path.port());
+        let to = socket_address(key.peer, key.path.port());
         if let Err(error) = socket.send_to(&transmit.payload, &to.into()) {
             self.failed(key, &error);
         }
@@ -161,12 +172,13 @@ impl Sockets {
 
     fn failed(&mut self, key: SessionKey, error: &io::Error) {
         self.send_errors += 1;
-        debug!(peer = %key.peer, %error, "BFD send");
+        debug!(peer = %Readable(key.peer), %error, "BFD send");
     }
 
     /// With a source port that no other session has.
-    fn open_sender(&mut self, family: Family) -> io::Result<Socket> {
-        let address = local(self.addresses, family);
+    fn open_sender(&mut self, key: SessionKey) -> io::Result<Socket> {
+        let family = Family::of(key.peer);
+        let local = self.locals.get(&key).copied().unwrap_or_else(|| any(family));
         let socket = Socket::new(domain(family), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         match family {
@@ -191,7 +203,7 @@ impl Sockets {
             let count = u64::from(SOURCE_PORTS.end() - SOURCE_PORTS.start()) + 1;
             let offset = self.random.hash_one(self.drawn) % count;
             let port = SOURCE_PORTS.start() + offset as u16;
-            result = socket.bind(&SocketAddr::new(address, port).into());
+            result = socket.bind(&socket_address(local, port).into());
             match &result {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 Ok(()) | Err(_) => break,
@@ -201,16 +213,20 @@ impl Sockets {
     }
 }
 
-fn both_of_both() -> impl Iterator<Item = (Family, Path)> {
-    Family::ALL.into_iter().flat_map(|family| Path::ALL.map(|path| (family, path)))
+/// Where packets of these sessions arrive. What arrives at any address has no other socket beside it.
+fn listened_at(locals: &BTreeMap<SessionKey, IpAddr>) -> BTreeSet<(IpAddr, Path)> {
+    let all: BTreeSet<_> = locals.iter().map(|(key, local)| (*local, key.path)).collect();
+    let is_within_any = |&(local, path): &(IpAddr, Path)| {
+        !local.is_unspecified() && all.contains(&(any(Family::of(local)), path))
+    };
+    all.iter().copied().filter(|at| !is_within_any(at)).collect()
 }
 
-/// Where packets leave and arrive: at the address by which peers know us, or any where there is none.
-fn local(addresses: LocalAddresses, family: Family) -> IpAddr {
-    addresses.of(family).unwrap_or(match family {
-        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-    })
+const fn any(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
 }
 
 const fn domain(family: Family) -> Domain {
@@ -258,11 +274,11 @@ fn receive_one(
     }
     let len = message.bytes;
     let from = message.address.and_then(|address| {
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
     });
-    if let (Some(peer), Some(ttl)) = (from, ttl) {
-        take(&Received { peer, path, ttl, payload: &octets[..len] });
+    if let (Some(from), Some(ttl)) = (from, ttl) {
+        take(&Received { peer: neighbour_address(from), path, ttl, payload: &octets[..len] });
     }
     Ok(())
 }

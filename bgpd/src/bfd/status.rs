@@ -5,27 +5,37 @@ use std::{collections::BTreeMap, time::Duration, time::Instant};
 use bgp_bfd::{Bfd, Discard, Interval, Path, SessionStatus};
 use viaduct_api::admin::{BfdSession, BfdStatus};
 
-use crate::metrics::{Metric, heading, line};
+use super::Wanted;
+use crate::{
+    metrics::{Metric, heading, line},
+    status::plain,
+};
 
 pub(super) fn status<'a>(
     bfd: &Bfd,
+    wanted: &Wanted,
     problems: impl Iterator<Item = &'a str>,
     send_errors: u64,
 ) -> BfdStatus {
+    let sessions = bfd.statuses(Instant::now()).into_iter().map(|status| {
+        let interface = wanted.get(&status.key).and_then(|one| one.interface.as_deref());
+        session(interface, status)
+    });
     let discards = Discard::ALL.into_iter().map(|one| (one.name(), bfd.discards().of(one)));
     BfdStatus {
-        sessions: bfd.statuses(Instant::now()).into_iter().map(session).collect(),
+        sessions: sessions.collect(),
         discarded: discards.map(|(name, count)| (name.to_owned(), count)).collect(),
         send_errors,
         problems: problems.map(str::to_owned).collect(),
     }
 }
 
-fn session(status: SessionStatus) -> BfdSession {
+fn session(interface: Option<&str>, status: SessionStatus) -> BfdSession {
     let micros = |time: Option<Duration>| time.map(|time| time.as_micros() as u64);
     let interval = |time: Interval| u64::from(time.micros());
     BfdSession {
-        peer: status.key.peer,
+        peer: plain(status.key.peer),
+        interface: interface.map(str::to_owned),
         multihop: status.key.path == Path::Multihop,
         state: status.state.name().to_owned(),
         since_secs: status.since.as_secs(),
@@ -82,7 +92,7 @@ pub(crate) fn metrics(status: &BfdStatus) -> String {
     for Metric { name, kind, help, value } in SESSION_METRICS {
         heading(&mut text, name, kind, help);
         for session in &status.sessions {
-            let peer = session.peer;
+            let peer = session.name();
             line(&mut text, format_args!("{name}{{peer=\"{peer}\"}} {}", value(session)));
         }
     }

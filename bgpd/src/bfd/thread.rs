@@ -9,7 +9,6 @@ use std::{
 };
 
 use bgp_bfd::{Change, SessionKey};
-use bgp_speaker::LocalAddresses;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
@@ -17,6 +16,7 @@ use nix::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
+use viaduct_net::Readable;
 
 use super::{Command, Loss, Wanted, priority, sockets::Sockets, status};
 
@@ -30,7 +30,8 @@ const CONTROL_PLANE_INDEPENDENT: bool = false;
 pub(super) struct Worker {
     bfd: bgp_bfd::Bfd,
     sockets: Sockets,
-    addresses: LocalAddresses,
+    /// What there shall be.
+    wanted: Wanted,
     commands: mpsc::Receiver<Command>,
     wakes: UnixStream,
     losses: mpsc::Sender<Loss>,
@@ -58,7 +59,7 @@ impl Worker {
         Self {
             bfd: bgp_bfd::Bfd::new(CONTROL_PLANE_INDEPENDENT, seed),
             sockets: Sockets::default(),
-            addresses: LocalAddresses::default(),
+            wanted: Wanted::new(),
             commands,
             wakes,
             losses,
@@ -132,16 +133,17 @@ impl Worker {
         };
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Configure(wanted) => self.configure(&wanted),
+                Command::Configure(wanted) => self.configure(wanted),
                 Command::Report(answer) => {
                     let problems = self.problem.iter().map(String::as_str);
                     let problems = problems.chain(self.sockets.problems());
-                    let status = status::status(&self.bfd, problems, self.sockets.send_errors);
+                    let status =
+                        status::status(&self.bfd, &self.wanted, problems, self.sockets.send_errors);
                     // Whoever has asked and gone needs no answer.
                     drop(answer.send(status));
                 }
                 Command::Stop(done) => {
-                    self.configure(&Wanted { addresses: self.addresses, ..Wanted::default() });
+                    self.configure(Wanted::new());
                     return Next::End(Some(done));
                 }
             }
@@ -149,11 +151,12 @@ impl Worker {
         if orphaned { Next::End(None) } else { Next::GoOn }
     }
 
-    fn configure(&mut self, wanted: &Wanted) {
+    fn configure(&mut self, wanted: Wanted) {
         let now = Instant::now();
-        self.addresses = wanted.addresses;
         self.problem = None;
-        if let Err(error) = self.bfd.set_sessions(&wanted.sessions, now) {
+        let profiles = wanted.iter().map(|(key, one)| (*key, one.profile)).collect();
+        self.wanted = wanted;
+        if let Err(error) = self.bfd.set_sessions(&profiles, now) {
             warn!(%error, "BFD configuration refused");
             self.problem = Some(error.to_string());
         }
@@ -165,7 +168,7 @@ impl Worker {
     fn update_sockets(&mut self, now: Instant) {
         let keys: Vec<_> = self.bfd.keys().collect();
         self.known = keys.len();
-        self.sockets.update(self.addresses, &keys, now);
+        self.sockets.update(&keys, &self.wanted, now);
     }
 
     /// Does what the sessions want.
@@ -176,9 +179,9 @@ impl Worker {
         while let Some(event) = self.bfd.poll_event() {
             let session = event.session;
             match event.change {
-                Change::Up => info!(peer = %session.peer, "BFD up"),
+                Change::Up => info!(peer = %Readable(session.peer), "BFD up"),
                 Change::Down { reason, control_plane_independent } => {
-                    info!(peer = %session.peer, reason = reason.name(), "BFD down");
+                    info!(peer = %Readable(session.peer), reason = reason.name(), "BFD down");
                     let loss = Loss { session, reason, control_plane_independent };
                     self.untold.insert(session, loss);
                 }

@@ -27,8 +27,8 @@ impl Reader<'_> {
         if spec.ebgp_multihop.is_some() {
             self.wrong(format!("{place}.ebgpMultihop"), "the neighbour of an interface is on link");
         }
-        if spec.bfd.is_some() {
-            self.wrong(format!("{place}.bfd"), "not with the neighbour of an interface");
+        if spec.bfd.as_ref().is_some_and(|bfd| bfd.multihop) {
+            self.wrong(format!("{place}.bfd.multihop"), "the neighbour of an interface is on link");
         }
     }
 }

@@ -1,12 +1,12 @@
 //! How soon a loss is seen.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use bgp_bfd::Path;
 
-use super::{FASTEST, TEN_TIMES, WATCHING_FRR, cut, watched, watching_bird};
+use super::{FASTEST, TEN_TIMES, WATCHING_FRR, cut, nft, watched, watching_bird};
 use crate::lab::{
-    netns::{ip, output},
+    netns::ip,
     node::v4,
     setup::{BIRDS, OTHERS, with_bird_of, with_frr},
 };
@@ -17,7 +17,7 @@ fn drop_bfd() {
         "add chain inet cut in { type filter hook input priority 0; }",
         "add rule inet cut in udp dport 3784 drop",
     ] {
-        output(Command::new("nft").arg(rule));
+        nft(rule);
     }
 }
 

@@ -5,11 +5,13 @@ mod between_us;
 mod losses;
 mod multihop;
 mod restart;
+mod unnumbered;
 mod with_bird;
 mod with_frr;
 
 use std::{
     net::IpAddr,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -18,7 +20,7 @@ use bgp_speaker::{BfdConfig, Config};
 use viaduct_api::admin::BfdSession;
 
 use crate::lab::{
-    netns::ip,
+    netns::{ip, output},
     node::{Node, config, v4},
     setup::bird_config,
 };
@@ -26,22 +28,30 @@ use crate::lab::{
 /// Three times 50 ms, the fastest there is.
 const FASTEST: [u16; 3] = [50, 50, 3];
 
-/// We in AS 64512 with a peer in AS 65001 that is watched: sending, taking, multiplier.
-fn watched(peer: IpAddr, [tx, rx, multiplier]: [u16; 3], path: Path) -> Config {
+/// Sending, taking, multiplier.
+fn every([tx, rx, multiplier]: [u16; 3], path: Path) -> BfdConfig {
+    BfdConfig { path, profile: Profile::new(tx, rx, multiplier).unwrap() }
+}
+
+/// We in AS 64512 with a peer in AS 65001 that is watched.
+fn watched(peer: IpAddr, times: [u16; 3], path: Path) -> Config {
     let mut config = config(1, 64512, &[(peer, 65001)]);
-    let profile = Profile::new(tx, rx, multiplier).unwrap();
-    config.peers.get_mut(&peer).unwrap().bfd = Some(BfdConfig { path, profile });
+    config.peers.get_mut(&peer).unwrap().bfd = Some(every(times, path));
     config
 }
 
 /// BIRD with BFD of these times.
-fn watching_bird([tx, rx, multiplier]: [u16; 3]) -> String {
+fn watching_bird(times: [u16; 3]) -> String {
+    bird_config(65001, 64512, "bfd on;", &bird_bfd(times))
+}
+
+/// BIRD's protocol for BFD over one hop.
+fn bird_bfd([tx, rx, multiplier]: [u16; 3]) -> String {
     let times = format!(
         "min tx interval {tx} ms; min rx interval {rx} ms; multiplier {multiplier};
          idle tx interval 1 s;"
     );
-    let globals = format!("protocol bfd watch {{ interface \"*\" {{ {times} }}; }}");
-    bird_config(65001, 64512, "bfd on;", &globals)
+    format!("protocol bfd watch {{ interface \"*\" {{ {times} }}; }}")
 }
 
 /// FRR's neighbor with BFD of these times.
@@ -88,6 +98,11 @@ impl Node {
 /// What 3 × 50 ms is for, with ten times the room: the machine of the test has two cores and other
 /// things to do.
 const TEN_TIMES: Duration = Duration::from_millis(10 * 3 * 50);
+
+/// One rule of the namespace's packet filter.
+fn nft(rule: &str) {
+    output(Command::new("nft").arg(rule));
+}
 
 /// Ends the link at its far end: packets of both directions are lost, and connections do not notice.
 fn cut() {

@@ -2,8 +2,8 @@
 //! router advertisements (RFC 4861) and told IPv4 by IPv6 next hops (RFC 8950).
 
 mod between_us;
-mod with_bird;
-mod with_frr;
+pub(crate) mod with_bird;
+pub(crate) mod with_frr;
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -16,28 +16,28 @@ use crate::lab::{
     setup::{OTHERS, OWN},
 };
 
-const NEAR: &str = "viaduct0";
-const FAR: &str = "viaduct1";
+pub(crate) const NEAR: &str = "viaduct0";
+pub(crate) const FAR: &str = "viaduct1";
 
-fn link_local(number: u16) -> IpAddr {
+pub(crate) fn link_local(number: u16) -> IpAddr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, number).into()
 }
 
 /// A link between the namespaces: fe80::1 here, fe80::2 there, and nothing else.
-fn wire(netns: &Netns) {
+pub(crate) fn wire(netns: &Netns) {
     netns.wire(NEAR, FAR);
     bring_up(NEAR, 1);
     netns.run(|| bring_up(FAR, 2));
 }
 
-fn bring_up(link: &str, number: u16) {
+pub(crate) fn bring_up(link: &str, number: u16) {
     ip(&format!("link set {link} addrgenmode none"));
     ip(&format!("link set {link} up"));
     ip(&format!("addr add {}/64 dev {link} nodad", link_local(number)));
 }
 
 /// A speaker whose peers are whoever is at the end of these interfaces.
-fn ours(number: u8, asn: u32, interfaces: &[&str], peer_asn: u32) -> Config {
+pub(crate) fn ours(number: u8, asn: u32, interfaces: &[&str], peer_asn: u32) -> Config {
     let mut config = config(number, asn, &[(v4(99), peer_asn)]);
     let (_, mut peer) = config.peers.pop_first().unwrap();
     peer.extended_next_hop = true;
@@ -45,12 +45,16 @@ fn ours(number: u8, asn: u32, interfaces: &[&str], peer_asn: u32) -> Config {
     config
 }
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// A node in another namespace, with the runtime that it lives on: its threads are in there, too.
-fn far_node(netns: &Netns, config: Config, originated: &'static [&str]) -> (Runtime, Node) {
+pub(crate) fn far_node(
+    netns: &Netns,
+    config: Config,
+    originated: &'static [&str],
+) -> (Runtime, Node) {
     netns.run(move || {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let entered = runtime.enter();
@@ -61,7 +65,7 @@ fn far_node(netns: &Netns, config: Config, originated: &'static [&str]) -> (Runt
 }
 
 /// The other side's routes of both families are there, or gone.
-async fn wait_for_theirs(node: &Node, what: &str, hops: &[IpAddr]) {
+pub(crate) async fn wait_for_theirs(node: &Node, what: &str, hops: &[IpAddr]) {
     node.wait(what, async |node| OTHERS.iter().all(|other| node.hops(other) == hops)).await;
 }
 

@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use bgp_speaker::Config;
 use tokio::time::sleep;
 
 use super::{
@@ -14,7 +15,7 @@ use crate::lab::{
 use crate::planned_restart::{bird_session, replace};
 
 /// BIRD finds nobody by advertisements, and sends its own by another of its protocols.
-fn bird_config(neighbor: &str) -> String {
+pub(crate) fn bird_config(neighbor: &str) -> String {
     let [v4_route, v6_route] = BIRDS;
     format!(
         "router id 192.0.2.2;
@@ -41,13 +42,21 @@ fn bird_config(neighbor: &str) -> String {
 }
 
 fn with_bird(neighbor: &str, test: impl AsyncFnOnce(Arc<Netns>, Bird, Node) + Send + 'static) {
-    let config = bird_config(neighbor);
+    with_bird_of(bird_config(neighbor), ours(1, 64512, &[NEAR], 65001), test);
+}
+
+/// The same with all of BIRD's configuration and of ours.
+pub(crate) fn with_bird_of(
+    theirs: String,
+    ours: Config,
+    test: impl AsyncFnOnce(Arc<Netns>, Bird, Node) + Send + 'static,
+) {
     isolated(move || {
         let netns = Arc::new(Netns::new());
         wire(&netns);
         runtime().block_on(async {
-            let bird = Bird::start(netns.clone(), &config);
-            let node = Node::start(ours(1, 64512, &[NEAR], 65001), &OWN);
+            let bird = Bird::start(netns.clone(), &theirs);
+            let node = Node::start(ours, &OWN);
             wait_for_theirs(&node, "bird's routes", &[link_local(2)]).await;
             bird.wait_for_ours(&node).await;
             wait_for_kernel(&node, &netns).await;

@@ -13,24 +13,32 @@ use crate::lab::{
 };
 use crate::planned_restart::{frr_session, replace};
 
-fn frr_config() -> String {
+/// Whoever is at these interfaces is a neighbour, with `options` beside what each of them has.
+pub(crate) fn frr_config(interfaces: &[&str], options: &str) -> String {
+    let lines = format!(
+        "interface remote-as external
+         port {PORT}
+         timers 3 9
+         timers connect 1
+         {options}"
+    );
+    let lines = || lines.lines().map(str::trim).filter(|line| !line.is_empty());
+    let of = |name| lines().map(move |line| format!(" neighbor {name} {line}\n"));
+    let neighbors: String = interfaces.iter().flat_map(of).collect();
+    let activated = interfaces.iter().map(|name| format!("  neighbor {name} activate\n"));
+    let activated: String = activated.collect();
     let [v4_route, v6_route] = OTHERS;
     format!(
         "router bgp 65001
  bgp router-id 192.0.2.2
  no bgp ebgp-requires-policy
  no bgp network import-check
- neighbor {FAR} interface remote-as external
- neighbor {FAR} port {PORT}
- neighbor {FAR} timers 3 9
- neighbor {FAR} timers connect 1
- address-family ipv4 unicast
+{neighbors} address-family ipv4 unicast
   network {v4_route}
  exit-address-family
  address-family ipv6 unicast
   network {v6_route}
-  neighbor {FAR} activate
- exit-address-family
+{activated} exit-address-family
 "
     )
 }
@@ -41,7 +49,8 @@ fn both_families_both_ways_and_over_a_loss_of_the_link() {
         let netns = Arc::new(Netns::new());
         wire(&netns);
         runtime().block_on(async {
-            let frr = Frr::start(netns.clone(), FrrConfig { bgpd: &frr_config(), bfdd: "" });
+            let frr =
+                Frr::start(netns.clone(), FrrConfig { bgpd: &frr_config(&[FAR], ""), bfdd: "" });
             let node = Node::start(ours(1, 64512, &[NEAR], 65001), &OWN);
             wait_for_theirs(&node, "frr's routes", &[link_local(2)]).await;
             node.wait("frr has ours", async |_| frr.has_ours()).await;
@@ -64,7 +73,8 @@ fn a_planned_restart_is_not_seen() {
         let netns = Arc::new(Netns::new());
         wire(&netns);
         runtime().block_on(async {
-            let frr = Frr::start(netns.clone(), FrrConfig { bgpd: &frr_config(), bfdd: "" });
+            let frr =
+                Frr::start(netns.clone(), FrrConfig { bgpd: &frr_config(&[FAR], ""), bfdd: "" });
             let ours = || ours(1, 64512, &[NEAR], 65001);
             let mut node = Node::start(ours(), &OWN);
             wait_for_theirs(&node, "frr's routes", &[link_local(2)]).await;

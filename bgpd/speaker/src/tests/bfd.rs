@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bgp_bfd::{DownReason, Path, Profile, SessionKey};
 
 use super::harness::{Network, v4, with_peers};
-use crate::{BfdConfig, Config, State};
+use crate::{BfdConfig, BfdSessionConfig, Config, State};
 
 const LOST: DownReason = DownReason::DetectionTimeExpired;
 
@@ -16,6 +16,12 @@ fn watched(node: u8, peer: u8) -> Config {
 
 fn key(peer: u8, path: Path) -> SessionKey {
     SessionKey { peer: v4(peer), path }
+}
+
+/// What the first node's BFD is to be.
+fn wanted(key: SessionKey, profile: Profile) -> Option<BTreeMap<SessionKey, BfdSessionConfig>> {
+    let session = BfdSessionConfig { profile, local: Some(v4(1)), interface: None };
+    Some(BTreeMap::from([(key, session)]))
 }
 
 /// Two nodes with a session between them that has lasted.
@@ -101,7 +107,7 @@ fn the_sessions_there_shall_be_follow_the_configuration() {
     let mut network = pair();
     let single = key(2, Path::SingleHop);
     let speaker = network.speaker(1);
-    assert_eq!(speaker.poll_bfd(), Some(BTreeMap::from([(single, Profile::default())])));
+    assert_eq!(speaker.poll_bfd(), wanted(single, Profile::default()));
     assert_eq!(speaker.poll_bfd(), None);
 
     let slow = Profile::new(1000, 1000, 3).unwrap();
@@ -110,7 +116,7 @@ fn the_sessions_there_shall_be_follow_the_configuration() {
     peer.bfd = Some(BfdConfig { path: Path::Multihop, profile: slow });
     network.configure(1, config.clone());
     let multihop = key(2, Path::Multihop);
-    assert_eq!(network.speaker(1).poll_bfd(), Some(BTreeMap::from([(multihop, slow)])));
+    assert_eq!(network.speaker(1).poll_bfd(), wanted(multihop, slow));
     assert_eq!(network.state(1, 2), State::Established, "it is the same session of BGP");
 
     config.peers.get_mut(&v4(2)).unwrap().hold_time = bgp_wire::HoldTime::from_secs(30).unwrap();
@@ -121,7 +127,7 @@ fn the_sessions_there_shall_be_follow_the_configuration() {
     assert_eq!(network.speaker(1).poll_bfd(), Some(BTreeMap::new()));
     config.peers.get_mut(&v4(2)).unwrap().shutdown = false;
     network.configure(1, config.clone());
-    assert_eq!(network.speaker(1).poll_bfd(), Some(BTreeMap::from([(multihop, slow)])));
+    assert_eq!(network.speaker(1).poll_bfd(), wanted(multihop, slow));
     config.peers.clear();
     network.configure(1, config);
     assert_eq!(network.speaker(1).poll_bfd(), Some(BTreeMap::new()));

@@ -3,13 +3,17 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
+    time::Instant,
 };
 
+use bgp_bfd::{Path, Profile, SessionKey};
 use bgp_wire::{BgpNextHop, PeerKind, SessionParameters};
 use viaduct_net::{IfIndex, LinkLocal};
 
 use super::harness::with_peers;
-use crate::{Action, Config, PeerLink, Speaker, routing::local_speaker};
+use crate::{
+    Action, BfdConfig, BfdSessionConfig, Config, PeerLink, Speaker, routing::local_speaker,
+};
 
 fn on_link(number: u16, interface: u32) -> LinkLocal {
     let address = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, number);
@@ -30,10 +34,35 @@ fn config(global: Option<Ipv6Addr>) -> (Config, IpAddr) {
 #[test]
 fn it_is_connected_to_from_our_address_on_the_link() {
     let (config, peer) = config(None);
-    let mut speaker = Speaker::new(Arc::new(config), 1, std::time::Instant::now());
+    let mut speaker = Speaker::new(Arc::new(config), 1, Instant::now());
     let action = speaker.poll_action();
     let Some(Action::Connect { peer: to, local, .. }) = action else { panic!("{action:?}") };
     assert_eq!((to, local), (peer, Some(on_link(1, 3).embedded())));
+}
+
+/// Its BFD session is between the same addresses, on the same link.
+#[test]
+fn it_is_watched_from_there_too() {
+    let (mut config, peer) = config(None);
+    let (path, profile) = (Path::SingleHop, Profile::default());
+    config.peers.get_mut(&peer).unwrap().bfd = Some(BfdConfig { path, profile });
+    let now = Instant::now();
+    let mut speaker = Speaker::new(Arc::new(config.clone()), 1, now);
+    let local = Some(on_link(1, 3).embedded());
+    let session = BfdSessionConfig { profile, local, interface: Some("eth1".into()) };
+    let key = SessionKey { peer, path };
+    assert_eq!(speaker.poll_bfd(), Some([(key, session.clone())].into()));
+
+    let link = config.peers.get_mut(&peer).unwrap().link.as_mut().unwrap();
+    (link.link_local, link.name) = (on_link(7, 3), "uplink".into());
+    speaker.handle_config(Arc::new(config.clone()), now);
+    let local = Some(on_link(7, 3).embedded());
+    let session = BfdSessionConfig { local, interface: Some("uplink".into()), ..session };
+    assert_eq!(speaker.poll_bfd(), Some([(key, session)].into()));
+
+    config.peers.clear();
+    speaker.handle_config(Arc::new(config), now);
+    assert_eq!(speaker.poll_bfd(), Some([].into()));
 }
 
 #[test]

@@ -46,8 +46,11 @@ fn it_is_either_an_address_or_an_interface() {
 
 #[test]
 fn it_is_on_link() {
-    let bfd = Some(BFDProfile::default());
-    let far = BGPPeerSpec { ebgp_multihop: Some(2), bfd, ..unnumbered("eth1") };
-    assert_eq!(wrong([far]), ["p0:ebgpMultihop", "p0:bfd"]);
+    let bfd = |multihop| Some(BFDProfile { multihop, ..BFDProfile::default() });
+    let far = BGPPeerSpec { ebgp_multihop: Some(2), bfd: bfd(true), ..unnumbered("eth1") };
+    assert_eq!(wrong([far]), ["p0:ebgpMultihop", "p0:bfd.multihop"]);
+    let mut near = read([BGPPeerSpec { bfd: bfd(false), ..unnumbered("eth1") }]).unwrap();
+    let peer = near.interfaces.remove("eth1").unwrap();
+    assert_eq!(peer.bfd.map(|bfd| bfd.path), Some(bgp_bfd::Path::SingleHop));
     assert!(read([BGPPeerSpec { ttl_security: Some(1), ..unnumbered("eth1") }]).is_ok());
 }

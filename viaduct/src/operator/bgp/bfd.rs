@@ -52,7 +52,7 @@ fn row(node: &str, session: &BfdSession) -> Vec<String> {
     })();
     vec![
         node.to_owned(),
-        session.peer.to_string(),
+        session.name(),
         if session.multihop { "many" } else { "one" }.to_owned(),
         session.state.clone(),
         age(session.since_secs),
