@@ -11,6 +11,7 @@
 //! before it flushes, and one that restarts may put its first flush off until its peers have sent
 //! all they had (RFC 4724 §4.1).
 
+mod counts;
 mod decision;
 mod destinations;
 pub mod export;
@@ -29,6 +30,7 @@ mod underlay;
 
 pub use bgp_policy as policy;
 pub use bgp_policy::{Action, Change, Matches, Policy, PrefixMatch, PrefixSet, Rule, Source};
+pub use counts::{FamilyCounts, ImportCounters};
 pub use decision::DecisionRules;
 pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker};
 pub use ingress::Ingress;

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 use bgp_wire::PeerKind;
 use viaduct_net::{Asn, Family, IfIndex, RouterId};
 
-use crate::{AnnounceError, Ingress, Policy};
+use crate::{AnnounceError, ImportCounters, Ingress, Policy};
 
 /// A peer's place in the table. Valid from [`crate::Rib::add_peer`] to
 /// [`crate::Rib::remove_peer`], over any number of sessions.
@@ -76,8 +76,6 @@ pub struct PeerCounts {
     pub accepted: u32,
     /// Kept from a session that is gone (RFC 4724 §4.2).
     pub stale: u32,
-    /// Times a path was told that was known to be so. Begins again behind its 32 bits.
-    pub duplicates: u32,
 }
 
 impl PeerCounts {
@@ -94,6 +92,7 @@ impl PeerCounts {
 pub(crate) struct PeerEntry {
     pub(crate) peer: Peer,
     pub(crate) counts: PeerCounts,
+    pub(crate) counters: ImportCounters,
 }
 
 /// More peers than any speaker has; their numbers share a field with other things.
@@ -115,7 +114,11 @@ impl PeerTable {
 
     pub(crate) fn insert(&mut self, peer: Peer) -> PeerId {
         let address = peer.address;
-        let entry = Some(PeerEntry { peer, counts: PeerCounts::default() });
+        let entry = Some(PeerEntry {
+            peer,
+            counts: PeerCounts::default(),
+            counters: ImportCounters::default(),
+        });
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id.0 as usize] = entry;

@@ -7,7 +7,7 @@ use std::{
 
 use bgp_rib::{
     Ingress, LocalSpeaker, Peer, PeerCounts, PeerId, Rib, RibConfig,
-    out::{AdjRibsOut, Hopeless, Outgoing, Owed, Profile},
+    out::{AdjRibOutCounts, AdjRibsOut, Hopeless, Outgoing, Owed, Profile},
 };
 use bgp_wire::{PeerKind, SessionParameters, Update};
 use bytes::Bytes;
@@ -285,6 +285,10 @@ impl Routing {
     /// How many prefixes the peer knows from us.
     pub(crate) fn told(&self, address: IpAddr) -> usize {
         self.id(address).map_or(0, |id| self.out.told(id))
+    }
+
+    pub(crate) fn adj_rib_out_counts(&self, address: IpAddr) -> AdjRibOutCounts {
+        self.id(address).map(|id| self.out.counts(id)).unwrap_or_default()
     }
 
     pub(crate) fn synced(&mut self) {

@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, time::Instant};
 
-use bgp_rib::{Changes, Rib};
+use bgp_rib::{Changes, Rib, out::AdjRibOutCounts};
 use bgp_wire::{Notification, SessionParameters};
 use bytes::{Bytes, BytesMut};
 use viaduct_net::{Asn, RouterId};
@@ -119,9 +119,9 @@ impl Speaker {
         &self.routing.rib
     }
 
-    /// How many prefixes a peer knows from us.
-    pub fn told_to(&self, address: IpAddr) -> usize {
-        self.routing.told(address)
+    /// How much of the table a peer is told, and would be told without its policy.
+    pub fn adj_rib_out_counts(&self, address: IpAddr) -> AdjRibOutCounts {
+        self.routing.adj_rib_out_counts(address)
     }
 
     /// The peers with whom there is a session.

@@ -18,8 +18,7 @@ use std::{
 };
 
 use bgp_bmp::{
-    Information, Message, Moment, PeerDownReason, PeerHeader, PeerUp, Statistic, StatisticKind,
-    Table, put_updates,
+    Information, Message, Moment, PeerDownReason, PeerHeader, PeerUp, Table, put_updates,
 };
 use bgp_rib::Changes;
 use bgp_speaker::{Config, SessionEnd, SessionView, Speaker, Watch};
@@ -32,7 +31,7 @@ pub(crate) use self::collector::Event;
 use self::{
     feed::Feed,
     tables::Tables,
-    words::{loc_rib_up, moment, now, numbers, put, self_description},
+    words::{loc_rib_numbers, loc_rib_up, moment, now, numbers, put, self_description},
 };
 use crate::{intake::Input, monitor::Counts, network::Network};
 
@@ -398,24 +397,28 @@ impl Exporter {
         if to.is_empty() {
             return;
         }
-        let mut peers = BytesMut::new();
-        for (known, _) in self.known.values() {
-            let header = known.header(Monitored::AdjRibInPre.table());
-            let message = Message::StatisticsReport(
-                PeerHeader { at: self::now(), ..header },
-                numbers(known, speaker),
-            );
-            put(&message, &mut peers);
+        let at = self::now();
+        for adj_rib_out in [false, true] {
+            let wanted = |collector: &Collector| {
+                to.contains(&collector.address)
+                    && collector.monitor.contains(&Monitored::AdjRibOut) == adj_rib_out
+            };
+            if !self.watchers.values().any(|watcher| wanted(&watcher.collector)) {
+                continue;
+            }
+            let mut peers = BytesMut::new();
+            for (known, _) in self.known.values() {
+                // RFC 8671 §6.2: never with the flag of Adj-RIB-Out, whatever is counted.
+                let header = PeerHeader { at, ..known.header(Monitored::AdjRibInPre.table()) };
+                let numbers = numbers(known, speaker, adj_rib_out);
+                put(&Message::StatisticsReport(header, numbers), &mut peers);
+            }
+            self.push(peers.freeze(), wanted);
         }
         let loc_rib = PeerHeader::loc_rib(speaker.config().asn, speaker.config().router_id.into());
-        let count = speaker.rib_counts().prefixes as u64;
-        let statistics = vec![Statistic::new(StatisticKind::LOC_RIB, count)];
+        let header = PeerHeader { at, ..loc_rib };
         let mut local = BytesMut::new();
-        put(
-            &Message::StatisticsReport(PeerHeader { at: self::now(), ..loc_rib }, statistics),
-            &mut local,
-        );
-        self.push(peers.freeze(), |collector| to.contains(&collector.address));
+        put(&Message::StatisticsReport(header, loc_rib_numbers(speaker)), &mut local);
         self.push(local.freeze(), |collector| {
             to.contains(&collector.address) && collector.monitor.contains(&Monitored::LocRib)
         });

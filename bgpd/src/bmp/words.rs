@@ -8,33 +8,79 @@ use std::{
 use bgp_bmp::{Information, Message, Moment, PeerHeader, PeerUp, Statistic, StatisticKind};
 use bgp_rib::PeerId;
 use bgp_speaker::{Config, Speaker};
-use bgp_wire::{AfiSafi, Capability, HoldTime, Open};
+use bgp_wire::{AfiSafi, Capability, Families, HoldTime, Open};
 use bytes::BytesMut;
 use tracing::warn;
 use viaduct_net::Family;
 
 use super::Known;
 
-/// RFC 7854 §4.8, RFC 8671 §6.2.
-pub(super) fn numbers(known: &Known, speaker: &Speaker) -> Vec<Statistic> {
+/// RFC 7854 §4.8; of the Adj-RIB-Out only where that is watched (RFC 8671 §6.2).
+pub(super) fn numbers(known: &Known, speaker: &Speaker, adj_rib_out: bool) -> Vec<Statistic> {
     let rib = speaker.rib();
     let id: Option<PeerId> = rib.peer_id(known.address);
     let counts = id.map(|id| rib.peer_counts(id)).unwrap_or_default();
-    let told = speaker.told_to(known.address) as u64;
-    let mut all = vec![
-        Statistic::new(
-            StatisticKind::REJECTED_BY_POLICY,
-            (counts.received - counts.accepted).into(),
-        ),
-        Statistic::new(StatisticKind::DUPLICATE_PREFIXES, counts.duplicates.into()),
-        Statistic::new(StatisticKind::ADJ_RIB_IN, counts.received.into()),
+    let met = id.map(|id| rib.import_counters(id)).unwrap_or_default();
+    let counters = [
+        (StatisticKind::REJECTED_BY_POLICY, met.rejected_by_policy),
+        (StatisticKind::DUPLICATE_PREFIXES, met.duplicate_prefixes),
+        (StatisticKind::DUPLICATE_WITHDRAWALS, met.duplicate_withdrawals),
+        (StatisticKind::CLUSTER_LOOPS, met.cluster_loops),
+        (StatisticKind::AS_PATH_LOOPS, met.as_path_loops),
+        (StatisticKind::ORIGINATOR_LOOPS, met.originator_loops),
+        (StatisticKind::CONFEDERATION_LOOPS, met.confederation_loops),
+        (StatisticKind::UPDATES_TREATED_AS_WITHDRAW, met.updates_treated_as_withdraw),
+        (StatisticKind::PREFIXES_TREATED_AS_WITHDRAW, met.prefixes_treated_as_withdraw),
+        (StatisticKind::DUPLICATE_UPDATES, met.duplicate_updates),
     ];
-    all.extend(known.session.parameters.families.iter().map(|family| Statistic {
-        family: Some(AfiSafi::from(family)),
-        ..Statistic::new(StatisticKind::ADJ_RIB_IN_OF_FAMILY, counts.of(family).into())
+    let counters = counters.into_iter();
+    let mut all: Vec<_> =
+        counters.map(|(kind, count)| Statistic::new(kind, count.into())).collect();
+    let families = known.session.parameters.families;
+    all.push(Statistic::new(StatisticKind::ADJ_RIB_IN, counts.received.into()));
+    all.extend(by_family(families, StatisticKind::ADJ_RIB_IN_OF_FAMILY, |family| {
+        counts.of(family).into()
     }));
-    all.push(Statistic::new(StatisticKind::ADJ_RIB_OUT_POST_POLICY, told));
+    if adj_rib_out {
+        let counts = speaker.adj_rib_out_counts(known.address);
+        for (kind, kind_of_family, counts) in [
+            (
+                StatisticKind::ADJ_RIB_OUT_PRE_POLICY,
+                StatisticKind::ADJ_RIB_OUT_PRE_POLICY_OF_FAMILY,
+                counts.pre_policy,
+            ),
+            (
+                StatisticKind::ADJ_RIB_OUT_POST_POLICY,
+                StatisticKind::ADJ_RIB_OUT_POST_POLICY_OF_FAMILY,
+                counts.post_policy,
+            ),
+        ] {
+            all.push(Statistic::new(kind, counts.total() as u64));
+            all.extend(by_family(families, kind_of_family, |family| counts.of(family) as u64));
+        }
+    }
     all
+}
+
+/// The two kinds that mean something for Loc-RIB (RFC 9069 §5.5).
+pub(super) fn loc_rib_numbers(speaker: &Speaker) -> Vec<Statistic> {
+    let best = speaker.rib_counts().best;
+    let mut all = vec![Statistic::new(StatisticKind::LOC_RIB, best.total() as u64)];
+    all.extend(by_family(Families::BOTH, StatisticKind::LOC_RIB_OF_FAMILY, |family| {
+        best.of(family) as u64
+    }));
+    all
+}
+
+fn by_family(
+    families: Families,
+    kind: StatisticKind,
+    value: impl Fn(Family) -> u64,
+) -> impl Iterator<Item = Statistic> {
+    families.iter().map(move |family| Statistic {
+        family: Some(AfiSafi::from(family)),
+        ..Statistic::new(kind, value(family))
+    })
 }
 
 pub(super) fn self_description(name: &str) -> Vec<Information> {

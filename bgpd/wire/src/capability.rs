@@ -4,7 +4,7 @@ use viaduct_net::{Asn, Family};
 use crate::{Notification, NotificationCode, reader::Reader};
 
 /// Address family and subsequent address family as numbered by IANA (RFC 4760 §3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AfiSafi {
     pub afi: u16,
     pub safi: u8,

@@ -1,1 +1,3 @@
+mod station;
+mod statistics;
 mod with_tshark;

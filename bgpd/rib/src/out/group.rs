@@ -10,9 +10,10 @@ use viaduct_net::{Family, Prefix};
 use super::{
     Profile,
     batch::{Batch, Telling},
+    counts::{AdjRibOutCounts, Reached},
     log::{Audience, Log},
 };
-use crate::{BestChange, BestPath, ExportPeer, PeerId, Rib, export, judges::Judges};
+use crate::{BestChange, BestPath, ExportPeer, ExportReject, PeerId, Rib, export, judges::Judges};
 
 /// Changes encoded together at most: those with equal attributes share messages.
 const MAX_BATCH: usize = 8192;
@@ -24,10 +25,10 @@ pub(super) struct Group {
     pub(super) members: usize,
     /// Those of them that lag.
     pub(super) lagging: BTreeSet<PeerId>,
-    /// Prefixes told, those included that their own source is not told of.
-    told: usize,
-    /// How many of them each peer has told us.
-    told_by: HashMap<PeerId, usize>,
+    /// Paths of all sources, those included that their own source is not told of.
+    counts: AdjRibOutCounts,
+    /// Those of them that each peer has told us.
+    counts_by: HashMap<PeerId, AdjRibOutCounts>,
     batch: Batch,
     judges: Judges,
 }
@@ -39,8 +40,8 @@ impl Group {
             log: Log::default(),
             members: 0,
             lagging: BTreeSet::new(),
-            told: 0,
-            told_by: HashMap::new(),
+            counts: AdjRibOutCounts::default(),
+            counts_by: HashMap::new(),
             batch: Batch::default(),
             judges: Judges::default(),
         }
@@ -48,9 +49,13 @@ impl Group {
 
     /// How the group is told of a best path, if it is.
     pub(super) fn telling(&self, prefix: Prefix, path: &BestPath) -> Option<Telling> {
+        self.verdict(prefix, path).told()
+    }
+
+    fn verdict(&self, prefix: Prefix, path: &BestPath) -> Verdict {
         let profile = &self.profile;
         if !profile.parameters.families.contains(prefix.family()) {
-            return None;
+            return Verdict::NotForPeer;
         }
         let target = ExportPeer {
             id: None,
@@ -61,16 +66,21 @@ impl Group {
             long_lived: profile.long_lived,
         };
         let apply = |route: &Route| self.judges.apply(&profile.policy, &path.attributes, route);
-        let applied = export::pass(&profile.local, &target, prefix, path, apply).ok()?;
-        let next_hop =
-            export::next_hop(&profile.local, &target, prefix.family(), path, applied.next_hop)?;
+        let applied = match export::pass(&profile.local, &target, prefix, path, apply) {
+            Ok(applied) => applied,
+            Err(ExportReject::Policy) => return Verdict::RefusedByPolicy,
+            Err(_) => return Verdict::NotForPeer,
+        };
+        let change = applied.next_hop;
+        let next_hop = export::next_hop(&profile.local, &target, prefix.family(), path, change);
+        let Some(next_hop) = next_hop else { return Verdict::NotForPeer };
         let is_interned = applied.attributes.ptr_eq(&path.attributes);
         let telling = Telling { applied, is_interned, source: path.source, next_hop };
         if !telling.fits(profile, profile.nlri(prefix, path)) {
             warn!(%prefix, octets = telling.attributes().octets().len(), "too long to be told");
-            return None;
+            return Verdict::NotForPeer;
         }
-        Some(telling)
+        Verdict::Told(telling)
     }
 
     /// The paths of a settled table that the group is told of; their sources are not, whatever this says.
@@ -118,24 +128,32 @@ impl Group {
 
     /// Counts everything that a group is told that has just come to be.
     pub(super) fn count_all(&mut self, rib: &Rib) {
-        let told: Vec<_> = self.told_paths(rib).map(|(_, path)| path.source.peer()).collect();
-        told.into_iter().for_each(|source| self.count(source, 1));
+        let all = self.within(rib.told_paths(self.additional()));
+        let judged = all.filter_map(|(prefix, path)| {
+            let reached = self.verdict(prefix, &path).reached()?;
+            Some((prefix.family(), path.source.peer(), reached))
+        });
+        let judged: Vec<_> = judged.collect();
+        for (family, source, reached) in judged {
+            self.count(family, source, reached, 1);
+        }
     }
 
-    fn count(&mut self, source: Option<PeerId>, step: isize) {
-        self.told = self.told.saturating_add_signed(step);
+    fn count(&mut self, family: Family, source: Option<PeerId>, reached: Reached, step: isize) {
+        self.counts.step(family, reached, step);
         if let Some(peer) = source {
-            let by = self.told_by.entry(peer).or_default();
-            *by = by.saturating_add_signed(step);
-            if *by == 0 {
-                self.told_by.remove(&peer);
+            let by = self.counts_by.entry(peer).or_default();
+            by.step(family, reached, step);
+            if *by == AdjRibOutCounts::default() {
+                self.counts_by.remove(&peer);
             }
         }
     }
 
-    /// How many prefixes a member knows that has read everything.
-    pub(super) fn told_to(&self, peer: PeerId) -> usize {
-        self.told - self.told_by.get(&peer).copied().unwrap_or_default()
+    /// What a member knows that has read everything.
+    pub(super) fn counts_of(&self, peer: PeerId) -> AdjRibOutCounts {
+        let own = self.counts_by.get(&peer).copied().unwrap_or_default();
+        self.counts.without(own)
     }
 
     /// The names by which the group may know what has changed.
@@ -185,15 +203,17 @@ impl Group {
         new_path: Option<&BestPath>,
         is_member: &impl Fn(PeerId) -> bool,
     ) {
-        let telling = |path: Option<&BestPath>| self.telling(nlri.prefix, path?);
-        let (old, new) = (telling(old_path), telling(new_path));
+        let (prefix, family) = (nlri.prefix, nlri.prefix.family());
         let peer_of = |telling: &Telling| telling.source.peer();
-        if let Some(old) = &old {
-            self.count(peer_of(old), -1);
-        }
-        if let Some(new) = &new {
-            self.count(peer_of(new), 1);
-        }
+        let mut telling = |path: Option<&BestPath>, step| {
+            let path = path?;
+            let verdict = self.verdict(prefix, path);
+            if let Some(reached) = verdict.reached() {
+                self.count(family, path.source.peer(), reached, step);
+            }
+            verdict.told()
+        };
+        let (old, new) = (telling(old_path, -1), telling(new_path, 1));
         match (old, new) {
             (None, None) => {}
             (Some(old), None) => self.batch.withdraw(nlri, audience(peer_of(&old))),
@@ -218,6 +238,31 @@ impl Group {
     pub(super) fn write_batch(&mut self) {
         let Self { profile, log, batch, .. } = self;
         batch.write(profile, &mut |entry| log.push(entry));
+    }
+}
+
+/// What becomes of a path on its way to the group.
+enum Verdict {
+    Told(Telling),
+    RefusedByPolicy,
+    /// Whatever the policy says.
+    NotForPeer,
+}
+
+impl Verdict {
+    fn told(self) -> Option<Telling> {
+        match self {
+            Self::Told(telling) => Some(telling),
+            Self::RefusedByPolicy | Self::NotForPeer => None,
+        }
+    }
+
+    const fn reached(&self) -> Option<Reached> {
+        match self {
+            Self::Told(_) => Some(Reached::PostPolicy),
+            Self::RefusedByPolicy => Some(Reached::PrePolicy),
+            Self::NotForPeer => None,
+        }
     }
 }
 

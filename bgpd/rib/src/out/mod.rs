@@ -14,6 +14,7 @@
 //! Members join and change between flushes, when what the table says is what the groups were told.
 
 mod batch;
+mod counts;
 mod difference;
 mod group;
 mod handover;
@@ -31,6 +32,7 @@ use viaduct_net::{Family, Prefix, RouteUpdate};
 
 use crate::{BestPath, LocalSpeaker, PeerId, Policy, Rib};
 use batch::Batch;
+pub use counts::AdjRibOutCounts;
 use difference::Step;
 use group::Group;
 pub use handover::Owed;
@@ -275,8 +277,14 @@ impl AdjRibsOut {
     /// How many prefixes the peer knows from us, as far as it has read.
     pub fn told(&self, peer: PeerId) -> usize {
         let Some((at, member)) = self.members.get(&peer) else { return 0 };
-        let all = self.groups[*at].as_ref().map_or(0, |group| group.told_to(peer));
-        member.told_so_far(all)
+        let group = self.groups[*at].as_ref();
+        member.told_so_far(group.map_or(0, |group| group.counts_of(peer).post_policy.total()))
+    }
+
+    /// What the peer is to be told in the end, and what of the table its policy keeps from it.
+    pub fn counts(&self, peer: PeerId) -> AdjRibOutCounts {
+        let group = self.members.get(&peer).and_then(|(at, _)| self.groups[*at].as_ref());
+        group.map(|group| group.counts_of(peer)).unwrap_or_default()
     }
 
     /// How many groups there are: fewer than members where members share.

@@ -18,8 +18,8 @@ use viaduct_net::{Asn, IfIndex, OriginSource, Origination, Prefix, RouterId, Und
 
 use super::*;
 use crate::{
-    Action, Change, ExportPeer, Matches, PathRecord, Peer, PrefixMatch, RibConfig, Rule, Source,
-    TableError, TablePiece, export,
+    Action, Change, ExportPeer, ExportReject, Matches, PathRecord, Peer, PrefixMatch, RibConfig,
+    Rule, Source, TableError, TablePiece, export,
     policy::{AsPathPattern, MedChange, NextHopChange},
 };
 
@@ -365,7 +365,9 @@ impl World {
         }
     }
 
-    fn expected(&self, peer: usize, profile: &Profile) -> Known {
+    /// What a peer is to know, and how many paths its policy was asked about.
+    fn expected(&self, peer: usize, profile: &Profile) -> (Known, usize) {
+        let mut refused = 0;
         let target = ExportPeer {
             id: Some(self.ids[peer]),
             kind: profile.parameters.peer_kind,
@@ -385,19 +387,31 @@ impl World {
                 (Nlri { prefix, path_id }, path)
             })
         });
-        let told = told.filter_map(|(nlri, path)| {
-            let exported = export::export(&profile.local, &target, nlri.prefix, &path).ok()?;
-            let carried = profile.parameters.families.contains(nlri.prefix.family());
-            carried.then(|| (nlri, (exported.attributes.open(), exported.next_hop)))
+        let carried =
+            told.filter(|(nlri, _)| profile.parameters.families.contains(nlri.prefix.family()));
+        let told = carried.filter_map(|(nlri, path)| {
+            let exported = export::export(&profile.local, &target, nlri.prefix, &path);
+            refused += usize::from(exported == Err(ExportReject::Policy));
+            let exported = exported.ok()?;
+            Some((nlri, (exported.attributes.open(), exported.next_hop)))
         });
-        told.collect()
+        let told: Known = told.collect();
+        let asked = told.len() + refused;
+        (told, asked)
     }
 
     fn check(&mut self) {
         self.read_all();
         for (peer, (profile, reader)) in &self.sessions {
-            assert_eq!(reader.known, self.expected(*peer, profile), "peer {peer}");
+            let (expected, asked) = self.expected(*peer, profile);
+            assert_eq!(reader.known, expected, "peer {peer}");
             assert_eq!(self.out.told(self.ids[*peer]), reader.known.len(), "peer {peer}");
+            let AdjRibOutCounts { pre_policy, post_policy } = self.out.counts(self.ids[*peer]);
+            assert_eq!(pre_policy.total(), asked, "peer {peer}");
+            for family in Family::ALL {
+                let known = reader.known.keys().filter(|nlri| nlri.prefix.family() == family);
+                assert_eq!(post_policy.of(family), known.count(), "peer {peer} {family:?}");
+            }
             assert!(reader.wanted.is_empty() && reader.refreshed.is_empty(), "{reader:?}");
             let mut ends = reader.ends.clone();
             ends.sort_unstable();

@@ -9,11 +9,12 @@ use viaduct_net::{Family, Prefix};
 
 use super::{AnnounceError, Origin, Rib, update::with_llgr_stale};
 use crate::{
-    PeerId, Reason, import,
+    PeerId, Reason,
+    counts::add,
+    import,
     judges::Judges,
     next_hop::{NextHopId, NextHopKey},
     paths::{Original, Path},
-    peer::PeerEntry,
 };
 
 /// What one UPDATE says of many prefixes.
@@ -43,13 +44,36 @@ impl Rib {
         next_hop: BgpNextHop,
         prefixes: &[Nlri],
     ) -> Result<(), AnnounceError> {
-        let Some(PeerEntry { peer: from, .. }) = self.peers.entry(peer) else { return Ok(()) };
-        let attributes = from.ingress.apply(from, attributes);
-        let key = NextHopKey::new(next_hop, from.interface);
-        self.announce_as_came(peer, &attributes, key, prefixes)
+        self.announce_all(peer, attributes, std::iter::once((next_hop, prefixes)))
     }
 
-    /// The same for attributes that policy is to see, and a next hop whose link is known.
+    /// The same for all that one UPDATE announces, which is judged and counted as one.
+    pub(super) fn announce_all<'a>(
+        &mut self,
+        peer: PeerId,
+        attributes: &AttributeSet,
+        announced: impl Iterator<Item = (BgpNextHop, &'a [Nlri])>,
+    ) -> Result<(), AnnounceError> {
+        let mut announced = announced.filter(|(_, prefixes)| !prefixes.is_empty()).peekable();
+        let Some(entry) = self.peers.entry_mut(peer) else { return Ok(()) };
+        if announced.peek().is_none() {
+            return Ok(());
+        }
+        let attributes = entry.peer.ingress.apply(&entry.peer, attributes);
+        let judged = import::judge_attributes(&self.config, &entry.peer, &attributes);
+        if let Some(reason) = judged {
+            entry.counters.note_refused(reason, &self.config, &attributes);
+        }
+        let interface = entry.peer.interface;
+        let attributes = self.attributes.intern(&attributes);
+        announced.try_for_each(|(next_hop, prefixes)| {
+            let key = NextHopKey::new(next_hop, interface);
+            self.announce_judged(peer, judged, &attributes, key, prefixes)
+        })
+    }
+
+    /// The same for attributes that policy is to see, and a next hop whose link is known: of what was
+    /// taken before, by another process.
     pub(super) fn announce_as_came(
         &mut self,
         peer: PeerId,
@@ -58,14 +82,22 @@ impl Rib {
         prefixes: &[Nlri],
     ) -> Result<(), AnnounceError> {
         let Some(entry) = self.peers.entry(peer) else { return Ok(()) };
-        if prefixes.is_empty() {
-            return Ok(());
-        }
         let judged = import::judge_attributes(&self.config, &entry.peer, attributes);
         let attributes = self.attributes.intern(attributes);
+        self.announce_judged(peer, judged, &attributes, key, prefixes)
+    }
+
+    fn announce_judged(
+        &mut self,
+        peer: PeerId,
+        judged: Option<Reason>,
+        attributes: &AttributeSet,
+        key: NextHopKey,
+        prefixes: &[Nlri],
+    ) -> Result<(), AnnounceError> {
         // One reference of our own, so that the entry lives even if the first prefix fails.
         let next_hop = self.next_hops.acquire(key, &self.underlay, &self.config.addresses);
-        let original = Original { attributes, next_hop };
+        let original = Original { attributes: attributes.clone(), next_hop };
         let arrival = Arrival { peer, judged, original: &original, judges: Judges::default() };
         let result = prefixes.iter().try_for_each(|&nlri| self.announce_one(&arrival, nlri));
         self.next_hops.release(next_hop);
@@ -83,6 +115,7 @@ impl Rib {
             && let Some(old) = self.find_in(destination, origin, path_id)
         {
             if let Some(judged) = self.judge(arrival, prefix) {
+                self.note_rejected(peer, judged.import);
                 self.replace(destination, old, peer, judged);
             }
             return Ok(());
@@ -96,6 +129,7 @@ impl Rib {
         };
         let Some(judged) = self.judge(arrival, prefix) else { return Ok(()) };
         let Judged { import, attributes, next_hop, original } = judged;
+        self.note_rejected(peer, import);
         let path = Path::new(attributes, origin, Some(next_hop), import);
         match self.insert_path(destination, path, path_id) {
             Ok(id) => self.set_original(id, original),
@@ -126,7 +160,15 @@ impl Rib {
         if was_stale {
             self.note_path_of(destination, id);
         } else if let Some(entry) = self.peers.entry_mut(peer) {
-            entry.counts.duplicates = entry.counts.duplicates.wrapping_add(1);
+            add(&mut entry.counters.duplicate_prefixes, 1);
+        }
+    }
+
+    fn note_rejected(&mut self, peer: PeerId, import: Reason) {
+        if import == Reason::ImportPolicy
+            && let Some(entry) = self.peers.entry_mut(peer)
+        {
+            add(&mut entry.counters.rejected_by_policy, 1);
         }
     }
 

@@ -290,6 +290,8 @@ impl Rib {
         let Dirty { destination: id, told: old, additional: old_additional } = dirty;
         self.destinations.at_mut(id).best = best.unwrap_or(NIL);
         let new = best.map(|best| self.told(best));
+        let step = isize::from(new.is_some()) - isize::from(old.is_some());
+        self.chosen.step(self.destinations.family(id), step);
         let new_additional = self.additional(id, self.additional_paths.unwrap_or_default());
         let released = old.as_ref().and_then(|old| old.next_hop);
         let released_additional: Vec<_> =

@@ -15,7 +15,7 @@ use viaduct_net::{IfIndex, OriginSource, Prefix};
 
 use super::{Origin, Rib, update::with_llgr_stale};
 use crate::{
-    Peer, PeerId, Reason,
+    ImportCounters, Peer, PeerId, Reason,
     next_hop::{NextHopId, NextHopKey},
     paths::{NIL, Path},
 };
@@ -328,11 +328,14 @@ impl Takeover<'_> {
             rib.paths.at_mut(path).reason = reason;
             if reason == Reason::Best {
                 rib.destinations.at_mut(destination).best = path;
+                rib.chosen.step(rib.destinations.family(destination), 1);
             }
         }
         for (id, peer) in limits {
             if let Some(entry) = rib.peers.entry_mut(id) {
                 entry.peer = peer;
+                // Nothing of this has come just now.
+                entry.counters = ImportCounters::default();
             }
         }
         rib.paths.free_all();

@@ -20,7 +20,7 @@ use bgp_wire::{AttributeSet, BgpNextHop, PeerKind};
 use viaduct_net::{Asn, Family, OriginSource, Prefix, RouterId};
 
 use crate::{
-    DecisionRules, PeerId,
+    DecisionRules, FamilyCounts, PeerId,
     decision::{Candidate, Decision},
     destinations::{Destination, Destinations},
     interner::AttributeInterner,
@@ -191,6 +191,8 @@ pub struct Rib {
     has_fib: bool,
     /// How many prefixes have a route in the FIB.
     routed: usize,
+    /// How many had a best path after the last flush.
+    chosen: FamilyCounts,
     /// What has changed, where somebody watches.
     watched: Option<Changes>,
     // Working memory of flush.
@@ -214,6 +216,7 @@ impl Rib {
             additional_paths: None,
             has_fib: true,
             routed: 0,
+            chosen: FamilyCounts::default(),
             watched: None,
             decision: Decision::default(),
             candidates: Vec::new(),

@@ -11,6 +11,7 @@ use viaduct_net::{Family, Origination, Prefix, Underlay};
 use super::{AnnounceError, Origin, Rib, RibConfig};
 use crate::{
     Ingress, Peer, PeerId, Policy, Reason,
+    counts::add,
     next_hop::NextHopId,
     paths::{NIL, Path},
     underlay::UnderlayTable,
@@ -110,17 +111,27 @@ impl Rib {
     /// Takes an UPDATE as it was decoded: withdrawals, then announcements. End-of-RIB is the
     /// caller's.
     pub fn update(&mut self, peer: PeerId, update: &Update) -> Result<(), AnnounceError> {
-        self.withdraw(peer, &update.withdrawn);
-        update.announced.iter().try_for_each(|announcement| {
-            let prefixes = &announcement.prefixes;
-            self.announce(peer, &update.attributes, announcement.next_hop, prefixes)
-        })
+        let before = self.import_counters(peer);
+        let said = update.withdrawn.len().saturating_sub(update.treated_as_withdraw);
+        let (said, treated) = update.withdrawn.split_at(said);
+        self.withdraw(peer, said);
+        for &nlri in treated {
+            self.remove_path_of(nlri, Origin::Peer(peer));
+        }
+        let announced = update.announced.iter().map(|one| (one.next_hop, &one.prefixes[..]));
+        let taken = self.announce_all(peer, &update.attributes, announced);
+        if let Some(entry) = self.peers.entry_mut(peer) {
+            entry.counters.note_taken(update, &before);
+        }
+        taken
     }
 
-    /// Drops these paths of a peer; those it never told are passed over (RFC 7911 §5).
+    /// Drops these paths of a peer; those it never told are passed over (RFC 7911 §5), and counted.
     pub fn withdraw(&mut self, peer: PeerId, prefixes: &[Nlri]) {
-        for &nlri in prefixes {
-            self.remove_path_of(nlri, Origin::Peer(peer));
+        let remove = |nlri: &&Nlri| !self.remove_path_of(**nlri, Origin::Peer(peer));
+        let unknown = prefixes.iter().filter(remove).count();
+        if let Some(entry) = self.peers.entry_mut(peer) {
+            add(&mut entry.counters.duplicate_withdrawals, unknown);
         }
     }
 
@@ -319,12 +330,15 @@ impl Rib {
         self.paths.insert(head, path, path_id).ok_or(AnnounceError::TableFull)
     }
 
-    fn remove_path_of(&mut self, nlri: Nlri, origin: Origin) {
-        if let Some(destination) = self.destinations.find(nlri.prefix)
-            && let Some(path) = self.find_in(destination, origin, nlri.path_id)
-        {
-            self.remove_path(destination, path);
-        }
+    /// Whether it was there.
+    fn remove_path_of(&mut self, nlri: Nlri, origin: Origin) -> bool {
+        let destination = self.destinations.find(nlri.prefix);
+        let path = destination.and_then(|destination| {
+            Some((destination, self.find_in(destination, origin, nlri.path_id)?))
+        });
+        let Some((destination, path)) = path else { return false };
+        self.remove_path(destination, path);
+        true
     }
 
     fn remove_path(&mut self, destination: u32, id: u32) {

@@ -8,7 +8,7 @@ use viaduct_net::{NextHop, OriginSource, Prefix, Route};
 
 use super::{BestPath, PathSource, Rib};
 use crate::{
-    Peer, PeerCounts, PeerId, Reason,
+    FamilyCounts, ImportCounters, Peer, PeerCounts, PeerId, Reason,
     paths::{NIL, Path},
 };
 
@@ -54,6 +54,8 @@ pub struct RibCounts {
     pub paths: usize,
     /// Prefixes whose route is in the FIB or on its way there.
     pub routes: usize,
+    /// Prefixes with a best path, as of the last flush (Loc-RIB).
+    pub best: FamilyCounts,
     pub next_hops: usize,
     /// Distinct sets of attributes, with those not yet swept out.
     pub attributes: usize,
@@ -65,6 +67,7 @@ impl Rib {
             prefixes: self.destinations.len(),
             paths: self.paths.len(),
             routes: self.routed,
+            best: self.chosen,
             next_hops: self.next_hops.len(),
             attributes: self.attributes.len(),
         }
@@ -76,6 +79,11 @@ impl Rib {
 
     pub fn peer_counts(&self, id: PeerId) -> PeerCounts {
         self.peers.entry(id).map(|entry| entry.counts).unwrap_or_default()
+    }
+
+    /// What was met with in what a peer has told.
+    pub fn import_counters(&self, id: PeerId) -> ImportCounters {
+        self.peers.entry(id).map(|entry| entry.counters).unwrap_or_default()
     }
 
     /// In the order of their addresses.

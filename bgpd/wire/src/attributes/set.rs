@@ -254,6 +254,13 @@ impl AttributeSet {
         segments(path).flat_map(|(_, asns)| asns).filter(|asn| **asn == wanted).count()
     }
 
+    /// Whether the AS stands in a part of the path that is within a confederation (RFC 5065 §3).
+    pub fn confederation_contains(&self, asn: Asn) -> bool {
+        let wanted = asn.to_u32().to_be_bytes();
+        let path = self.value(Type::AS_PATH).unwrap_or_default();
+        segments(path).any(|(kind, asns)| kind.is_confederation() && asns.contains(&wanted))
+    }
+
     /// Whether the path begins with a sequence that begins with these.
     pub fn path_starts_with(&self, asns: &[Asn]) -> bool {
         let path = self.value(Type::AS_PATH).unwrap_or_default();

@@ -45,11 +45,9 @@ impl Update {
 
         let mut update = Self { withdrawn, end_of_rib, ..Self::default() };
         update.withdrawn.extend(attributes.mp_unreach.into_iter().flat_map(|mp| mp.prefixes));
-        let withdraw_all = attributes
-            .malformed
-            .iter()
-            .any(|error| error.consequence >= Consequence::TreatAsWithdraw);
         update.malformed = attributes.malformed;
+        let withdraw_all = update.is_treated_as_withdraw();
+        let said = update.withdrawn.len();
 
         let classic_next_hop = attributes.next_hop.map(BgpNextHop::V4);
         let mp = attributes.mp_reach.map(|mp| (mp.next_hop, mp.prefixes));
@@ -62,6 +60,7 @@ impl Update {
                 _ => update.withdrawn.extend(prefixes),
             }
         }
+        update.treated_as_withdraw = update.withdrawn.len() - said;
         if !update.announced.is_empty() {
             update.attributes = AttributeSet::from(attributes.path);
         }
@@ -86,7 +85,7 @@ impl Update {
             .map(|(next_hop, prefixes)| Announcement { next_hop, prefixes });
         let announced: Vec<_> = announced.collect();
         let attributes = if announced.is_empty() { AttributeSet::default() } else { quick.set };
-        Self { withdrawn, attributes, announced, end_of_rib, malformed: Vec::new() }
+        Self { withdrawn, attributes, announced, end_of_rib, ..Self::default() }
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use viaduct_net::Family;
 
-use crate::{AttributeError, AttributeSet, Nlri};
+use crate::{AttributeError, AttributeSet, Consequence, Nlri};
 
 pub use encode::{EncodeError, encode_announcements, encode_end_of_rib, encode_withdrawals, fits};
 
@@ -78,6 +78,8 @@ pub struct Announcement {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Update {
     pub withdrawn: Vec<Nlri>,
+    /// How many of them, at the end, stand there for an attribute that is malformed.
+    pub treated_as_withdraw: usize,
     /// Of all that is announced here.
     pub attributes: AttributeSet,
     /// At most two: the classic NLRI and those of MP_REACH_NLRI.
@@ -86,4 +88,12 @@ pub struct Update {
     pub end_of_rib: Option<Family>,
     /// What was malformed and has been discarded or treated as withdrawn. For the log.
     pub malformed: Vec<AttributeError>,
+}
+
+impl Update {
+    /// RFC 7606 §2: whether an attribute is so malformed that nothing is announced.
+    pub fn is_treated_as_withdraw(&self) -> bool {
+        let severe = |error: &AttributeError| error.consequence >= Consequence::TreatAsWithdraw;
+        self.malformed.iter().any(severe)
+    }
 }

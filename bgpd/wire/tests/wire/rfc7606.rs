@@ -42,6 +42,7 @@ fn check(name: &str, attributes: &[&str], session: &SessionParameters, expected:
     let update = decoded.unwrap_or_else(|refused| panic!("{name}: {refused}"));
     assert_eq!(update.announced.is_empty(), consequence == Consequence::TreatAsWithdraw, "{name}");
     assert_eq!(update.withdrawn.is_empty(), consequence != Consequence::TreatAsWithdraw, "{name}");
+    assert_eq!(update.treated_as_withdraw, update.withdrawn.len(), "{name}");
     let found: Vec<_> = update.malformed.iter().map(|e| (e.kind, e.consequence)).collect();
     assert!(found.contains(&(kind, consequence)), "{name}: {:?}", update.malformed);
     assert_eq!(update.end_of_rib, None, "{name}");

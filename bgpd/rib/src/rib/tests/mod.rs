@@ -2,6 +2,7 @@
 
 mod blackhole;
 mod changes;
+mod counters;
 mod export;
 mod model;
 mod policy;

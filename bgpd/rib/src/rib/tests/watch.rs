@@ -23,7 +23,7 @@ fn what_changes_is_named_where_somebody_watches() {
     let expected = watched(&[(a, "10.1.0.0/16"), (b, "10.0.0.0/8")], &["10.1.0.0/16"]);
     assert_eq!(rib.take_changes(), expected);
     assert!(rib.take_changes().is_empty());
-    assert_eq!(rib.peer_counts(a).duplicates, 1);
+    assert_eq!(rib.import_counters(a).duplicate_prefixes, 1);
 
     rib.withdraw(a, &[nlri("10.0.0.0/8"), nlri("10.9.0.0/16")]);
     rib.settle();
