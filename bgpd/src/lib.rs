@@ -122,14 +122,16 @@ pub fn spawn(inputs: Inputs) -> Handle {
     handle
 }
 
-/// Starts a speaker that goes on in another's place. After an error the other goes on, or has given way
-/// to an ordinary start, as the error says.
+/// Starts a speaker that goes on in another's place, with the files that it replays
+/// ([`Handle::replay`]): the routes of those that the other has replayed stay meanwhile. After an error the
+/// other goes on, or has given way to an ordinary start, as the error says.
 pub async fn spawn_after(
     predecessor: Predecessor,
     inputs: Inputs,
+    replays: Vec<Replay>,
 ) -> Result<Handle, TakeoverError> {
     let (handle, ends, alive) = join();
-    start(Task::after(predecessor, inputs, ends).await?, alive);
+    start(Task::after(predecessor, inputs, replays, ends).await?, alive);
     Ok(handle)
 }
 

@@ -175,6 +175,7 @@ impl Task {
     pub(crate) async fn after(
         predecessor: Predecessor,
         outside: Inputs,
+        replays: Vec<Replay>,
         ends: Ends,
     ) -> Result<Self, TakeoverError> {
         let Inputs { mut config, mut originations, mut underlay, routes } = outside;
@@ -204,6 +205,7 @@ impl Task {
             config: first.clone(),
             underlay: &first_underlay,
             originations: &first_originations,
+            sources: replays.iter().map(Replay::source).collect(),
             forwards: routes.is_some(),
             connections: adopted,
             seed: seed(&first),
@@ -229,7 +231,9 @@ impl Task {
         speaker.handle_resume(now);
         let outside = Inputs { config, originations, underlay, routes };
         let parts = Parts { speaker, network, listeners, unnumbered, effective };
-        Ok(Self::assemble(parts, (ears.inputs, mouths), outside, ends))
+        let mut task = Self::assemble(parts, (ears.inputs, mouths), outside, ends);
+        task.replays.set(replays, &mut task.speaker);
+        Ok(task)
     }
 
     /// Runs until it is shut down, or until every handle is gone: then it ends as if it had

@@ -38,7 +38,7 @@ impl<T: ?Sized + Eq + Hash> Interner<T> {
 
 /// The same for attributes, which are allocations of that kind already.
 #[derive(Debug)]
-pub(crate) struct AttributeInterner {
+pub struct AttributeInterner {
     values: HashTable<AttributeSet>,
     hasher: DefaultHashBuilder,
     sweep_at: usize,
@@ -56,7 +56,7 @@ impl Default for AttributeInterner {
 
 impl AttributeInterner {
     /// The one allocation of the value: this one where it is the first.
-    pub(crate) fn intern(&mut self, value: &AttributeSet) -> AttributeSet {
+    pub fn intern(&mut self, value: &AttributeSet) -> AttributeSet {
         let hash = self.hasher.hash_one(value);
         if let Some(known) = self.values.find(hash, |known| known == value) {
             return known.clone();

@@ -34,6 +34,7 @@ pub use counts::{FamilyCounts, ImportCounters};
 pub use decision::DecisionRules;
 pub use export::{ExportPeer, ExportReject, Exported, LocalSpeaker};
 pub use ingress::Ingress;
+pub use interner::AttributeInterner;
 pub use peer::{Peer, PeerCounts, PeerId};
 pub use reason::Reason;
 pub use rib::{

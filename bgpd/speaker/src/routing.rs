@@ -103,6 +103,11 @@ impl Routing {
         self.adopted.insert(number, id);
     }
 
+    /// The same for a source, which is there already.
+    pub(crate) fn adopt_source(&mut self, number: u32, id: PeerId) {
+        self.adopted.insert(number, id);
+    }
+
     /// Those of [`Self::adopt`]; forgets them.
     pub(crate) fn numbers(&mut self) -> BTreeMap<u32, PeerId> {
         std::mem::take(&mut self.adopted)

@@ -8,7 +8,7 @@ use std::{
 
 use bgp_rib::{AnnounceError, PeerId, Policy};
 use bgp_wire::Update;
-use viaduct_net::{Asn, RouterId};
+use viaduct_net::{Asn, Family, RouterId};
 
 use crate::speaker::Speaker;
 
@@ -35,19 +35,24 @@ pub struct SourceConfig {
 
 #[derive(Debug)]
 pub(crate) struct Source {
-    name: String,
-    peer: PeerId,
+    pub(crate) name: String,
+    pub(crate) peer: PeerId,
 }
 
 impl Speaker {
     pub fn add_source(&mut self, config: SourceConfig) -> SourceId {
-        self.last_source += 1;
-        let id = SourceId(self.last_source);
+        let id = SourceId(self.last_source + 1);
+        self.insert_source(id, config);
+        id
+    }
+
+    pub(crate) fn insert_source(&mut self, id: SourceId, config: SourceConfig) -> PeerId {
+        self.last_source = self.last_source.max(id.0);
         let SourceConfig { name, asn, import } = config;
         let router_id = RouterId::from_name(&name);
         let peer = self.routing.add_source(id.address(), asn, router_id, import);
         self.sources.insert(id, Source { name, peer });
-        id
+        peer
     }
 
     /// Takes what a source says. On an error not all of it has been taken.
@@ -62,11 +67,26 @@ impl Speaker {
         self.routing.rib.update(source.peer, update)
     }
 
+    /// The source has said all that it has to say: what was taken over with it, and it has not said again,
+    /// goes.
+    pub fn end_source(&mut self, id: SourceId, now: Instant) {
+        self.now = now;
+        let Some(peer) = self.sources.get(&id).map(|source| source.peer) else { return };
+        if self.routing.rib.peer_counts(peer).stale > 0 {
+            Family::ALL.iter().for_each(|family| self.routing.rib.sweep_stale(peer, *family));
+        }
+    }
+
     /// The source is no more, and nothing of what it has said.
     pub fn remove_source(&mut self, id: SourceId) {
         if let Some(source) = self.sources.remove(&id) {
             self.routing.rib.remove_peer(source.peer);
         }
+    }
+
+    /// Every source with its name.
+    pub fn sources(&self) -> impl Iterator<Item = (SourceId, &str)> {
+        self.sources.iter().map(|(id, source)| (*id, source.name.as_str()))
     }
 
     /// The name of the source that the table sees at an address.

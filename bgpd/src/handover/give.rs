@@ -100,7 +100,7 @@ impl Task {
         } else if self.speaker.is_starting() {
             Some(channel.later())
         } else {
-            Some(channel.refuse("it has routes that no peer has told it"))
+            Some(channel.refuse("it has ended"))
         }
     }
 
@@ -118,7 +118,9 @@ impl Task {
                 Some(input) = self.inputs.recv() => self.take(input, Instant::now()),
             }
         }
-        while let Ok(input) = self.inputs.try_recv() {
+        // All that they have read is in there. Behind it stands what is read from files, without an end.
+        for _ in 0..self.inputs.len() {
+            let Ok(input) = self.inputs.try_recv() else { break };
             self.take(input, Instant::now());
         }
         self.take_taken();

@@ -1,6 +1,8 @@
 //! Files of MRT (RFC 6396): the table and the updates of the speaker, and files as a source of routes.
 
 mod dump;
+mod outcome;
+mod player;
 mod recorder;
 mod replay;
 

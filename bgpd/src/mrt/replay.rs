@@ -2,7 +2,6 @@
 //! back by the speaker, so that a file of any length takes little memory.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{self, Read},
     net::IpAddr,
@@ -11,14 +10,15 @@ use std::{
     time::Instant,
 };
 
-use bgp_mrt::{Body, MAX_RECORD_LEN, Record};
+use bgp_mrt::{MAX_RECORD_LEN, Record};
 use bgp_speaker::{Policy, SourceConfig, SourceId, Speaker};
-use bgp_wire::{BgpNextHop, Message, Nlri, PeerKind, Update};
+use bgp_wire::{PeerKind, Update};
 use bytes::{Buf, BytesMut};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
-use viaduct_net::{Asn, Family};
+use viaduct_net::Asn;
 
+use super::{outcome::Outcome, player::Player};
 use crate::intake::Input;
 
 /// A file of TABLE_DUMP_V2 or BGP4MP records. Of the peers in it each has its own path for a prefix; what
@@ -33,16 +33,24 @@ pub struct Replay {
     pub import: Policy,
 }
 
+impl Replay {
+    /// As the speaker knows it.
+    pub(crate) fn source(&self) -> SourceConfig {
+        let name = format!("mrt:{}", self.file.display());
+        SourceConfig { name, asn: self.asn, import: self.import.clone() }
+    }
+}
+
 /// UPDATEs read at once.
 const PIECE: usize = 64;
-/// Peers that are told apart in a log of sessions.
-const MAX_PEERS: usize = 65_535;
 
 /// What a thread has read.
 #[derive(Debug)]
 pub(crate) struct Piece {
     source: SourceId,
     updates: Vec<Update>,
+    /// The file has been read to its end.
+    is_last: bool,
 }
 
 /// The replays of a speaker.
@@ -57,7 +65,8 @@ impl Replays {
         Self { inputs, running: Vec::new() }
     }
 
-    /// Those that are to be. What was replayed already stays as it is; what is not named goes.
+    /// Those that are to be. What was replayed already stays as it is; what is not named goes. What another
+    /// process has replayed stays while it is read again.
     pub(crate) fn set(&mut self, replays: Vec<Replay>, speaker: &mut Speaker) {
         self.running.retain(|(replay, source)| {
             let stays = replays.contains(replay);
@@ -70,14 +79,21 @@ impl Replays {
             if self.running.iter().any(|(running, _)| *running == replay) {
                 continue;
             }
-            let name = format!("mrt:{}", replay.file.display());
-            let import = replay.import.clone();
-            let source = speaker.add_source(SourceConfig { name, asn: replay.asn, import });
+            let config = replay.source();
+            let taken_over = self.taken_over(&config, speaker);
+            let source = taken_over.unwrap_or_else(|| speaker.add_source(config));
             let internal = speaker.config().asn == replay.asn;
             let kind = if internal { PeerKind::Internal } else { PeerKind::External };
-            self.read(replay.clone(), source, kind);
+            self.read(replay.clone(), source, kind, taken_over.is_some());
             self.running.push((replay, source));
         }
+    }
+
+    /// The source that another process has replayed the file as.
+    fn taken_over(&self, config: &SourceConfig, speaker: &Speaker) -> Option<SourceId> {
+        let is_running = |id| self.running.iter().any(|(_, source)| *source == id);
+        let mut all = speaker.sources();
+        all.find(|(id, name)| *name == config.name && !is_running(*id)).map(|(id, _)| id)
     }
 
     pub(crate) fn take(&self, piece: &Piece, speaker: &mut Speaker, now: Instant) {
@@ -86,28 +102,53 @@ impl Replays {
                 return warn!(%error, "not all of a replay is taken");
             }
         }
+        if piece.is_last {
+            speaker.end_source(piece.source, now);
+        }
     }
 
-    fn read(&self, replay: Replay, source: SourceId, kind: PeerKind) {
+    /// `again`: the speaker has its routes, and is told of what is other by now, and no more.
+    fn read(&self, replay: Replay, source: SourceId, kind: PeerKind, again: bool) {
         let inputs = self.inputs.clone();
         let reader = move || {
             let mut player = Player::new(kind, replay.next_hop);
             let file = replay.file.display();
-            let mut piece = Vec::with_capacity(PIECE);
-            let send = |updates: &mut Vec<Update>| {
+            let send = |updates: &mut Vec<Update>, is_last| {
                 let updates = std::mem::take(updates);
-                inputs.blocking_send(Input::Replayed(Piece { source, updates })).is_ok()
+                inputs.blocking_send(Input::Replayed(Piece { source, updates, is_last })).is_ok()
             };
+            let mut piece = Vec::with_capacity(PIECE);
+            let mut outcome = again.then(Outcome::default);
             let read = File::open(&replay.file).and_then(|input| {
                 each_record(input, |record| {
                     player.play(record, &mut piece);
-                    piece.len() < PIECE || send(&mut piece)
+                    match &mut outcome {
+                        Some(outcome) => {
+                            piece.drain(..).for_each(|update| outcome.take(update));
+                            true
+                        }
+                        None => piece.len() < PIECE || send(&mut piece, false),
+                    }
                 })
             });
-            send(&mut piece);
             let Player { updates, faults, .. } = player;
+            match (&read, outcome) {
+                (Ok(()), Some(outcome)) => {
+                    for update in outcome.updates() {
+                        piece.push(update);
+                        if piece.len() >= PIECE && !send(&mut piece, false) {
+                            return;
+                        }
+                    }
+                }
+                (Err(error), Some(_)) => {
+                    return warn!(%file, %error, "its routes stay as they were taken over");
+                }
+                (_, None) => {}
+            }
+            send(&mut piece, read.is_ok());
             match read {
-                Ok(()) => info!(%file, updates, faults, "replayed"),
+                Ok(()) => info!(%file, updates, faults, again, "replayed"),
                 Err(error) => warn!(%file, updates, faults, %error, "replayed in part"),
             }
         };
@@ -149,96 +190,9 @@ fn each_record(
     }
 }
 
-/// Makes UPDATEs of records.
-struct Player {
-    kind: PeerKind,
-    next_hop: Option<IpAddr>,
-    /// Of a log of sessions: by which number the paths of a peer go.
-    peers: BTreeMap<IpAddr, u32>,
-    updates: u64,
-    faults: u64,
-}
-
-impl Player {
-    const fn new(kind: PeerKind, next_hop: Option<IpAddr>) -> Self {
-        Self { kind, next_hop, peers: BTreeMap::new(), updates: 0, faults: 0 }
-    }
-
-    fn play(&mut self, record: Result<Record, bgp_mrt::Error>, out: &mut Vec<Update>) {
-        let Ok(record) = record else {
-            self.faults += 1;
-            return;
-        };
-        match record.body {
-            Body::Rib(rib) => {
-                for entry in &rib.entries {
-                    let update = entry.update(rib.prefix, self.kind).ok();
-                    // An entry that announces nothing is one that could not be read.
-                    let update = update.filter(|update| !update.announced.is_empty());
-                    let peer = u32::from(entry.peer) + 1;
-                    self.say(update, peer, out);
-                }
-            }
-            Body::Message(message) if !message.is_local => {
-                let next = self.peers.len() as u32 + 1;
-                let is_full = self.peers.len() >= MAX_PEERS;
-                let peer = match self.peers.get(&message.session.peer) {
-                    Some(peer) => *peer,
-                    None if is_full => return self.faults += 1,
-                    None => *self.peers.entry(message.session.peer).or_insert(next),
-                };
-                match message.message(self.kind) {
-                    Ok(Some(Message::Update(update))) => self.say(Some(update), peer, out),
-                    Ok(Some(_)) => {}
-                    Ok(None) | Err(_) => self.faults += 1,
-                }
-            }
-            Body::Message(_)
-            | Body::PeerIndexTable(_)
-            | Body::StateChange(_)
-            | Body::Other { .. } => {}
-        }
-    }
-
-    fn say(&mut self, update: Option<Update>, peer: u32, out: &mut Vec<Update>) {
-        let Some(mut update) = update else {
-            self.faults += 1;
-            return;
-        };
-        self.updates += 1;
-        // One source has one path for a prefix and identifier; so each peer's take its own.
-        let number = |nlri: &mut Nlri| nlri.path_id ^= peer << 16;
-        update.withdrawn.iter_mut().for_each(number);
-        for announced in &mut update.announced {
-            announced.prefixes.iter_mut().for_each(number);
-            let family = announced.prefixes.first().map(|nlri| nlri.prefix.family());
-            let other = self.next_hop.filter(|other| Some(Family::of(*other)) == family);
-            announced.next_hop = other.map_or(announced.next_hop, BgpNextHop::from);
-        }
-        update.end_of_rib = None;
-        out.push(update);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use bgp_mrt::{RibEntry, RibRecord, Timestamp};
-    use bgp_wire::AttributeSet;
-
-    use super::*;
-
-    fn rib(prefix: &str, peers: &[u16]) -> Record {
-        let attributes = AttributeSet::default();
-        let next_hop = BgpNextHop::V4([198, 51, 100, 1].into());
-        let entries = peers.iter().map(|peer| RibEntry::new(*peer, 0, &attributes, next_hop));
-        let body = Body::Rib(RibRecord {
-            sequence: 0,
-            prefix: prefix.parse().unwrap(),
-            has_path_ids: false,
-            entries: entries.collect(),
-        });
-        Record { at: Timestamp::default(), body }
-    }
+    use super::{super::player::tests::rib, *};
 
     /// Gives its octets one by one.
     struct Slow(BytesMut);
@@ -269,20 +223,5 @@ mod tests {
         assert_eq!(count(file.clone()), (3, Ok(())));
         file.truncate(half);
         assert_eq!(count(file), (2, Err(io::ErrorKind::UnexpectedEof)));
-    }
-
-    #[test]
-    fn peers_of_a_table_have_a_path_each_and_the_next_hop_that_was_asked_for() {
-        let mut player = Player::new(PeerKind::External, Some([192, 0, 2, 7].into()));
-        let mut updates = Vec::new();
-        player.play(Ok(rib("10.0.0.0/8", &[0, 4])), &mut updates);
-        let told = updates.iter().map(|update| {
-            let announced = &update.announced[0];
-            (announced.prefixes[0].path_id, announced.next_hop.address().to_string())
-        });
-        let told: Vec<_> = told.collect();
-        let hop = "192.0.2.7".to_owned();
-        assert_eq!(told, [(1 << 16, hop.clone()), (5 << 16, hop)]);
-        assert_eq!((player.updates, player.faults), (2, 0));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use bgp_speaker::{Config, DecisionRules, LocalAddresses, PeerConfig, Policy, RestartTime};
 use bgp_wire::HoldTime;
-use bgpd::{Handle, Inputs, Predecessor};
+use bgpd::{Handle, Inputs, Predecessor, Replay};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -91,9 +91,10 @@ impl Node {
         predecessor: Predecessor,
         config: Config,
         originated: &[&str],
+        replays: Vec<Replay>,
     ) -> Self {
         let (inputs, outside) = outside(config, originated);
-        outside.with(bgpd::spawn_after(predecessor, inputs).await.unwrap())
+        outside.with(bgpd::spawn_after(predecessor, inputs, replays).await.unwrap())
     }
 
     pub(crate) fn originate(&self, prefixes: &[&str]) {

@@ -1,1 +1,2 @@
+pub(crate) mod files;
 mod with_tools;

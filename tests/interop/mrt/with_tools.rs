@@ -6,10 +6,9 @@ use std::{
     process::Command,
 };
 
-use bgp_speaker::Policy;
-use bgpd::{Monitoring, Recording, Replay};
-use viaduct_net::Asn;
+use bgpd::{Monitoring, Recording};
 
+use super::files::{replay, write_table};
 use crate::lab::{
     netns::output,
     node::{Node, config, v4},
@@ -42,15 +41,6 @@ fn bgpdump(file: &Path) -> Vec<String> {
 fn mrtparse(file: &Path) -> String {
     // Debian's module is Debian's Python's, which need not be the first one of the path.
     output(Command::new("/usr/bin/python3").arg("/usr/bin/mrt-print-all").arg(file))
-}
-
-fn replay(file: &Path, asn: u32) -> Replay {
-    Replay {
-        file: file.to_owned(),
-        asn: Asn::new(asn),
-        next_hop: None,
-        import: Policy::accept_all(),
-    }
 }
 
 /// The prefixes that come from a file, with their AS paths.
@@ -222,32 +212,4 @@ fn a_long_table_is_replayed_and_told_to_a_peer() {
         .await;
         println!("{ROUTES} routes replayed and told in {:?}", begun.elapsed());
     });
-}
-
-/// One peer, one route for each record, a hundred attribute sets.
-fn write_table(file: &Path, routes: u32) {
-    use bgp_mrt::{Body, IndexedPeer, PeerIndexTable, Record, RibEntry, RibRecord, Timestamp};
-    use bgp_wire::{AttributeSet, PathAttributes};
-    let peer =
-        IndexedPeer { router_id: [192, 0, 2, 9].into(), address: v4(9), asn: Asn::new(65001) };
-    let at = Timestamp { secs: 1, micros: None };
-    let index =
-        PeerIndexTable { collector: peer.router_id, view: String::new(), peers: vec![peer] };
-    let mut out = bytes::BytesMut::new();
-    Record { at, body: Body::PeerIndexTable(index) }.encode(&mut out).unwrap();
-    let sets: Vec<_> = (0..100)
-        .map(|med| AttributeSet::from(PathAttributes { med: Some(med), ..Default::default() }))
-        .collect();
-    for sequence in 0..routes {
-        let address = std::net::Ipv4Addr::from(0x0b00_0000 + (sequence << 8));
-        let attributes = &sets[sequence as usize % sets.len()];
-        let record = RibRecord {
-            sequence,
-            prefix: viaduct_net::Prefix::new(address.into(), 24).unwrap(),
-            has_path_ids: false,
-            entries: vec![RibEntry::new(0, 0, attributes, v4(9).into())],
-        };
-        Record { at, body: Body::Rib(record) }.encode(&mut out).unwrap();
-    }
-    fs::write(file, out).unwrap();
 }

@@ -79,7 +79,7 @@ async fn replace_after(node: &Node, pause: Duration) -> (Runtime, Node, Duration
             let predecessor = Predecessor::find(&path).await.unwrap().expect("somebody answers");
             println!("sent and read: {:?}", begun.elapsed());
             sleep(pause).await;
-            let node = Node::start_after(predecessor, ours(), &OWN).await;
+            let node = Node::start_after(predecessor, ours(), &OWN, Vec::new()).await;
             (node, begun.elapsed())
         });
         drop(sender.send((runtime, next.0, next.1)));

@@ -1,6 +1,7 @@
 //! A speaker's place is taken by another process, and peers without graceful restart see nothing.
 
 mod large;
+mod replays;
 mod with_bird;
 mod with_frr;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use bgp_bfd::{Path, Profile};
 use bgp_speaker::{BfdConfig, Config, RestartTime};
-use bgpd::{Predecessor, TakeoverError};
+use bgpd::{Predecessor, Replay, TakeoverError};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -26,11 +27,21 @@ fn graceless(asn: u32) -> Config {
 
 /// Another speaker goes on in a node's place; as it would in another process, over the socket.
 pub(crate) async fn replace(node: Node, config: Config, originated: &[&str]) -> Node {
+    replace_with(node, config, originated, Vec::new()).await
+}
+
+/// The same where the other one replays files.
+async fn replace_with(
+    node: Node,
+    config: Config,
+    originated: &[&str],
+    replays: Vec<Replay>,
+) -> Node {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("bgp-handover.sock");
     node.handle.offer(&path).unwrap();
     let predecessor = Predecessor::find(&path).await.unwrap().expect("somebody answers");
-    let next = Node::start_after(predecessor, config, originated).await;
+    let next = Node::start_after(predecessor, config, originated, replays).await;
     node.handle.ended().await;
     assert!(node.handle.was_handed_over());
     drop(node);

@@ -27,7 +27,7 @@ fn ages(bird: &Bird) -> String {
 }
 
 /// What BIRD counts of us: updates and withdraws received.
-fn received(bird: &Bird) -> Vec<String> {
+pub(super) fn received(bird: &Bird) -> Vec<String> {
     let all = bird.ask("show protocols all viaduct");
     let lines = all
         .lines()

@@ -133,7 +133,8 @@ impl Speaker {
         let inputs = bgpd::Inputs { config, originations, underlay, routes };
         let speaker = match predecessor {
             Some(predecessor) => {
-                let speaker = bgpd::spawn_after(predecessor, inputs).await?;
+                let replays = self.read.replays.clone();
+                let speaker = bgpd::spawn_after(predecessor, inputs, replays).await?;
                 admin::vacated(&self.run_dir).await;
                 speaker
             }

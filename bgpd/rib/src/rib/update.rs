@@ -173,6 +173,18 @@ impl Rib {
         });
     }
 
+    /// All that the peer has told it will tell again, but for what is to go by then
+    /// ([`Self::sweep_stale`]). Nothing goes before, however often this is said.
+    pub fn mark_all_stale(&mut self, peer: PeerId) {
+        self.for_each_path_of(peer, |rib, _, id| {
+            if !std::mem::replace(&mut rib.paths.at_mut(id).stale, true)
+                && let Some(entry) = rib.peers.entry_mut(peer)
+            {
+                entry.counts.stale += 1;
+            }
+        });
+    }
+
     /// What is stale of the family is kept for long: behind every other path and with a community that
     /// says so, but for what is not to be kept like that (RFC 9494 §4.2).
     pub fn mark_long_lived(&mut self, peer: PeerId, family: Family) {

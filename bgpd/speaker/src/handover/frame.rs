@@ -12,9 +12,10 @@ use super::HandoverError;
 use crate::transport::{Transport, Ttl};
 
 /// Of what this speaker hands over.
-pub const VERSION: u16 = 2;
-/// Of what it can take. The first differs in this alone: whoever hands it over says nothing meanwhile.
-pub(super) const TAKEN_VERSIONS: [u16; 2] = [1, VERSION];
+pub const VERSION: u16 = 3;
+/// Of what it can take. Whoever hands over the first says nothing meanwhile; neither of the first two has
+/// sources.
+pub(super) const TAKEN_VERSIONS: [u16; 3] = [1, 2, VERSION];
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Frame {
@@ -28,6 +29,7 @@ pub(super) enum Frame {
     Missed(Vec<NlriFrame>),
     Table(TablePiece),
     End,
+    Source(SourceFrame),
 }
 
 /// Octets of both families, as two bits.
@@ -62,6 +64,17 @@ pub(super) struct PeerFrame {
     pub(super) long_lived_left: [Option<Duration>; 2],
     pub(super) near_limit: FamiliesFrame,
     pub(super) over_limit: FamiliesFrame,
+}
+
+/// Where routes come from that no peer has told: before the table, as the peers are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SourceFrame {
+    /// [`crate::SourceId`], by which the table breaks ties.
+    pub(super) id: u64,
+    /// By which its paths name it.
+    pub(super) number: u32,
+    pub(super) asn: u32,
+    pub(super) name: String,
 }
 
 /// Whole messages.
@@ -298,21 +311,23 @@ mod tests {
             Frame::Missed(vec![nlri]),
             Frame::Table(piece),
             Frame::End,
+            Frame::Source(SourceFrame { id: 2, number: 300, asn: 7, name: "mrt:x".to_owned() }),
         ];
         let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect();
         let mut all: Vec<String> = vec![hex(&write_first(&Frame::Begin))];
         all.extend(frames.iter().map(|frame| hex(&write(frame))));
         let known = [
-            "000200",
+            "000300",
             "0100c000020101ac02e9fb03070102010101010202030201010104090105010180cab5ee01\
              0306010002000109000101017880010000000300010301010106010700010200000103000102",
             "0202010201",
             "0301000a0000000800",
             "040104400101000100c000020100010101000a0000000801010201ac02000304050100",
             "05",
+            "0602ac0207056d72743a78",
         ];
         assert_eq!(all, known);
         let tables: Vec<_> = frames.iter().map(|frame| is_table(&write(frame))).collect();
-        assert_eq!(tables, [false, false, false, true, false]);
+        assert_eq!(tables, [false, false, false, true, false, false]);
     }
 }

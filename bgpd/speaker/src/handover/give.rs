@@ -11,8 +11,8 @@ use viaduct_net::Family;
 
 use super::{
     frame::{
-        CountersFrame, Frame, OpensFrame, PeerFrame, SessionFrame, TablePeerFrame, write,
-        write_first,
+        CountersFrame, Frame, OpensFrame, PeerFrame, SessionFrame, SourceFrame, TablePeerFrame,
+        write, write_first,
     },
     print::{Prints, manner},
 };
@@ -37,12 +37,8 @@ impl Speaker {
     }
 
     /// Whether there is anything to be handed over: a speaker that is starting, or has ended, has not.
-    /// Nor is one handed over with routes that no peer has told it.
-    pub fn can_hand_over(&self) -> bool {
-        let mut tellers = self.routing.rib.peers();
-        !self.stopped
-            && self.startup.is_complete()
-            && tellers.all(|(_, teller)| self.peers.contains_key(&teller.address))
+    pub const fn can_hand_over(&self) -> bool {
+        !self.stopped && self.startup.is_complete()
     }
 
     /// Says on every session that we are here: what follows may take a while.
@@ -101,6 +97,12 @@ impl Speaker {
                 let missed = missed.iter().map(|nlri| (*nlri).into()).collect();
                 give(write(&Frame::Missed(missed)));
             }
+        }
+        for (id, source) in &self.sources {
+            let Some(peer) = self.routing.rib.peer(source.peer) else { continue };
+            let (number, asn) = (source.peer.number(), peer.asn.to_u32());
+            let frame = SourceFrame { id: id.0, number, asn, name: source.name.clone() };
+            give(write(&Frame::Source(frame)));
         }
         self.routing.rib.hand_over(&mut |piece| give(write(&Frame::Table(piece))));
         give(write(&Frame::End));

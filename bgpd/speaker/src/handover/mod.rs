@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 use bgp_rib::{TableError, out::Owed};
 
-use self::frame::{Frame, PeerFrame, TAKEN_VERSIONS};
+use self::frame::{Frame, PeerFrame, SourceFrame, TAKEN_VERSIONS};
 pub use self::{
     frame::VERSION,
     take::{Adopted, Successor},
@@ -42,6 +42,8 @@ pub enum HandoverError {
     Open(IpAddr),
     #[error("what {0} was told is not known")]
     Peer(IpAddr),
+    #[error("two sources of one number, or one of none that there can be")]
+    Source,
     #[error("the table: {0}")]
     Table(#[from] TableError),
 }
@@ -52,6 +54,7 @@ pub struct Handover {
     begun: bool,
     ended: bool,
     peers: Vec<(PeerFrame, Owed)>,
+    sources: Vec<SourceFrame>,
     /// Frames: a piece of it takes several times the memory.
     table: Vec<Vec<u8>>,
 }
@@ -88,9 +91,13 @@ impl Handover {
                     owed.missed.push(nlri.try_into()?);
                 }
             }
+            (Frame::Source(source), true) => self.sources.push(source),
             (Frame::End, true) => self.ended = true,
             (Frame::Begin | Frame::End, _)
-            | (Frame::Peer(_) | Frame::Messages { .. } | Frame::Missed(_), false)
+            | (
+                Frame::Peer(_) | Frame::Messages { .. } | Frame::Missed(_) | Frame::Source(_),
+                false,
+            )
             | (Frame::Table(_), _) => return Err(HandoverError::Frame),
         }
         Ok(())

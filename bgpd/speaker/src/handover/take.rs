@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use bgp_rib::out::Owed;
+use bgp_rib::{Policy, out::Owed};
 use bgp_wire::{
     Capability, EXTENDED_MESSAGE_LEN, HoldTime, Message, Notification, NotificationCode, Open,
     PeerKind, SessionParameters, first_frame,
@@ -17,11 +17,11 @@ use viaduct_net::{Asn, Family, IfIndex, Origination, Prefix, RouterId, Underlay}
 
 use super::{
     Handover, HandoverError,
-    frame::{self, Frame, OpensFrame, PeerFrame, TablePeerFrame},
+    frame::{self, Frame, OpensFrame, PeerFrame, SourceFrame, TablePeerFrame},
     print::{Prints, manner},
 };
 use crate::{
-    Config, ConnId, Direction, PeerConfig,
+    Config, ConnId, Direction, PeerConfig, SourceConfig, SourceId,
     announce::profile,
     drive::Cause,
     fsm::{Event, State},
@@ -47,6 +47,9 @@ pub struct Successor<'a> {
     pub underlay: &'a Underlay,
     /// Whole: what the other has announced and is not in it is withdrawn.
     pub originations: &'a BTreeSet<Origination>,
+    /// Whole: one that the other has had by the same name goes on with its paths, which wait to be told
+    /// again ([`Speaker::end_source`]), and any other is gone.
+    pub sources: Vec<SourceConfig>,
     /// Whether anybody forwards by what is learned.
     pub forwards: bool,
     /// By peer. A session without one is lost.
@@ -75,7 +78,8 @@ impl Speaker {
         if !handover.is_whole() {
             return Err(HandoverError::Unfinished);
         }
-        let Successor { config, underlay, originations, forwards, connections, seed } = successor;
+        let Successor { config, underlay, originations, sources, forwards, connections, seed } =
+            successor;
         let mut speaker = Self::empty(config.clone(), seed, now);
         if !forwards {
             speaker.without_fib();
@@ -87,6 +91,7 @@ impl Speaker {
             let adopted = connections.get(&frame.address).copied();
             going.extend(speaker.adopt_peer(frame, owed, adopted)?);
         }
+        let unwanted = speaker.adopt_sources(handover.sources, sources)?;
         let numbers = speaker.routing.numbers();
         let mut table = speaker.routing.rib.take_over(numbers);
         for octets in handover.table {
@@ -96,7 +101,11 @@ impl Speaker {
             }
         }
         table.finish();
+        for source in speaker.sources.values() {
+            speaker.routing.rib.mark_all_stale(source.peer);
+        }
         speaker.rejoin(&mut going)?;
+        unwanted.into_iter().for_each(|source| speaker.remove_source(source));
         speaker.handle_originations(originations, now);
         speaker.settle();
         info!(sessions = going.len(), "taken over");
@@ -221,6 +230,32 @@ impl Speaker {
         };
         self.routing.adopt(table.number, peer);
         Ok(())
+    }
+
+    /// Sources as they were; gives those that are no more wanted, which are there to be parted from.
+    fn adopt_sources(
+        &mut self,
+        frames: Vec<SourceFrame>,
+        mut wanted: Vec<SourceConfig>,
+    ) -> Result<Vec<SourceId>, HandoverError> {
+        let mut unwanted = Vec::new();
+        for SourceFrame { id, number, asn, name } in frames {
+            let id = SourceId(id);
+            let config = match wanted.iter().position(|config| config.name == name) {
+                Some(index) => wanted.swap_remove(index),
+                None => {
+                    unwanted.push(id);
+                    SourceConfig { name, asn: Asn::new(asn), import: Policy::accept_all() }
+                }
+            };
+            // Behind it there is to be room for more.
+            if id.0 == u64::MAX || self.sources.contains_key(&id) {
+                return Err(HandoverError::Source);
+            }
+            let peer = self.insert_source(id, config);
+            self.routing.adopt_source(number, peer);
+        }
+        Ok(unwanted)
     }
 
     /// Peers know what they know; what differs by now they are told.

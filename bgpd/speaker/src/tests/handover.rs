@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bgp_rib::Policy;
+use bgp_rib::{Change, PeerCounts, Policy};
+use bgp_wire::{Announcement, AsPath, PathAttributes, Update};
 use viaduct_net::{Asn, OriginSource, Origination};
 
 use super::{
@@ -10,8 +11,8 @@ use super::{
     harness::{Network, own, prefix, underlay, v4, with_peers},
 };
 use crate::{
-    Action, Adopted, Config, Handover, HandoverError, LocalAs, RangeAsns, RestartTime,
-    SourceConfig, Speaker, State, Successor, rng::Rng,
+    Action, Adopted, Config, Handover, HandoverError, LocalAs, Matches, PolicyAction, RangeAsns,
+    RestartTime, Rule, SourceConfig, SourceId, Speaker, State, Successor, rng::Rng,
 };
 
 impl Network {
@@ -31,7 +32,7 @@ impl Network {
         let mut originations = own(number);
         originations.extend(self.extra.get(&number).into_iter().flatten().copied());
         let frames = self.frames(number);
-        self.replace_by(number, config, &frames, &originations);
+        self.replace_by(number, config, &frames, &originations, Vec::new());
     }
 
     fn replace_by(
@@ -40,6 +41,7 @@ impl Network {
         config: Config,
         frames: &[Vec<u8>],
         originations: &std::collections::BTreeSet<Origination>,
+        sources: Vec<SourceConfig>,
     ) {
         let now = self.now();
         let mut handover = Handover::default();
@@ -62,6 +64,7 @@ impl Network {
             config: Arc::new(config),
             underlay: &underlay(),
             originations,
+            sources,
             forwards: true,
             connections,
             seed: 99,
@@ -262,7 +265,7 @@ fn what_is_originated_may_be_other() {
     assert!(fib(&network).contains(&"10.1.0.0/24".to_owned()));
     let frames = network.frames(1);
     let other = [Origination { prefix: prefix("10.1.9.0/24"), source: OriginSource::Block }];
-    network.replace_by(1, config, &frames, &other.into());
+    network.replace_by(1, config, &frames, &other.into(), Vec::new());
     network.run(Duration::from_secs(1));
     assert!(!fib(&network).contains(&"10.1.0.0/24".to_owned()));
     assert!(fib(&network).contains(&"10.1.9.0/24".to_owned()));
@@ -328,18 +331,92 @@ fn peers_of_ranges_stay_while_the_range_does() {
     assert_eq!((dynamic::known(&mut network), network.fib(1)), (Vec::new(), Vec::new()));
 }
 
+/// What a file says, with a policy that makes something else of it.
+fn file() -> SourceConfig {
+    let prepend = Some((Asn::new(65010), 2));
+    let change = Arc::new(Change { prepend, ..Change::default() });
+    let import =
+        Policy::new([Rule { change, ..Rule::new(Matches::default(), PolicyAction::Accept) }]);
+    SourceConfig { name: "a file".to_owned(), asn: Asn::new(65009), import }
+}
+
+fn says(network: &mut Network, id: SourceId, prefixes: &[&str]) {
+    let as_path = AsPath::sequence([Asn::new(65009)]);
+    let attributes = PathAttributes { as_path, ..PathAttributes::default() };
+    let prefixes = prefixes.iter().map(|text| prefix(text).into()).collect();
+    let announced = vec![Announcement { next_hop: v4(3).into(), prefixes }];
+    let update = Update { attributes: attributes.into(), announced, ..Update::default() };
+    let now = network.now();
+    network.speaker(1).handle_source(id, &update, now).unwrap();
+    network.poll();
+    network.run(Duration::from_secs(1));
+}
+
+fn source(network: &mut Network) -> (SourceId, PeerCounts) {
+    let speaker = network.speaker(1);
+    let id = speaker.sources().find(|(_, name)| *name == "a file").unwrap().0;
+    (id, speaker.routing.rib.peer_counts(speaker.sources[&id].peer))
+}
+
 #[test]
-fn what_no_peer_has_told_is_not_handed_over() {
-    let (mut network, _) = world();
-    let source = SourceConfig {
-        name: "a file".to_owned(),
-        asn: Asn::new(65009),
-        import: Policy::accept_all(),
-    };
-    let id = network.speaker(1).add_source(source);
-    assert!(!network.speaker(1).can_hand_over() && !network.speaker(1).is_starting());
-    network.speaker(1).remove_source(id);
-    assert!(network.speaker(1).can_hand_over());
+fn what_no_peer_has_told_goes_on_and_is_told_again() {
+    let (mut network, config) = world();
+    let first = network.speaker(1).add_source(SourceConfig { name: "gone".into(), ..file() });
+    let id = network.speaker(1).add_source(file());
+    network.speaker(1).remove_source(first);
+    says(&mut network, id, &["10.7.0.0/24", "10.8.0.0/24"]);
+    assert!(network.fib(4).contains(&"10.7.0.0/24".to_owned()));
+    let (told, updates) = (network.told(1), network.nodes[&4].fib_updates);
+    for _ in 0..2 {
+        let frames = network.frames(1);
+        network.replace_by(1, config.clone(), &frames, &own(1), vec![file()]);
+        network.run(Duration::from_secs(5));
+        let (again, counts) = source(&mut network);
+        assert_eq!((again, counts.received, counts.stale), (id, 2, 2));
+    }
+    says(&mut network, id, &["10.7.0.0/24"]);
+    assert_eq!(source(&mut network).1.stale, 1);
+    assert_eq!((network.told(1), network.nodes[&4].fib_updates), (told, updates));
+    // What it has not said again goes when it has said all.
+    let now = network.now();
+    network.speaker(1).end_source(id, now);
+    network.poll();
+    network.run(Duration::from_secs(1));
+    assert_eq!(source(&mut network).1.received, 1);
+    assert_eq!(network.nodes[&4].fib_updates, updates + 1);
+    let fib = network.fib(4);
+    assert!(fib.contains(&"10.7.0.0/24".to_owned()) && !fib.contains(&"10.8.0.0/24".to_owned()));
+    // Another one is another.
+    let next = network.speaker(1).add_source(SourceConfig { name: "new".into(), ..file() });
+    assert!(next > id);
+    assert_eq!(flaps(&mut network), 0);
+}
+
+#[test]
+fn a_source_that_the_next_one_has_not_is_withdrawn() {
+    let (mut network, config) = world();
+    let id = network.speaker(1).add_source(file());
+    says(&mut network, id, &["10.7.0.0/24"]);
+    let frames = network.frames(1);
+    let other = SourceConfig { name: "another file".to_owned(), ..file() };
+    network.replace_by(1, config, &frames, &own(1), vec![other]);
+    network.run(Duration::from_secs(1));
+    assert_eq!(network.speaker(1).sources().count(), 0, "it is for the shell to add");
+    assert!(!network.fib(4).contains(&"10.7.0.0/24".to_owned()));
+    assert!(network.fib(4).contains(&"10.1.0.0/24".to_owned()));
+    assert_eq!(flaps(&mut network), 0);
+}
+
+/// What the version before hands over has no source in it, and is else the same.
+#[test]
+fn the_version_before_is_taken() {
+    let (mut network, config) = world();
+    let (told, mut frames) = (network.told(1), network.frames(1));
+    assert_eq!(frames[0][..2], [0, 3]);
+    frames[0][1] = 2;
+    network.replace_by(1, config, &frames, &own(1), Vec::new());
+    network.run(Duration::from_secs(20));
+    assert_eq!((network.told(1), flaps(&mut network)), (told, 0));
 }
 
 #[test]
@@ -353,6 +430,7 @@ fn a_lost_connection_is_a_lost_session() {
         config: Arc::new(config),
         underlay: &underlay(),
         originations: &own(1),
+        sources: Vec::new(),
         forwards: true,
         connections: BTreeMap::new(),
         seed: 1,
@@ -378,6 +456,7 @@ fn what_is_no_handover_is_refused() {
             config: Arc::new(config.clone()),
             underlay: &underlay(),
             originations: &own(1),
+            sources: Vec::new(),
             forwards: true,
             connections: BTreeMap::new(),
             seed: 1,
