@@ -10,6 +10,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use bgp_bfd::Change;
 use bgp_speaker::{Adopted, Config, FibEvent, Policy, SessionCounts, Speaker, Stop, Successor};
 use bytes::Bytes;
 use tokio::{
@@ -24,7 +25,7 @@ use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
     Inputs, Monitoring, PathQueryError, Replay,
-    bfd::{Bfd, Loss},
+    bfd::Bfd,
     connection::{Ears, Paused},
     detail,
     events::EventWriter,
@@ -247,8 +248,8 @@ impl Task {
                 break false;
             }
             // Whatever else waits: BFD is there to be quick.
-            while let Some(loss) = self.bfd.try_loss() {
-                self.lose(loss);
+            while let Some(event) = self.bfd.try_event() {
+                self.take_bfd(event);
                 self.pump();
             }
             let deadline = self.speaker.poll_timeout().map(|deadline| deadline.at);
@@ -273,7 +274,7 @@ impl Task {
                         break true;
                     }
                 },
-                loss = self.bfd.loss() => self.lose(loss),
+                event = self.bfd.event() => self.take_bfd(event),
                 () = changed(&mut self.config) => {
                     self.unnumbered.update(&self.config.borrow_and_update());
                     self.configure();
@@ -310,9 +311,14 @@ impl Task {
         self.speaker.handle_underlay(&underlay, Instant::now());
     }
 
-    fn lose(&mut self, Loss { session, reason, control_plane_independent }: Loss) {
+    fn take_bfd(&mut self, bgp_bfd::Event { session, change }: bgp_bfd::Event) {
         let now = Instant::now();
-        self.speaker.handle_bfd_down(session, reason, control_plane_independent, now);
+        match change {
+            Change::Up => self.speaker.handle_bfd_up(session, now),
+            Change::Down { reason, control_plane_independent } => {
+                self.speaker.handle_bfd_down(session, reason, control_plane_independent, now);
+            }
+        }
     }
 
     /// Does all that the speaker wants by now.

@@ -66,7 +66,7 @@ pub enum DownReason {
     DetectionTimeExpired,
     /// The peer does not hear us, or has lost us otherwise.
     NeighborDown,
-    /// The peer's operator holds the session down: no sign of a failure (RFC 5882 §4.2).
+    /// The peer's operator holds the session down: no sign of a failure (RFC 5882 §3.2).
     NeighborAdminDown,
 }
 

@@ -12,6 +12,9 @@
 //! ground is gone, and no set of routes that chase each other. A path never resolves over itself,
 //! because a route whose best direct path has the next hop in question is passed over
 //! (RFC 4271 §9.1.2.1, mutual recursion).
+//!
+//! What BFD has lost is nobody's, whoever told us of it: neither a next hop at such an address nor one
+//! behind it in the underlay, unless there is another way (RFC 5882 §5).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -20,7 +23,7 @@ use std::{
 };
 
 use bgp_wire::BgpNextHop;
-use viaduct_net::{IfIndex, NextHop, Prefix};
+use viaduct_net::{IfIndex, LinkLocal, NextHop, Prefix};
 
 use crate::{MAX_MULTIPATH, interner::Interner, underlay::UnderlayTable};
 
@@ -72,6 +75,35 @@ pub(crate) struct Direct {
     matched_len: Option<u8>,
     /// No BGP route can match better: the next hop is on link, or is nobody's.
     is_final: bool,
+    /// A way is left out because of [`Ground::lost`].
+    has_lost: bool,
+}
+
+/// What next hops are resolved over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ground<'a> {
+    pub(crate) underlay: &'a UnderlayTable,
+    /// Our own addresses.
+    pub(crate) own: &'a [IpAddr],
+    /// Neighbours that cannot be reached; one on a link as in
+    /// [`LinkLocal::embedded`](viaduct_net::LinkLocal::embedded).
+    pub(crate) lost: &'a BTreeSet<IpAddr>,
+}
+
+impl Ground<'_> {
+    fn has_lost(&self, next_hop: &NextHop) -> bool {
+        // Most of the time nothing is.
+        !self.lost.is_empty() && self.lost.contains(&neighbour_of(next_hop))
+    }
+}
+
+/// What the neighbour at a next hop on link is known by.
+fn neighbour_of(next_hop: &NextHop) -> IpAddr {
+    let on_link = match next_hop.address {
+        IpAddr::V6(address) => LinkLocal::new(address, next_hop.interface),
+        IpAddr::V4(_) => None,
+    };
+    on_link.map_or(next_hop.address, LinkLocal::embedded)
 }
 
 #[derive(Debug)]
@@ -118,12 +150,7 @@ impl NextHopTable {
     }
 
     /// The entry of a next hop, with one more reference.
-    pub(crate) fn acquire(
-        &mut self,
-        key: NextHopKey,
-        underlay: &UnderlayTable,
-        own: &[IpAddr],
-    ) -> NextHopId {
+    pub(crate) fn acquire(&mut self, key: NextHopKey, ground: Ground<'_>) -> NextHopId {
         if let Some(&id) = self.ids.get(&key) {
             self.retain(id);
             return id;
@@ -147,7 +174,7 @@ impl NextHopTable {
             }
         };
         self.ids.insert(key, id);
-        self.refresh_direct(id, underlay, own);
+        self.refresh_direct(id, ground);
         self.enqueue(id);
         id
     }
@@ -169,14 +196,9 @@ impl NextHopTable {
     }
 
     /// Resolves over the underlay; gives whether that has changed anything.
-    pub(crate) fn refresh_direct(
-        &mut self,
-        id: NextHopId,
-        underlay: &UnderlayTable,
-        own: &[IpAddr],
-    ) -> bool {
+    pub(crate) fn refresh_direct(&mut self, id: NextHopId, ground: Ground<'_>) -> bool {
         let key = self.at(id).key;
-        let direct = self.resolve_directly(key, underlay, own);
+        let direct = self.resolve_directly(key, ground);
         if direct.is_final {
             self.recursive.remove(&(key.next_hop.address(), id));
         } else {
@@ -188,31 +210,30 @@ impl NextHopTable {
         changed
     }
 
-    fn resolve_directly(
-        &mut self,
-        key: NextHopKey,
-        underlay: &UnderlayTable,
-        own: &[IpAddr],
-    ) -> Direct {
+    fn resolve_directly(&mut self, key: NextHopKey, ground: Ground<'_>) -> Direct {
         let address = key.next_hop.address();
-        let nobody = Direct { resolved: None, matched_len: None, is_final: true };
+        let nobody = Direct { is_final: true, ..Direct::default() };
         // RFC 4271 §5.1.3: a route must not lead through ourselves.
-        if own.contains(&address) {
+        if ground.own.contains(&address) {
             return nobody;
+        }
+        // However many ways there are to it.
+        if ground.lost.contains(&address) {
+            return Direct { has_lost: true, ..nobody };
         }
         let link_local = match key.next_hop {
             BgpNextHop::V6 { global, .. } if global.is_unicast_link_local() => {
-                let resolved = self.on_session_link(global, key.interface, underlay);
-                return Direct { resolved, ..nobody };
+                let next_hop = on_session_link(global, key.interface, ground.underlay);
+                return Direct { is_final: true, ..self.direct(next_hop, 0, ground) };
             }
             BgpNextHop::V6 { link_local, .. } => link_local,
             BgpNextHop::V4(_) => None,
         };
-        let Some(routes) = underlay.lookup(address) else {
+        let Some(routes) = ground.underlay.lookup(address) else {
             // The peer is on link by its link-local address, though we have no address of its net.
-            let resolved = link_local
-                .and_then(|address| self.on_session_link(address, key.interface, underlay));
-            return Direct { is_final: resolved.is_some(), resolved, matched_len: None };
+            let next_hop = link_local
+                .and_then(|address| on_session_link(address, key.interface, ground.underlay));
+            return Direct { is_final: next_hop.is_some(), ..self.direct(next_hop, 0, ground) };
         };
         let first = routes[0];
         let next_hops = routes.iter().map(|route| NextHop {
@@ -220,21 +241,26 @@ impl NextHopTable {
             interface: route.interface,
         });
         Direct {
-            resolved: Some(Resolved { next_hops: self.set(next_hops), metric: first.metric }),
             matched_len: Some(first.prefix.len()),
             is_final: routes.iter().any(|route| route.gateway.is_none()),
+            ..self.direct(next_hops, first.metric, ground)
         }
     }
 
-    fn on_session_link(
+    /// Those of the next hops that are not lost.
+    fn direct(
         &mut self,
-        address: Ipv6Addr,
-        interface: Option<IfIndex>,
-        underlay: &UnderlayTable,
-    ) -> Option<Resolved> {
-        let interface = interface.filter(|interface| underlay.has_interface(*interface))?;
-        let next_hops = self.set([NextHop { address: address.into(), interface }]);
-        Some(Resolved { next_hops, metric: 0 })
+        next_hops: impl IntoIterator<Item = NextHop>,
+        metric: u32,
+        ground: Ground<'_>,
+    ) -> Direct {
+        let mut next_hops: Vec<_> = next_hops.into_iter().collect();
+        let all = next_hops.len();
+        next_hops.retain(|next_hop| !ground.has_lost(next_hop));
+        let has_lost = next_hops.len() < all;
+        let resolved =
+            (!next_hops.is_empty()).then(|| Resolved { next_hops: self.set(next_hops), metric });
+        Direct { resolved, has_lost, ..Direct::default() }
     }
 
     /// The one allocation of a set of next hops.
@@ -277,6 +303,30 @@ impl NextHopTable {
             }
         }
         None
+    }
+}
+
+fn on_session_link(
+    address: Ipv6Addr,
+    interface: Option<IfIndex>,
+    underlay: &UnderlayTable,
+) -> Option<NextHop> {
+    let interface = interface.filter(|interface| underlay.has_interface(*interface))?;
+    Some(NextHop { address: address.into(), interface })
+}
+
+impl Entry {
+    /// Whether it leads nowhere because of what is lost, and not because nobody knows a way.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.resolved.is_none() && self.direct.has_lost
+    }
+
+    /// Whether it may lead elsewhere once these are lost, or found again.
+    pub(crate) fn concerns(&self, neighbours: &BTreeSet<IpAddr>) -> bool {
+        let over = self.direct.resolved.iter().flat_map(|resolved| resolved.next_hops.iter());
+        self.direct.has_lost
+            || neighbours.contains(&self.key.next_hop.address())
+            || over.map(neighbour_of).any(|neighbour| neighbours.contains(&neighbour))
     }
 }
 

@@ -36,6 +36,10 @@ pub enum Reason {
     ClusterListLength,
     PeerAddress,
     PathId,
+
+    // As [`Self::NextHopUnreachable`]. It stands here because the numbers of the others are known to
+    // other versions.
+    NextHopLost,
 }
 
 impl Reason {
@@ -47,7 +51,8 @@ impl Reason {
     /// Whether the path could be the best one if there were no better: what peers are told that take
     /// several paths.
     pub const fn is_usable(self) -> bool {
-        !self.is_rejected() && !matches!(self, Self::Undecided | Self::NextHopUnreachable)
+        let leads_nowhere = matches!(self, Self::NextHopUnreachable | Self::NextHopLost);
+        !self.is_rejected() && !leads_nowhere && !matches!(self, Self::Undecided)
     }
 
     /// The later a path has lost, the lower.
@@ -76,7 +81,7 @@ impl Reason {
 /// Numbers are for the next process: [`crate::Rib::hand_over`].
 impl Reason {
     /// In the order of their numbers.
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::Best,
         Self::Multipath,
         Self::MultipathLimit,
@@ -101,6 +106,7 @@ impl Reason {
         Self::ClusterListLength,
         Self::PeerAddress,
         Self::PathId,
+        Self::NextHopLost,
     ];
 
     pub(crate) const fn number(self) -> u8 {
@@ -115,7 +121,7 @@ impl Reason {
 
 /// Whoever adds a reason adds it to [`Reason::ALL`], at its place.
 const _: () = {
-    assert!(Reason::ALL.len() == Reason::PathId as usize + 1);
+    assert!(Reason::ALL.len() == Reason::NextHopLost as usize + 1);
     let mut at = 0;
     while at < Reason::ALL.len() {
         assert!(Reason::ALL[at] as usize == at);
@@ -138,6 +144,7 @@ impl fmt::Display for Reason {
             Self::RouteLeak => "rejected: only to customers, and not from above (RFC 9234 5)",
             Self::ImportPolicy => "rejected: import policy",
             Self::NextHopUnreachable => "unusable: next hop unreachable (RFC 4271 9.1.2.1)",
+            Self::NextHopLost => "unusable: BFD has lost the next hop (RFC 5882 5)",
             Self::LongLivedStale => "lost: kept from a neighbour that is away (RFC 9494 4.3)",
             Self::LocallyOriginated => "lost: originated by this node",
             Self::LocalPref => "lost: lower LOCAL_PREF",

@@ -80,7 +80,11 @@ impl Speaker {
 
     /// Decides what has changed since, unless that is put off (RFC 4724 §4.1).
     pub(crate) fn settle(&mut self) {
-        if self.stopped || self.startup.is_restarting() || self.routing.rib.is_settled() {
+        if self.stopped || self.startup.is_restarting() {
+            return;
+        }
+        self.tell_lost();
+        if self.routing.rib.is_settled() {
             return;
         }
         self.routing.settle();

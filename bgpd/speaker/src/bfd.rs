@@ -10,6 +10,7 @@ use crate::{
     drive::Cause,
     events::Happening,
     fsm::Event,
+    peer::Peer,
     speaker::Speaker,
     timer::{Owner, Timer},
 };
@@ -30,6 +31,13 @@ pub struct BfdSessionConfig {
     pub local: Option<IpAddr>,
     /// The name of the interface that a peer with a link-local address is on.
     pub interface: Option<Arc<str>>,
+}
+
+/// A peer that BFD has lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// The peer's BFD does not restart with it.
+    control_plane_independent: bool,
 }
 
 impl Speaker {
@@ -55,7 +63,10 @@ impl Speaker {
     /// not said that it is restarting, so it is the way to it that is lost. Where the BGP session went
     /// first, the peer is restarting, and its BFD may only have died with the rest of it. Then its
     /// routes stay, unless its BFD is independent of that (the C bit, `control_plane_independent`)
-    /// and so knows better (§4.3.2).
+    /// and so knows better (§4.3.2). Our own bit has no say in this: it would tell that the failure is
+    /// not of our own restart, and we are here.
+    ///
+    /// While the way to it is lost the peer is no next hop, either, whoever tells of it (§5).
     pub fn handle_bfd_down(
         &mut self,
         session: SessionKey,
@@ -72,16 +83,42 @@ impl Speaker {
         }
         match reason {
             DownReason::DetectionTimeExpired | DownReason::NeighborDown => {}
-            // "Not a failure": its operator has something else in mind (RFC 5882 §4.2).
+            // "Not a failure": its operator has something else in mind (RFC 5882 §3.2).
             DownReason::NeighborAdminDown => return debug!(peer = %address, "BFD held down"),
         }
         debug!(peer = %address, reason = reason.name(), control_plane_independent, "BFD down");
-        self.events.push(address, Happening::BfdDown(reason));
+        let restarts = !peer.is_established() && !peer.stale.is_empty();
+        let kept = restarts && !control_plane_independent;
+        self.events.push(address, Happening::BfdDown { reason, kept });
         if peer.is_established() {
             self.end_by_bfd(address, reason);
-        } else if control_plane_independent && !peer.stale.is_empty() {
+        } else if restarts && control_plane_independent {
             self.abort_restart(address);
         }
+        self.losses.insert(address, Loss { control_plane_independent });
+    }
+
+    /// The BFD session with a peer has come Up.
+    pub fn handle_bfd_up(&mut self, session: SessionKey, now: Instant) {
+        self.now = now;
+        let address = session.peer;
+        let Some(peer) = self.peers.get(&address) else { return };
+        if peer.config.bfd.is_some_and(|bfd| bfd.path == session.path) {
+            self.losses.remove(&address);
+            self.events.push(address, Happening::BfdUp);
+        }
+    }
+
+    /// Says which peers are no next hops. One that restarts is what it was before, as its routes are,
+    /// for as long as any of them is kept.
+    pub(crate) fn tell_lost(&mut self) {
+        let is_lost = |address: &IpAddr, loss: &Loss| {
+            let keeps = |peer: &Peer| !peer.is_established() && !peer.stale.is_empty();
+            loss.control_plane_independent || !self.peers.get(address).is_some_and(keeps)
+        };
+        let lost = self.losses.iter().filter(|(address, loss)| is_lost(address, loss));
+        let lost = lost.map(|(address, _)| *address).collect();
+        self.routing.rib.set_lost(lost);
     }
 
     /// Nothing is kept of a peer that cannot be reached (RFC 5882 §4.3.2.1), neither for the restart

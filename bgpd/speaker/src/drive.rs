@@ -107,6 +107,7 @@ impl Speaker {
         self.timers.stop_all(Owner::Peer(address));
         let removed = self.peers.remove(&address);
         self.bfd_changed |= removed.is_some_and(|peer| peer.config.bfd.is_some());
+        self.losses.remove(&address);
         self.ready.remove(&address);
         self.routing.remove_peer(address);
     }
@@ -125,7 +126,13 @@ impl Speaker {
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let old = std::mem::replace(&mut peer.config, wanted);
         let watched = (peer.config.bfd, peer.config.shutdown, &peer.config.link);
-        self.bfd_changed |= (old.bfd, old.shutdown, &old.link) != watched;
+        if (old.bfd, old.shutdown, &old.link) != watched {
+            self.bfd_changed = true;
+        }
+        if peer.config.bfd.map(|bfd| bfd.path) != old.bfd.map(|bfd| bfd.path) {
+            // It was another session that has lost it.
+            self.losses.remove(&address);
+        }
         let (state, passive) = (peer.state, peer.config.passive);
         let limits = peer.config.prefix_limits;
         if old.prefix_limits != limits && state == State::Established {

@@ -65,7 +65,12 @@ pub enum Happening {
     EndOfRib(Family),
     /// Routes that were kept have not been told again in time.
     StaleDropped(Families),
-    BfdDown(DownReason),
+    /// `kept`: the peer restarts, and what it is known by stays (RFC 5882 §4.3.2).
+    BfdDown {
+        reason: DownReason,
+        kept: bool,
+    },
+    BfdUp,
     PeerAdded,
     PeerRemoved,
     /// By configuration; what has changed.
@@ -92,7 +97,8 @@ impl Happening {
             Self::RefreshBegun(_) => "refresh-begun",
             Self::EndOfRib(_) => "end-of-rib",
             Self::StaleDropped(_) => "stale-dropped",
-            Self::BfdDown(_) => "bfd-down",
+            Self::BfdDown { .. } => "bfd-down",
+            Self::BfdUp => "bfd-up",
             Self::PeerAdded => "peer-added",
             Self::PeerRemoved => "peer-removed",
             Self::PeerChanged(_) | Self::SpeakerChanged(_) => "configuration",
@@ -129,7 +135,11 @@ impl fmt::Display for Happening {
                 write!(f, "{family}")
             }
             Self::StaleDropped(families) => write!(f, "routes of {families} not told again"),
-            Self::BfdDown(reason) => f.write_str(reason.name()),
+            Self::BfdDown { reason, kept } => {
+                f.write_str(reason.name())?;
+                f.write_str(if *kept { "; kept, for it restarts" } else { "; no next hop" })
+            }
+            Self::BfdUp => f.write_str("a next hop"),
             Self::PeerAdded => f.write_str("added by configuration"),
             Self::PeerRemoved => f.write_str("removed by configuration"),
             Self::PeerChanged(what) | Self::SpeakerChanged(what) => {

@@ -150,6 +150,8 @@ impl Speaker {
         let config = peer.config.clone();
         peer.had_session = true;
         peer.last_error = None;
+        // Whatever BFD says: the way to it is there, or there would be no session.
+        self.losses.remove(&address);
         info!(
             peer = %address,
             router_id = %agreed.router_id,

@@ -12,6 +12,7 @@ use viaduct_net::{Origination, RouteUpdate, Underlay};
 
 use crate::{
     Direction,
+    bfd::Loss,
     config::{Config, PeerConfig},
     drive::Cause,
     events::{Events, Happening},
@@ -115,6 +116,8 @@ pub struct Speaker {
     pub(crate) events: Events,
     /// What [`Speaker::poll_bfd`] has not told yet.
     pub(crate) bfd_changed: bool,
+    /// Peers that BFD has lost and not found again.
+    pub(crate) losses: BTreeMap<IpAddr, Loss>,
     pub(crate) watch: Watch,
     /// What those who watch have not been told: bounded as the actions are.
     pub(crate) observed: VecDeque<Observed>,
@@ -153,6 +156,7 @@ impl Speaker {
             stopped: false,
             events: Events::default(),
             bfd_changed: true,
+            losses: BTreeMap::new(),
             watch: Watch::default(),
             observed: VecDeque::new(),
             sources: BTreeMap::new(),

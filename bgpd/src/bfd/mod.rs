@@ -6,6 +6,7 @@ mod priority;
 mod sockets;
 mod status;
 mod thread;
+mod untold;
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use std::{
     thread::Builder,
 };
 
-use bgp_bfd::{DownReason, SessionKey};
+use bgp_bfd::{Event, SessionKey};
 use bgp_speaker::BfdSessionConfig;
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
@@ -28,8 +29,8 @@ use self::thread::Worker;
 
 /// Commands that wait for the thread, which takes all whenever it wakes.
 const MAX_WAITING_COMMANDS: usize = 64;
-/// Losses that wait for the speaker; what is beyond waits in the thread, one for each session.
-const MAX_WAITING_LOSSES: usize = 1024;
+/// Events that wait for the speaker; what is beyond waits in the thread, two for each session.
+const MAX_WAITING_EVENTS: usize = 1024;
 
 /// What there shall be.
 type Wanted = BTreeMap<SessionKey, BfdSessionConfig>;
@@ -42,23 +43,15 @@ enum Command {
     Stop(oneshot::Sender<()>),
 }
 
-/// A session that was Up has left that state.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Loss {
-    pub(crate) session: SessionKey,
-    pub(crate) reason: DownReason,
-    pub(crate) control_plane_independent: bool,
-}
-
 /// The speaker's end of the thread. When it is dropped the thread ends as by a crash.
 #[derive(Debug)]
 pub(crate) struct Bfd {
     running: Option<Running>,
     /// What the thread has not been told, for its queue was full.
     untold: Option<Wanted>,
-    losses: mpsc::Receiver<Loss>,
+    events: mpsc::Receiver<Event>,
     /// For the thread that is still to be started.
-    sender: mpsc::Sender<Loss>,
+    sender: mpsc::Sender<Event>,
     problem: Option<String>,
 }
 
@@ -70,8 +63,8 @@ struct Running {
 
 impl Bfd {
     pub(crate) fn new() -> Self {
-        let (sender, losses) = mpsc::channel(MAX_WAITING_LOSSES);
-        Self { running: None, untold: None, losses, sender, problem: None }
+        let (sender, events) = mpsc::channel(MAX_WAITING_EVENTS);
+        Self { running: None, untold: None, events, sender, problem: None }
     }
 
     /// Takes over which sessions there shall be.
@@ -96,15 +89,15 @@ impl Bfd {
         }
     }
 
-    /// The next loss, where one waits.
-    pub(crate) fn try_loss(&mut self) -> Option<Loss> {
-        self.losses.try_recv().ok()
+    /// The next event, where one waits.
+    pub(crate) fn try_event(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
     }
 
-    /// The next loss; for ever where there is none.
-    pub(crate) async fn loss(&mut self) -> Loss {
-        match self.losses.recv().await {
-            Some(loss) => loss,
+    /// The next event; for ever where there is none.
+    pub(crate) async fn event(&mut self) -> Event {
+        match self.events.recv().await {
+            Some(event) => event,
             // Not while the sender for the next thread is ours.
             None => std::future::pending().await,
         }
@@ -163,12 +156,12 @@ impl Running {
     }
 }
 
-fn start(losses: mpsc::Sender<Loss>) -> io::Result<Running> {
+fn start(events: mpsc::Sender<Event>) -> io::Result<Running> {
     let (commands, queue) = mpsc::channel(MAX_WAITING_COMMANDS);
     let (waker, wakes) = UnixStream::pair()?;
     waker.set_nonblocking(true)?;
     wakes.set_nonblocking(true)?;
-    let worker = Worker::new(queue, wakes, losses);
+    let worker = Worker::new(queue, wakes, events);
     Builder::new().name("bfd".to_owned()).spawn(|| worker.run())?;
     Ok(Running { commands, waker })
 }

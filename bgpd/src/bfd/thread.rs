@@ -1,14 +1,13 @@
 //! The loop of the thread.
 
 use std::{
-    collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     io::{self, Read},
     os::{fd::AsFd, unix::net::UnixStream},
     time::{Duration, Instant},
 };
 
-use bgp_bfd::{Change, SessionKey};
+use bgp_bfd::{Change, Event};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
@@ -18,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 use viaduct_net::Readable;
 
-use super::{Command, Loss, Wanted, priority, sockets::Sockets, status};
+use super::{Command, Wanted, priority, sockets::Sockets, status, untold::Untold};
 
 /// How soon the speaker is told what it has had no room for.
 const RETRY: Duration = Duration::from_millis(5);
@@ -34,9 +33,9 @@ pub(super) struct Worker {
     wanted: Wanted,
     commands: mpsc::Receiver<Command>,
     wakes: UnixStream,
-    losses: mpsc::Sender<Loss>,
-    /// What the speaker has had no room for: the latest of each session.
-    untold: BTreeMap<SessionKey, Loss>,
+    events: mpsc::Sender<Event>,
+    /// What the speaker has had no room for.
+    untold: Untold,
     problem: Option<String>,
     /// Sessions that have sockets.
     known: usize,
@@ -52,7 +51,7 @@ impl Worker {
     pub(super) fn new(
         commands: mpsc::Receiver<Command>,
         wakes: UnixStream,
-        losses: mpsc::Sender<Loss>,
+        events: mpsc::Sender<Event>,
     ) -> Self {
         // Every RandomState has keys of its own.
         let seed = RandomState::new().hash_one(std::process::id());
@@ -62,8 +61,8 @@ impl Worker {
             wanted: Wanted::new(),
             commands,
             wakes,
-            losses,
-            untold: BTreeMap::new(),
+            events,
+            untold: Untold::default(),
             problem: None,
             known: 0,
         }
@@ -177,21 +176,18 @@ impl Worker {
             self.sockets.send(&transmit);
         }
         while let Some(event) = self.bfd.poll_event() {
-            let session = event.session;
+            let peer = Readable(event.session.peer);
             match event.change {
-                Change::Up => info!(peer = %Readable(session.peer), "BFD up"),
-                Change::Down { reason, control_plane_independent } => {
-                    info!(peer = %Readable(session.peer), reason = reason.name(), "BFD down");
-                    let loss = Loss { session, reason, control_plane_independent };
-                    self.untold.insert(session, loss);
-                }
+                Change::Up => info!(%peer, "BFD up"),
+                Change::Down { reason, .. } => info!(%peer, reason = reason.name(), "BFD down"),
             }
+            self.untold.push(event);
         }
-        while let Some((&session, &loss)) = self.untold.first_key_value() {
-            if self.losses.try_send(loss).is_err() {
+        while let Some(event) = self.untold.first() {
+            if self.events.try_send(event).is_err() {
                 break;
             }
-            self.untold.remove(&session);
+            self.untold.pop();
         }
     }
 }

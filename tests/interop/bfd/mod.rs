@@ -5,6 +5,7 @@ mod between_us;
 mod losses;
 mod multihop;
 mod restart;
+mod third_party;
 mod unnumbered;
 mod with_bird;
 mod with_frr;

@@ -13,7 +13,7 @@ use crate::{
     counts::add,
     import,
     judges::Judges,
-    next_hop::{NextHopId, NextHopKey},
+    next_hop::{Ground, NextHopId, NextHopKey},
     paths::{Original, Path},
 };
 
@@ -96,7 +96,7 @@ impl Rib {
         prefixes: &[Nlri],
     ) -> Result<(), AnnounceError> {
         // One reference of our own, so that the entry lives even if the first prefix fails.
-        let next_hop = self.next_hops.acquire(key, &self.underlay, &self.config.addresses);
+        let next_hop = self.acquire_next_hop(key);
         let original = Original { attributes: attributes.clone(), next_hop };
         let arrival = Arrival { peer, judged, original: &original, judges: Judges::default() };
         let result = prefixes.iter().try_for_each(|&nlri| self.announce_one(&arrival, nlri));
@@ -278,7 +278,7 @@ impl Rib {
                 if prefix.family() == Family::of(address) || address.is_ipv6() =>
             {
                 let key = NextHopKey::new(address.into(), interface);
-                self.next_hops.acquire(key, &self.underlay, &self.config.addresses)
+                self.acquire_next_hop(key)
             }
             // What is ours or unchanged is no change of what comes in.
             _ => {
@@ -293,6 +293,12 @@ impl Rib {
         self.next_hops.retain(original.next_hop);
         let original = Some((*original).clone());
         Some(Judged { import: Reason::Undecided, attributes, next_hop, original })
+    }
+
+    /// The entry of a next hop, with one more reference.
+    fn acquire_next_hop(&mut self, key: NextHopKey) -> NextHopId {
+        let (underlay, own, lost) = (&self.underlay, &self.config.addresses[..], &self.lost);
+        self.next_hops.acquire(key, Ground { underlay, own, lost })
     }
 
     /// Notes what came in of a path, with its reference.

@@ -180,11 +180,13 @@ impl Rib {
 
         let mut path = head;
         while path != NIL {
-            let entry = self.paths.at_mut(path);
-            entry.reason = match entry.import {
-                Reason::Undecided => Reason::NextHopUnreachable,
+            let entry = self.paths.at(path);
+            let (import, next_hop) = (entry.import, entry.next_hop());
+            let reason = match import {
+                Reason::Undecided => self.why_unusable(next_hop),
                 rejected => rejected,
             };
+            self.paths.at_mut(path).reason = reason;
             path = self.paths.next(path);
         }
         for (candidate, reason) in self.candidates.iter().zip(&self.decision.reasons) {
@@ -199,12 +201,20 @@ impl Rib {
         let leads = |next_hop: NextHopId| self.next_hops.at(next_hop).resolved.is_some();
         let reason = match path.import {
             Reason::Undecided if path.next_hop().is_none_or(leads) => Reason::Best,
-            Reason::Undecided => Reason::NextHopUnreachable,
+            Reason::Undecided => self.why_unusable(path.next_hop()),
             rejected => rejected,
         };
         self.decision.equal.clear();
         self.paths.at_mut(id).reason = reason;
         (reason == Reason::Best).then_some(id)
+    }
+
+    /// Of a path whose next hop leads nowhere.
+    fn why_unusable(&self, next_hop: Option<NextHopId>) -> Reason {
+        match next_hop.map(|id| self.next_hops.at(id)) {
+            Some(entry) if entry.is_lost() => Reason::NextHopLost,
+            Some(_) | None => Reason::NextHopUnreachable,
+        }
     }
 
     fn note_route(&mut self, id: u32, best: Option<u32>, fib: &mut Vec<RouteUpdate>) {

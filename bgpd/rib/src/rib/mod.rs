@@ -12,7 +12,7 @@ mod watch;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -181,6 +181,8 @@ pub struct Rib {
     next_hops: NextHopTable,
     routes: Routes,
     pub(crate) underlay: UnderlayTable,
+    /// What [`Self::set_lost`] was told.
+    lost: BTreeSet<IpAddr>,
     originations: BTreeMap<Prefix, OriginSource>,
     attributes: AttributeInterner,
     /// To be decided by the next flush.
@@ -210,6 +212,7 @@ impl Rib {
             next_hops: NextHopTable::default(),
             routes: Routes::default(),
             underlay: UnderlayTable::default(),
+            lost: BTreeSet::new(),
             originations: BTreeMap::new(),
             attributes: AttributeInterner::default(),
             dirty: Vec::new(),

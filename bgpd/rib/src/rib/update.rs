@@ -12,7 +12,7 @@ use super::{AnnounceError, Origin, Rib, RibConfig};
 use crate::{
     Ingress, Peer, PeerId, Policy, Reason,
     counts::add,
-    next_hop::NextHopId,
+    next_hop::{Ground, NextHopId},
     paths::{NIL, Path},
     underlay::UnderlayTable,
 };
@@ -250,11 +250,31 @@ impl Rib {
         }
     }
 
+    /// Neighbours that BFD has lost and not found again, one on a link as in
+    /// [`LinkLocal::embedded`](viaduct_net::LinkLocal::embedded): they are the next hop of nobody, and
+    /// no way to any other.
+    pub fn set_lost(&mut self, lost: BTreeSet<IpAddr>) {
+        let changed: BTreeSet<_> = self.lost.symmetric_difference(&lost).copied().collect();
+        if changed.is_empty() {
+            return;
+        }
+        self.lost = lost;
+        let concerned = |id: &NextHopId| self.next_hops.at(*id).concerns(&changed);
+        let concerned: Vec<_> = self.next_hops.ids().filter(concerned).collect();
+        self.refresh(concerned);
+    }
+
     fn refresh_next_hops(&mut self) {
         let all: Vec<_> = self.next_hops.ids().collect();
+        self.refresh(all);
+    }
+
+    fn refresh(&mut self, next_hops: Vec<NextHopId>) {
+        let (underlay, own, lost) = (&self.underlay, &self.config.addresses[..], &self.lost);
+        let ground = Ground { underlay, own, lost };
         let mut changed = BTreeSet::new();
-        for id in all {
-            if self.next_hops.refresh_direct(id, &self.underlay, &self.config.addresses) {
+        for id in next_hops {
+            if self.next_hops.refresh_direct(id, ground) {
                 self.next_hops.enqueue(id);
                 changed.insert(id);
             }

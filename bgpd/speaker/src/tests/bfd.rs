@@ -170,3 +170,114 @@ fn nothing_is_kept_for_long_of_a_peer_that_bfd_has_lost() {
     assert_eq!(network.status(1, v4(2)).prefixes_stale, 0);
     assert_eq!(network.fib(1), Vec::<String>::new());
 }
+
+/// A node with a session with 3 that is watched, and another with a reflector that tells 3's routes, too,
+/// and keeps them for long.
+fn beside_a_reflector() -> Network {
+    let mut network = Network::default();
+    let mut ours = with_peers(1, 64512, &[(3, 64512), (9, 64512)]);
+    ours.peers.get_mut(&v4(3)).unwrap().bfd = watched(1, 2).peers[&v4(2)].bfd;
+    let mut reflector = with_peers(9, 64512, &[(1, 64512), (3, 64512)]);
+    let mut theirs = with_peers(3, 64512, &[(1, 64512), (9, 64512)]);
+    for peer in reflector.peers.values_mut() {
+        peer.reflector_client = true;
+        peer.long_lived_secs = 600;
+    }
+    for config in [&mut ours, &mut theirs] {
+        config.peers.get_mut(&v4(9)).unwrap().long_lived_secs = 600;
+    }
+    network.start(1, ours);
+    network.start(3, theirs);
+    network.start(9, reflector);
+    network.originate(9, &["10.9.0.0/24"]);
+    network.wait("both ways", |network| {
+        let told = |network: &mut Network, peer| network.status(1, v4(peer)).prefixes_accepted;
+        told(network, 3) == 2 && told(network, 9) == 3
+    });
+    network.run(Duration::from_secs(30));
+    network
+}
+
+const NEXT_HOP_LOST: &str = "unusable: BFD has lost the next hop (RFC 5882 5)";
+
+fn reasons(network: &mut Network, text: &str) -> Vec<String> {
+    let paths = network.speaker(1).paths();
+    let paths = paths.filter(|path| path.prefix.to_string() == text);
+    paths.map(|path| path.reason.to_string()).collect()
+}
+
+/// RFC 5882 §5.
+#[test]
+fn who_is_lost_is_no_next_hop_of_others_either() {
+    let mut network = beside_a_reflector();
+    while network.speaker(1).poll_event().is_some() {}
+    network.cut(1, 3);
+    network.bfd_down(1, key(3, Path::SingleHop), LOST, false);
+    // The session with the reflector tells them all the while.
+    assert_eq!(network.status(1, v4(9)).prefixes_accepted, 3);
+    assert_eq!(network.fib(1), ["10.9.0.0/24", "fd00:3::/64"]);
+    assert_eq!(reasons(&mut network, "10.3.0.0/24"), [NEXT_HOP_LOST]);
+    let told: Vec<_> = std::iter::from_fn(|| network.speaker(1).poll_event()).collect();
+    let down = told.iter().find(|event| event.what.name() == "bfd-down").unwrap();
+    assert_eq!(down.what.to_string(), "control detection time expired; no next hop");
+
+    // Its BFD is there again, and its session is not yet.
+    network.bfd_up(1, key(3, Path::SingleHop));
+    assert_eq!(network.hops(1, "10.3.0.0/24"), [v4(3)]);
+    assert_ne!(network.state(1, 3), State::Established);
+    let up = std::iter::from_fn(|| network.speaker(1).poll_event()).last().unwrap();
+    assert_eq!((up.what.name(), up.peer), ("bfd-up", Some(v4(3))));
+}
+
+/// BGP does not wait for BFD, and nor do its next hops.
+#[test]
+fn a_session_that_comes_back_is_a_way_found_again() {
+    let mut network = beside_a_reflector();
+    network.cut(1, 3);
+    network.bfd_down(1, key(3, Path::SingleHop), LOST, true);
+    assert!(!network.fib(1).contains(&"10.3.0.0/24".to_owned()));
+    network.mend(1, 3);
+    network.run(Duration::from_secs(10));
+    network.wait_established(1, 3);
+    network.wait("its routes", |network| network.hops(1, "10.3.0.0/24") == [v4(3)]);
+}
+
+#[test]
+fn who_is_not_watched_any_more_is_not_lost() {
+    for another_path in [false, true] {
+        let mut network = beside_a_reflector();
+        network.cut(1, 3);
+        network.bfd_down(1, key(3, Path::SingleHop), LOST, false);
+        assert!(!network.fib(1).contains(&"10.3.0.0/24".to_owned()));
+        let mut config = Config::clone(network.speaker(1).config());
+        let bfd = &mut config.peers.get_mut(&v4(3)).unwrap().bfd;
+        *bfd = bfd.filter(|_| another_path).map(|bfd| BfdConfig { path: Path::Multihop, ..bfd });
+        network.configure(1, config);
+        assert_eq!(network.hops(1, "10.3.0.0/24"), [v4(3)]);
+    }
+}
+
+/// What others tell of a neighbour that restarts stays with what it has told itself, and goes with it.
+#[test]
+fn who_restarts_is_a_next_hop_for_as_long_as_its_routes_are_kept() {
+    for independent in [false, true] {
+        let mut network = beside_a_reflector();
+        network.kill(3);
+        network.run(Duration::from_millis(100));
+        assert_eq!(network.status(1, v4(3)).prefixes_stale, 2);
+        network.bfd_down(1, key(3, Path::SingleHop), LOST, independent);
+        let is_there = network.fib(1).contains(&"10.3.0.0/24".to_owned());
+        assert_eq!(is_there, !independent);
+        let told = std::iter::from_fn(|| network.speaker(1).poll_event()).last().unwrap();
+        if !independent {
+            assert_eq!(
+                told.what.to_string(),
+                "control detection time expired; kept, for it restarts"
+            );
+        }
+        // It does not come back in time; the reflector tells of it all the while.
+        network.run(Duration::from_secs(60));
+        assert_eq!(network.status(1, v4(9)).prefixes_accepted, 3);
+        assert_eq!(reasons(&mut network, "10.3.0.0/24"), [NEXT_HOP_LOST]);
+    }
+}

@@ -206,6 +206,12 @@ impl Network {
         self.poll();
     }
 
+    pub(super) fn bfd_up(&mut self, number: u8, session: SessionKey) {
+        let now = self.now();
+        self.speaker(number).handle_bfd_up(session, now);
+        self.poll();
+    }
+
     pub(super) fn originate(&mut self, number: u8, prefixes: &[&str]) {
         let now = self.now();
         let set = prefixes

@@ -9,7 +9,7 @@ use std::{
 
 use bgp_wire::{AsPath, Community, Origin};
 use proptest::{collection::vec, prelude::*, sample::select};
-use viaduct_net::{Family, OriginSource, Origination, Route, RouteSource};
+use viaduct_net::{Family, LinkLocal, OriginSource, Origination, Route, RouteSource};
 
 use super::*;
 use crate::{
@@ -50,6 +50,17 @@ const NEXT_HOPS_V4: &[&str] = &[
 const NEXT_HOPS_V6: &[&str] =
     &["2001:db8::1", "2001:db8::2", "2001:db8:9::1", "2001:db8:1::1", "fe80::1"];
 
+/// Neighbours that may be lost: next hops on link and others, and gateways.
+fn neighbours() -> Vec<IpAddr> {
+    let on_link =
+        |text: &str| LinkLocal::new(text.parse().unwrap(), IfIndex(1)).unwrap().embedded();
+    ["192.0.2.1", "192.0.2.9", "192.0.2.10", "192.0.2.12", "198.51.100.1", "2001:db8::1"]
+        .map(address)
+        .into_iter()
+        .chain(["fe80::1", "fe80::9", "fe80::10"].map(on_link))
+        .collect()
+}
+
 #[derive(Clone, Debug)]
 enum Operation {
     Announce {
@@ -89,6 +100,8 @@ enum Operation {
     },
     Originate(BTreeSet<usize>),
     Underlay(BTreeSet<usize>),
+    /// What BFD has lost.
+    Lose(BTreeSet<usize>),
     Flush,
 }
 
@@ -144,6 +157,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => proptest::collection::btree_set(prefix(), 0..3).prop_map(Operation::Originate),
         2 => proptest::collection::btree_set(0..underlay_routes().len(), 0..9)
             .prop_map(Operation::Underlay),
+        2 => proptest::collection::btree_set(0..neighbours().len(), 0..4)
+            .prop_map(Operation::Lose),
         6 => Just(Operation::Flush),
     ]
 }
@@ -162,6 +177,7 @@ struct Model {
     import: [usize; PEERS.len()],
     own: BTreeSet<Prefix>,
     underlay: Vec<UnderlayRoute>,
+    lost: BTreeSet<IpAddr>,
 }
 
 type Ways = (BTreeSet<NextHop>, u32);
@@ -257,7 +273,40 @@ impl Model {
         if is_good { applied(self.import[from], of, path) } else { None }
     }
 
+    /// Without those of the ways that are lost.
     fn direct(&self, address: IpAddr) -> (Option<Ways>, Option<Prefix>, bool) {
+        if self.lost.contains(&address) {
+            return (None, None, true);
+        }
+        let (ways, matched, is_final) = self.direct_or_lost(address);
+        let ways = ways.and_then(|(mut ways, metric)| {
+            ways.retain(|way| !self.is_lost(way));
+            (!ways.is_empty()).then_some((ways, metric))
+        });
+        (ways, matched, is_final)
+    }
+
+    fn is_lost(&self, way: &NextHop) -> bool {
+        let on_link = match way.address {
+            IpAddr::V6(address) => LinkLocal::new(address, way.interface),
+            IpAddr::V4(_) => None,
+        };
+        self.lost.contains(&on_link.map_or(way.address, LinkLocal::embedded))
+    }
+
+    /// Why a next hop leads nowhere, where it does.
+    fn why_not(&self, address: IpAddr) -> Option<Reason> {
+        if self.resolve(address).is_some() {
+            return None;
+        }
+        let ours = config().addresses.contains(&address);
+        let (ways, ..) = self.direct_or_lost(address);
+        let over = |(ways, _): (BTreeSet<_>, u32)| ways.iter().any(|way| self.is_lost(way));
+        let is_lost = !ours && (self.lost.contains(&address) || ways.is_some_and(over));
+        Some(if is_lost { Reason::NextHopLost } else { Reason::NextHopUnreachable })
+    }
+
+    fn direct_or_lost(&self, address: IpAddr) -> (Option<Ways>, Option<Prefix>, bool) {
         if config().addresses.contains(&address) {
             return (None, None, true);
         }
@@ -469,6 +518,11 @@ impl Pair {
                 model.underlay = which.iter().map(|i| all[*i]).collect();
                 rib.set_underlay(model.underlay.clone().into());
             }
+            Operation::Lose(which) => {
+                let all = neighbours();
+                model.lost = which.iter().map(|i| all[*i]).collect();
+                rib.set_lost(model.lost.clone());
+            }
             Operation::Flush => self.flush(),
         }
     }
@@ -545,12 +599,12 @@ impl Pair {
             assert_eq!(best, usize::from(model.best(of).is_some()), "{of}");
             assert!(views.iter().all(|view| view.reason != Reason::Undecided), "{of}");
             for view in views {
-                assert_eq!(
-                    view.reason == Reason::NextHopUnreachable,
-                    !view.reason.is_rejected()
-                        && view.next_hop.is_some_and(|hop| model.resolve(hop.address()).is_none()),
-                    "{view:?}"
-                );
+                let unusable = Some(view.reason).filter(|reason| {
+                    matches!(reason, Reason::NextHopUnreachable | Reason::NextHopLost)
+                });
+                let why_not = view.next_hop.and_then(|hop| model.why_not(hop.address()));
+                let why_not = why_not.filter(|_| !view.reason.is_rejected());
+                assert_eq!(unusable, why_not, "{view:?}");
                 self.check_view(&view);
             }
         }

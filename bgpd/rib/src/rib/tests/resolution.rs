@@ -1,6 +1,6 @@
 //! Where next hops lead.
 
-use viaduct_net::{OriginSource, Origination};
+use viaduct_net::{LinkLocal, OriginSource, Origination};
 
 use super::*;
 
@@ -140,6 +140,92 @@ fn the_ground_goes_and_all_that_stood_on_it() {
             format!("198.51.100.0/25 -> {to}")
         ]
     );
+}
+
+/// RFC 5882 §5: BFD with a neighbour says so, whoever tells of it as a next hop.
+#[test]
+fn what_bfd_has_lost_is_no_next_hop() {
+    let mut rib = rib();
+    let mut underlay = links();
+    underlay.extend([
+        on_link("fe80::/64", 2),
+        via("198.51.100.0/24", "192.0.2.10", 1, 20),
+        via("203.0.113.0/24", "192.0.2.10", 1, 20),
+        via("203.0.113.0/24", "192.0.2.11", 1, 20),
+    ]);
+    rib.set_underlay(underlay.into());
+    let a = rib.add_peer(peer("192.0.2.1", LOCAL_AS));
+    let b = rib.add_peer(Peer { interface: Some(IfIndex(2)), ..peer("192.0.2.2", LOCAL_AS) });
+    for (teller, to, what) in [
+        (a, "192.0.2.10", "10.0.0.0/24"),
+        (a, "192.0.2.11", "10.0.1.0/24"),
+        // Behind it.
+        (a, "198.51.100.1", "10.0.2.0/24"),
+        (a, "203.0.113.1", "10.0.3.0/24"),
+        // Over BGP behind what is behind it.
+        (a, "10.0.2.1", "10.0.4.0/24"),
+        (a, "fe80::10", "2001:db8:1::/48"),
+        (b, "fe80::10", "2001:db8:2::/48"),
+        // There is another way to it.
+        (a, "192.0.2.10", "10.0.5.0/24"),
+        (b, "192.0.2.11", "10.0.5.0/24"),
+    ] {
+        announce(&mut rib, teller, &path(&[]), to, &[what]);
+    }
+    let before = fib(&rib.settle());
+    assert_eq!(before.len(), 8);
+
+    let on_link = LinkLocal::new("fe80::10".parse().unwrap(), IfIndex(2)).unwrap();
+    rib.set_lost([address("192.0.2.10"), on_link.embedded()].into());
+    assert_eq!(
+        fib(&rib.settle()),
+        [
+            "10.0.0.0/24 -> nothing",
+            "10.0.2.0/24 -> nothing",
+            "10.0.3.0/24 -> 192.0.2.11%1",
+            "10.0.4.0/24 -> nothing",
+            "10.0.5.0/24 -> 192.0.2.11%1",
+            "2001:db8:2::/48 -> nothing"
+        ]
+    );
+    let reason = |what| reasons(&rib, what);
+    for what in ["10.0.0.0/24", "10.0.2.0/24", "2001:db8:2::/48"] {
+        assert_eq!(reason(what), [Reason::NextHopLost], "{what}");
+    }
+    // The way to its own next hop has the word.
+    assert_eq!(reason("10.0.4.0/24"), [Reason::NextHopUnreachable]);
+    assert_eq!(reason("10.0.5.0/24"), [Reason::NextHopLost, Reason::Best]);
+
+    // What is told of it meanwhile does not lead there, either.
+    announce(&mut rib, a, &path(&[]), "192.0.2.10", &["10.0.6.0/24"]);
+    assert!(rib.settle().is_empty());
+    assert_eq!(reasons(&rib, "10.0.6.0/24"), [Reason::NextHopLost]);
+    rib.set_lost([].into());
+    let mut after: Vec<_> = rib.settle().fib.iter().map(|update| update.prefix).collect();
+    after.retain(|one| *one != prefix("10.0.6.0/24"));
+    assert_eq!(after.len(), 6);
+    assert!(before.iter().all(|known| {
+        let (what, _) = known.split_once(" -> ").unwrap();
+        rib.route(prefix(what)).is_some()
+    }));
+    rib.set_lost([].into());
+    assert!(rib.is_settled());
+}
+
+/// Several hops away: it is lost however many ways there are.
+#[test]
+fn a_far_next_hop_that_bfd_has_lost_is_not_looked_for() {
+    let mut rib = rib();
+    let mut underlay = links();
+    underlay.push(via("0.0.0.0/0", "192.0.2.9", 1, 0));
+    rib.set_underlay(underlay.into());
+    let a = rib.add_peer(peer("192.0.2.1", LOCAL_AS));
+    announce(&mut rib, a, &path(&[]), "198.51.100.1", &["10.0.0.0/8"]);
+    announce(&mut rib, a, &path(&[]), "192.0.2.7", &["198.51.100.0/24"]);
+    assert_eq!(fib(&rib.settle())[0], "10.0.0.0/8 -> 192.0.2.7%1");
+    rib.set_lost([address("198.51.100.1")].into());
+    assert_eq!(fib(&rib.settle()), ["10.0.0.0/8 -> nothing"]);
+    assert_eq!(reasons(&rib, "10.0.0.0/8"), [Reason::NextHopLost]);
 }
 
 #[test]
