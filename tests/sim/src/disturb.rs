@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bgp_speaker::Stop;
+use bgp_speaker::{Config, Stop};
 use viaduct_net::Prefix;
 
-use crate::{Dice, Link, Network, NodeId, Pace, address::block_v4};
+use crate::{Dice, Filter, Link, Network, NodeId, Pace, address::block_v4};
 
 /// One thing that can happen, and some time after it.
 pub fn disturb(network: &mut Network, dice: &mut Dice) {
@@ -26,7 +26,7 @@ fn neighbour(network: &Network, node: NodeId, dice: &mut Dice) -> NodeId {
 }
 
 fn happen_to(network: &mut Network, dice: &mut Dice, node: NodeId, other: NodeId) {
-    match dice.below(16) {
+    match dice.below(20) {
         0 | 1 => network.kill(node),
         2 => network.stop(node, &Stop::Restart),
         3 => network.stop(node, &Stop::Administrative("going".to_owned())),
@@ -62,7 +62,40 @@ fn happen_to(network: &mut Network, dice: &mut Dice, node: NodeId, other: NodeId
             let config = network.topology.config(node, false);
             network.configure(node, config);
         }
+        15 | 16 => {
+            let mut config = network.topology.config(node, false);
+            if dice.one_in(2) {
+                change_session(network, dice, &mut config, node, other);
+            }
+            network.replace(node, config);
+        }
+        17 | 18 => {
+            let mut config = network.topology.config(node, false);
+            change_session(network, dice, &mut config, node, other);
+            network.configure(node, config);
+        }
         _ => network.set_uplink(node, dice.one_in(2)),
+    }
+}
+
+/// Other filters, or a session of another kind.
+fn change_session(
+    network: &Network,
+    dice: &mut Dice,
+    config: &mut Config,
+    node: NodeId,
+    other: NodeId,
+) {
+    let Some(peer) = config.peers.get_mut(&network.topology.peer_address(node, other)) else {
+        return;
+    };
+    let mut filter = || Filter::any(dice, network.nodes.len()).policy(config.asn);
+    (peer.import, peer.export) = (filter(), filter());
+    match dice.below(6) {
+        0 => peer.add_path_receive = !peer.add_path_receive,
+        1 => peer.add_path_send = if peer.add_path_send > 0 { 0 } else { 2 },
+        2 => peer.long_lived_secs = if peer.long_lived_secs > 0 { 0 } else { 20 },
+        _ => {}
     }
 }
 

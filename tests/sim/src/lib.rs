@@ -1,9 +1,10 @@
 //! Real speakers on a virtual network under a virtual clock.
 //!
 //! A [`Network`] runs the [`bgp_speaker::Speaker`]s of a [`Topology`]: connections with windows, delay,
-//! loss and readers of any pace, links that are cut, processes that crash and machines that lose their
-//! power. Everything is an event in one queue, and every choice is made by [`Dice`]: a seed is a run,
-//! octet by octet, and [`Network::trace`] says whether two runs were the same.
+//! loss and readers of any pace, links that are cut, processes that crash or hand over to the next, and
+//! machines that lose their power. Sessions have filters, several paths for a prefix and long memories as
+//! the seed says. Everything is an event in one queue, and every choice is made by [`Dice`]: a seed is a
+//! run, octet by octet, and [`Network::trace`] says whether two runs were the same.
 //!
 //! [`disturb`] does to a network what happens to networks. When it has been left alone again, [`check`]
 //! holds it against [`Model`], which works out by itself what every speaker must know.
@@ -15,17 +16,20 @@ mod check;
 mod connection;
 mod dice;
 mod disturb;
+mod filter;
 mod model;
 mod network;
 mod node;
+mod random;
 mod topology;
 mod trace;
 
 pub use address::{NodeId, address_v4, address_v6, block_v4, block_v6, node_of};
-pub use check::{check, check_reflection};
+pub use check::{check, check_reflection, check_without};
 pub use dice::Dice;
 pub use disturb::{disturb, put_right};
-pub use model::{Model, ModelPath};
+pub use filter::Filter;
+pub use model::{Away, Known, Model, ModelPath, PathIds};
 pub use network::{Link, Network};
 pub use node::{Node, Pace};
 pub use topology::{Session, Topology};

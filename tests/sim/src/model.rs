@@ -8,6 +8,7 @@ use std::{
     net::Ipv4Addr,
 };
 
+use bgp_wire::{Community, PeerKind};
 use viaduct_net::Prefix;
 
 use crate::{NodeId, Topology, address_v4};
@@ -17,34 +18,84 @@ use crate::{NodeId, Topology, address_v4};
 pub struct ModelPath {
     /// `None`: of its own.
     pub from: Option<NodeId>,
+    /// Members of the confederation that it has passed.
+    pub confederation: Vec<u32>,
     pub as_path: Vec<u32>,
     pub local_pref: Option<u32>,
     pub originator: Option<Ipv4Addr>,
     pub clusters: Vec<Ipv4Addr>,
+    pub communities: BTreeSet<Community>,
     pub next_hop: NodeId,
+}
+
+impl ModelPath {
+    const fn own(node: NodeId) -> Self {
+        Self {
+            from: None,
+            confederation: Vec::new(),
+            as_path: Vec::new(),
+            local_pref: None,
+            originator: None,
+            clusters: Vec::new(),
+            communities: BTreeSet::new(),
+            next_hop: node,
+        }
+    }
+}
+
+/// By which identifier (RFC 7911) a speaker knows each of its paths of a prefix, by node: the last
+/// tie-break, and the choice of those who tell.
+pub type PathIds = BTreeMap<NodeId, BTreeMap<ModelPath, u32>>;
+
+/// The paths that a speaker may use.
+pub type Known = BTreeMap<Prefix, Vec<ModelPath>>;
+
+/// A speaker that is away.
+#[derive(Clone, Debug)]
+pub struct Away {
+    pub node: NodeId,
+    /// From before it went.
+    pub known: Known,
 }
 
 /// The state of one prefix everywhere.
 #[derive(Clone, Debug)]
 pub struct Model<'a> {
     topology: &'a Topology,
+    prefix: Prefix,
     /// Who originates the prefix.
     origins: BTreeSet<NodeId>,
-    best: Vec<Option<ModelPath>>,
+    ids: PathIds,
+    away: Option<NodeId>,
+    /// What each speaker may use, in its words: the best first, and behind it those as good.
+    usable: Vec<Vec<ModelPath>>,
+    /// How many of them those are.
+    equal: Vec<usize>,
 }
 
 impl<'a> Model<'a> {
-    /// `origins`: who originates the prefix in question.
-    pub fn solve(topology: &'a Topology, origins: BTreeSet<NodeId>) -> Self {
-        let best = vec![None; topology.nodes.len()];
-        let mut model = Self { topology, origins, best };
+    /// `origins`: who originates the prefix.
+    pub fn solve(
+        topology: &'a Topology,
+        prefix: Prefix,
+        origins: BTreeSet<NodeId>,
+        ids: PathIds,
+        away: Option<&Away>,
+    ) -> Self {
+        let count = topology.nodes.len();
+        let (mut usable, equal) = (vec![Vec::new(); count], vec![0; count]);
+        if let Some(away) = away {
+            usable[away.node] = away.known.get(&prefix).cloned().unwrap_or_default();
+        }
+        let away = away.map(|away| away.node);
+        let mut model = Self { topology, prefix, origins, ids, away, usable, equal };
         // Longer than any way through the network.
-        for _ in 0..2 * topology.nodes.len() + 8 {
+        for _ in 0..2 * count + 8 {
             let mut changed = false;
-            for node in 0..topology.nodes.len() {
-                let best = model.equal(node).into_iter().next();
-                changed |= best != model.best[node];
-                model.best[node] = best;
+            for node in (0..count).filter(|node| Some(*node) != away) {
+                let (usable, equal) = model.decide(node);
+                changed |= usable != model.usable[node];
+                (model.usable[node], model.equal[node]) = (usable, equal);
             }
             if !changed {
                 return model;
@@ -54,91 +105,133 @@ impl<'a> Model<'a> {
     }
 
     pub fn best(&self, node: NodeId) -> Option<&ModelPath> {
-        self.best[node].as_ref()
+        self.usable[node].first()
+    }
+
+    pub fn usable(&self, node: NodeId) -> &[ModelPath] {
+        &self.usable[node]
     }
 
     /// Where packets go from a node; empty where it has no route or the prefix is its own.
     pub fn next_hops(&self, node: NodeId) -> BTreeSet<NodeId> {
-        self.equal(node)
+        let equal = &self.usable[node][..self.equal[node]];
+        equal.iter().filter(|path| path.from.is_some()).map(|path| path.next_hop).collect()
+    }
+
+    /// What `from` tells `to`, whatever `to` makes of it: its best path, or all it may use (RFC 7911).
+    pub fn told(&self, from: NodeId, to: NodeId) -> Vec<ModelPath> {
+        let several = self.topology.nodes[from].sessions[&to].add_path;
+        if self.away == Some(from) && !self.topology.remembers(from, to) {
+            return Vec::new();
+        }
+        let count = if several { usize::MAX } else { 1 };
+        self.usable[from]
             .iter()
-            .filter(|path| path.from.is_some())
-            .map(|path| path.next_hop)
+            .take(count)
+            .filter_map(|path| self.export(path, from, to))
             .collect()
     }
 
-    /// What `from` tells `to` (RFC 4271 §9.2, RFC 4456 §6), whatever `to` makes of it.
-    pub fn told(&self, from: NodeId, to: NodeId) -> Option<ModelPath> {
-        let best = self.best[from].as_ref()?;
+    /// A path of `from` as `to` is told it (RFC 4271 §9.2, RFC 4456 §6, RFC 5065 §4).
+    fn export(&self, path: &ModelPath, from: NodeId, to: NodeId) -> Option<ModelPath> {
         let topology = self.topology;
         let here = &topology.nodes[from];
-        if best.from == Some(to) {
+        if path.from == Some(to) {
             return None;
         }
+        let source = path.from.map(|source| topology.kind(from, source));
+        let target = topology.kind(from, to);
         let is_client = |of: NodeId| here.sessions[&of].client;
-        let from_inside = best.from.is_some_and(|source| topology.is_internal(from, source));
-        if !topology.is_internal(from, to) {
+        let reflected = path.from.filter(|_| source == Some(PeerKind::Internal));
+        let reflected = reflected.filter(|_| target == PeerKind::Internal);
+        if reflected.is_some_and(|source| !is_client(source) && !is_client(to)) {
+            return None;
+        }
+        if target == PeerKind::External && path.communities.contains(&Community::NO_EXPORT) {
+            return None;
+        }
+        if path.communities.contains(&Community::LLGR_STALE) && !topology.remembers(from, to) {
+            return None;
+        }
+        let filter = here.sessions[&to].export;
+        let ours = topology.asn_towards(from, to);
+        let mut path = filter.apply(self.prefix, ours, path.clone())?;
+        path.from = Some(from);
+        if target == PeerKind::External {
+            path.as_path.insert(0, ours);
             return Some(ModelPath {
-                from: Some(from),
-                as_path: [&[here.asn], &best.as_path[..]].concat(),
+                confederation: Vec::new(),
                 local_pref: None,
                 originator: None,
                 clusters: Vec::new(),
                 next_hop: from,
+                ..path
             });
         }
-        let mut path = ModelPath { from: Some(from), ..best.clone() };
         path.local_pref = path.local_pref.or(Some(100));
-        match best.from.filter(|_| from_inside) {
-            Some(source) => {
-                if !is_client(source) && !is_client(to) {
-                    return None;
-                }
-                path.originator = path.originator.or(Some(address_v4(source)));
-                path.clusters.insert(0, here.cluster_id);
-            }
-            None => path.next_hop = from,
+        if target == PeerKind::Confederation {
+            path.confederation.insert(0, here.asn);
+        }
+        if let Some(source) = reflected {
+            path.originator = path.originator.or(Some(address_v4(source)));
+            path.clusters.insert(0, here.cluster_id);
+        }
+        if matches!(source, None | Some(PeerKind::External)) {
+            path.next_hop = from;
         }
         Some(path)
     }
 
-    /// The candidates that only tie-breaks tell apart, best first (RFC 4271 §9.1.2.2, RFC 4456 §9).
-    fn equal(&self, node: NodeId) -> Vec<ModelPath> {
-        if self.origins.contains(&node) {
-            let (originator, local_pref) = (None, None);
-            let (as_path, clusters) = (Vec::new(), Vec::new());
-            let next_hop = node;
-            return vec![ModelPath {
-                from: None,
-                as_path,
-                local_pref,
-                originator,
-                clusters,
-                next_hop,
-            }];
-        }
-        let sessions = self.topology.nodes[node].sessions.keys();
-        let told = sessions.filter_map(|&other| self.told(other, node));
-        let mut left: Vec<_> = told.filter(|path| self.is_usable(node, path)).collect();
-        let is_internal = |path: &ModelPath| {
-            path.from.is_some_and(|other| self.topology.is_internal(node, other))
-        };
+    /// What a speaker may use, the last resort of RFC 9494 included, and how many of the first only tie-breaks tell apart (RFC 4271
+    /// §9.1.2.2, RFC 4456 §9, RFC 5065 §5.3). The rest is in no order.
+    fn decide(&self, node: NodeId) -> (Vec<ModelPath>, usize) {
+        let own = self.origins.contains(&node).then(|| ModelPath::own(node));
+        let plan = &self.topology.nodes[node];
+        let told = plan.sessions.iter().flat_map(|(&other, session)| {
+            let told = self.told(other, node).into_iter();
+            let usable = told.filter(move |path| self.is_usable(node, path));
+            let taken = usable.filter_map(|path| session.import.apply(self.prefix, plan.asn, path));
+            taken.map(move |mut path| {
+                if self.away == Some(other) {
+                    path.communities.insert(Community::LLGR_STALE);
+                }
+                path
+            })
+        });
+        let all: Vec<_> = own.into_iter().chain(told).collect();
+        let kind = |path: &ModelPath| path.from.map(|other| self.topology.kind(node, other));
+        let mut left = all.clone();
+        keep_lowest(&mut left, |path| path.communities.contains(&Community::LLGR_STALE));
+        keep_lowest(&mut left, |path| path.from.is_some());
         keep_lowest(&mut left, |path| u32::MAX - path.local_pref.unwrap_or(100));
         keep_lowest(&mut left, |path| path.as_path.len());
-        keep_lowest(&mut left, is_internal);
+        keep_lowest(&mut left, |path| kind(path) != Some(PeerKind::External));
         left.sort_by_key(|path| {
             let teller = path.from.unwrap_or(node);
             let router_id = path.originator.unwrap_or(address_v4(teller));
-            (router_id, path.clusters.len(), self.topology.peer_address(node, teller))
+            let address = self.topology.peer_address(node, teller);
+            let id = self.ids.get(&node).and_then(|ids| ids.get(path)).copied();
+            (router_id, path.clusters.len(), address, id, path.clone())
         });
-        left
+        let equal = left.len();
+        let mut rest = all;
+        for path in &left {
+            let at = rest.iter().position(|other| other == path).unwrap();
+            rest.swap_remove(at);
+        }
+        rest.sort_unstable();
+        left.extend(rest);
+        (left, equal)
     }
 
     fn is_usable(&self, node: NodeId, path: &ModelPath) -> bool {
         let here = &self.topology.nodes[node];
-        !path.as_path.contains(&here.asn)
-            && path.originator != Some(address_v4(node))
-            && !(self.topology.is_reflector(node) && path.clusters.contains(&here.cluster_id))
-            && path.next_hop != node
+        let passed = |asn: &u32| path.as_path.contains(asn) || path.confederation.contains(asn);
+        let is_loop = passed(&here.asn)
+            || self.topology.confederation_of(node).is_some_and(|id| passed(&id))
+            || path.originator == Some(address_v4(node))
+            || self.topology.is_reflector(node) && path.clusters.contains(&here.cluster_id);
+        !is_loop && path.next_hop != node
     }
 }
 

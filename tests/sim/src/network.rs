@@ -2,17 +2,18 @@
 
 mod deliver;
 mod drive;
+mod replace;
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bgp_speaker::{Config, Speaker, Stop};
-use viaduct_net::{IfIndex, OriginSource, Origination, Underlay, UnderlayRoute};
+use viaduct_net::{IfIndex, OriginSource, Origination, Prefix, Underlay, UnderlayRoute};
 
 use crate::{
     Dice, NodeId, Topology, Trace,
@@ -197,8 +198,7 @@ impl Network {
         let now = self.instant();
         let place = &mut self.nodes[node];
         if let Some(speaker) = &mut place.speaker {
-            let of = |prefix: &_| Origination { prefix: *prefix, source: OriginSource::Block };
-            speaker.handle_originations(&place.originations.iter().map(of).collect(), now);
+            speaker.handle_originations(&originated(&place.originations), now);
             self.wake(node);
         }
     }
@@ -270,6 +270,11 @@ impl Network {
         let (at, number) = (self.now + delay, self.number());
         self.queue.push(Reverse(Entry { at, number, event }));
     }
+}
+
+fn originated(prefixes: &BTreeSet<Prefix>) -> BTreeSet<Origination> {
+    let of = |prefix: &_| Origination { prefix: *prefix, source: OriginSource::Block };
+    prefixes.iter().map(of).collect()
 }
 
 /// Everybody is on link with everybody.

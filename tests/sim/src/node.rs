@@ -69,6 +69,12 @@ impl Node {
         self.speaker = Some(speaker);
     }
 
+    /// Another process has the sockets, and the pace at which they are read.
+    pub(crate) fn go_on(&mut self, speaker: Speaker) {
+        self.end();
+        self.speaker = Some(speaker);
+    }
+
     /// The process is gone, and all that only it knew.
     pub(crate) fn end(&mut self) {
         self.speaker = None;

@@ -6,13 +6,12 @@ use std::{
     time::Duration,
 };
 
-use bgp_rib::Policy;
-use bgp_speaker::{Config, DecisionRules, LocalAddresses, PeerConfig, RestartTime};
-use bgp_wire::HoldTime;
+use bgp_speaker::{Confederation, Config, DecisionRules, LocalAddresses, PeerConfig, RestartTime};
+use bgp_wire::{HoldTime, PeerKind};
 use viaduct_net::{Asn, Prefix, RouterId};
 
 use crate::{
-    Dice,
+    Filter,
     address::{NodeId, address_v4, address_v6, block_v4, block_v6},
 };
 
@@ -25,7 +24,16 @@ pub struct Session {
     pub over_v6: bool,
     /// We wait for the other to connect.
     pub passive: bool,
+    /// Each tells the other all paths that it may use (RFC 7911).
+    pub add_path: bool,
+    /// What is lost with the other is kept for long (RFC 9494), where both say so.
+    pub long_lived: bool,
+    pub import: Filter,
+    pub export: Filter,
 }
+
+/// Paths of one prefix that are told where several are: more than there can be.
+const ADD_PATHS: u16 = 1000;
 
 /// One speaker.
 #[derive(Clone, Debug)]
@@ -41,11 +49,15 @@ pub struct Plan {
 pub struct Topology {
     pub name: String,
     pub nodes: Vec<Plan>,
+    /// Its members, and what they are to all others (RFC 5065).
+    pub confederation: Option<(u32, BTreeSet<u32>)>,
     pub hold_secs: u16,
     pub restart_secs: u16,
+    pub long_lived_secs: u32,
 }
 
 const AS: u32 = 64512;
+const CONFEDERATION: u32 = 65000;
 
 impl Topology {
     /// Nodes of these ASes, each with a block of both families and nobody to speak with.
@@ -57,7 +69,8 @@ impl Topology {
             originations: BTreeSet::from([block_v4(node), block_v6(node)]),
         };
         let nodes = asns.into_iter().enumerate().map(plan).collect();
-        Self { name, nodes, hold_secs: 9, restart_secs: 30 }
+        let confederation = None;
+        Self { name, nodes, confederation, hold_secs: 9, restart_secs: 30, long_lived_secs: 60 }
     }
 
     fn connect(&mut self, a: NodeId, b: NodeId) {
@@ -154,38 +167,26 @@ impl Topology {
         all
     }
 
-    /// One of them all, with sessions over both families, some passive at one end, and prefixes that
-    /// several originate.
-    pub fn any(dice: &mut Dice) -> Self {
-        let mut all = match dice.below(8) {
-            0 => Self::mesh(2 + dice.below(5)),
-            1 => Self::reflection(1, 2 + dice.below(5), false),
-            2 => Self::reflection(2, 2 + dice.below(5), false),
-            3 => Self::reflection(2 + dice.below(2), 2 + dice.below(4), true),
-            4 => Self::hierarchy(1 + dice.below(3), 2 + dice.below(4)),
-            5 => Self::ring(3 + dice.below(4)),
-            6 => Self::fabric(1 + dice.below(3), 2 + dice.below(3)),
-            _ => Self::borders(2 + dice.below(3)),
-        };
-        let pairs: Vec<_> = all.pairs().collect();
-        for (a, b) in pairs {
-            let over_v6 = dice.one_in(2);
-            let passive = dice.below(6);
-            for (node, other, own) in [(a, b, 0), (b, a, 1)] {
-                let session = all.nodes[node].sessions.get_mut(&other).unwrap();
-                (session.over_v6, session.passive) = (over_v6, passive == own);
-            }
+    /// A confederation: a member in the middle, which is a mesh, others behind a session each, and two
+    /// neighbours of other ASes. There is one way from each to each, for where there are several a
+    /// confederation of meshes may have several stable states, or none.
+    pub fn confederation(middle: usize, others: &[usize]) -> Self {
+        let count = middle + others.iter().sum::<usize>();
+        let (mut asns, mut first) = (vec![AS; middle], middle);
+        let mut pairs: Vec<_> = (0..middle).flat_map(|b| (0..b).map(move |a| (a, b))).collect();
+        for (member, &size) in others.iter().enumerate() {
+            asns.extend(vec![AS + 1 + member as u32; size]);
+            pairs.extend((first..first + size).flat_map(|b| (first..b).map(move |a| (a, b))));
+            pairs.push((member % middle, first));
+            first += size;
         }
-        for i in 0..dice.below(4) {
-            let shared: [Prefix; 2] = [
-                Prefix::new(Ipv4Addr::new(198, 51, 100, i as u8).into(), 32).unwrap(),
-                Prefix::new(address_v6(0x1_0000 + i).into(), 128).unwrap(),
-            ];
-            for _ in 0..1 + dice.below(3) {
-                let node = dice.below(all.nodes.len());
-                all.nodes[node].originations.insert(shared[i % 2]);
-            }
-        }
+        pairs.extend([(0, count), (count - 1, count + 1)]);
+        let members = asns.iter().copied().collect();
+        asns.extend([65101, 65102]);
+        let name = format!("confederation of {middle} and {others:?}");
+        let mut all = Self::unconnected(name, asns);
+        all.confederation = Some((CONFEDERATION, members));
+        pairs.into_iter().for_each(|(a, b)| all.connect(a, b));
         all
     }
 
@@ -198,8 +199,33 @@ impl Topology {
         self.nodes.iter().enumerate().flat_map(others)
     }
 
-    pub fn is_internal(&self, a: NodeId, b: NodeId) -> bool {
-        self.nodes[a].asn == self.nodes[b].asn
+    /// How near two nodes are to each other.
+    pub fn kind(&self, a: NodeId, b: NodeId) -> PeerKind {
+        if self.nodes[a].asn == self.nodes[b].asn {
+            PeerKind::Internal
+        } else if self.confederation_of(a).is_some() && self.confederation_of(b).is_some() {
+            PeerKind::Confederation
+        } else {
+            PeerKind::External
+        }
+    }
+
+    /// The AS that the confederation of a node is to all others.
+    pub fn confederation_of(&self, node: NodeId) -> Option<u32> {
+        let (id, members) = self.confederation.as_ref()?;
+        members.contains(&self.nodes[node].asn).then_some(*id)
+    }
+
+    /// Whether what one of them tells the other is kept for long (RFC 9494).
+    pub fn remembers(&self, a: NodeId, b: NodeId) -> bool {
+        self.nodes[a].sessions[&b].long_lived && self.nodes[b].sessions[&a].long_lived
+    }
+
+    /// The AS that a node is to another.
+    pub fn asn_towards(&self, node: NodeId, other: NodeId) -> u32 {
+        let outer = self.confederation_of(node);
+        let outer = outer.filter(|_| self.kind(node, other) == PeerKind::External);
+        outer.unwrap_or(self.nodes[node].asn)
     }
 
     pub fn is_reflector(&self, node: NodeId) -> bool {
@@ -217,11 +243,26 @@ impl Topology {
         let asn = Asn::new(plan.asn);
         let hold_time = HoldTime::from_secs(self.hold_secs).unwrap();
         let peer = |(&other, session): (&NodeId, &Session)| {
-            let mut config = PeerConfig::new(asn, Asn::new(self.nodes[other].asn), hold_time);
-            (config.import, config.export) = (Policy::accept_all(), Policy::accept_all());
+            let (ours, theirs) = (self.asn_towards(node, other), self.asn_towards(other, node));
+            let mut config = PeerConfig::new(Asn::new(ours), Asn::new(theirs), hold_time);
+            config.import = session.import.policy(asn);
+            config.export = session.export.policy(Asn::new(ours));
             (config.reflector_client, config.passive) = (session.client, session.passive);
+            config.add_path_receive = session.add_path;
+            config.add_path_send = if session.add_path { ADD_PATHS } else { 0 };
+            config.long_lived_secs = if session.long_lived { self.long_lived_secs } else { 0 };
             (self.peer_address(node, other), config)
         };
+        let confederation =
+            self.confederation.as_ref().filter(|(_, members)| members.contains(&plan.asn));
+        let confederation = confederation.map(|(id, members)| Confederation {
+            id: Asn::new(*id),
+            members: members
+                .iter()
+                .filter(|asn| **asn != plan.asn)
+                .map(|&asn| Asn::new(asn))
+                .collect(),
+        });
         Config {
             asn,
             router_id: RouterId::try_from(address_v4(node)).unwrap(),
@@ -232,7 +273,7 @@ impl Topology {
             deferral: Duration::from_secs(self.restart_secs.into()),
             restarting,
             incomplete: false,
-            confederation: None,
+            confederation,
             decision: DecisionRules::DEFAULT,
             interfaces: BTreeMap::new(),
             peers: plan.sessions.iter().map(peer).collect(),

@@ -1,8 +1,13 @@
 //! Speakers that are left alone agree, whatever has happened to them.
 
-use std::{process::Command, time::Duration};
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
-use viaduct_sim::{Dice, Network, Topology, check, disturb, put_right, seeds};
+use bgp_rib::Reason;
+use bgp_speaker::PeerStatus;
+use bgp_wire::PeerKind;
+use viaduct_sim::{
+    Away, Dice, Known, Network, Topology, check, check_without, disturb, put_right, seeds,
+};
 
 /// Longer than every timer that may still keep something.
 const QUIET: Duration = Duration::from_secs(400);
@@ -34,6 +39,68 @@ fn speakers_agree_after_any_disturbance() {
     }
 }
 
+/// One dies and stays away: what it has told is the last resort where both have agreed on that, and is
+/// gone where they have not, and in the end everywhere. Then it is back, and all is as it was.
+#[test]
+fn whoever_stays_away_is_the_last_resort() {
+    for seed in seeds(20) {
+        let mut dice = Dice::new(seed);
+        let mut network = Network::new(Topology::any(&mut dice), seed);
+        network.start_all();
+        network.run(Duration::from_secs(60));
+        let why = how("whoever_stays_away_is_the_last_resort", seed, &network);
+        let mut known = check(&network, &why);
+        let node = dice.below(network.nodes.len());
+        network.kill(node);
+        let away = Away { node, known: std::mem::take(&mut known[node]) };
+        // The restart time is over, and that of what is kept for long is not.
+        network.run(Duration::from_secs(60));
+        check_without(&network, &away, &format!("{why}: {node} is away"));
+        network.run(Duration::from_secs(60));
+        let gone = Away { node, known: Known::new() };
+        check_without(&network, &gone, &format!("{why}: {node} is gone"));
+        network.start(node, true);
+        network.run(QUIET);
+        assert_eq!(check(&network, &why)[node], away.known, "{why}");
+    }
+}
+
+/// That the worlds are what they are for: in forty of them everything is met.
+#[test]
+fn worlds_have_all_of_it() {
+    let mut met = BTreeSet::new();
+    for seed in 0..40 {
+        let mut dice = Dice::new(seed);
+        let mut network = Network::new(Topology::any(&mut dice), seed);
+        network.start_all();
+        network.run(Duration::from_secs(60));
+        network.kill(dice.below(network.nodes.len()));
+        network.run(Duration::from_secs(60));
+        for speaker in network.nodes.iter().filter_map(|node| node.speaker.as_ref()) {
+            let mut last = None;
+            for path in speaker.paths() {
+                let from = path.peer.map(|peer| peer.address);
+                let again = last.replace((path.prefix, from)) == Some((path.prefix, from));
+                let facts = path.attributes.facts();
+                let kind = path.peer.map(|peer| peer.kind);
+                let here = [
+                    ("several paths of one peer", again),
+                    ("refused by a filter", path.reason == Reason::ImportPolicy),
+                    ("changed by a filter", path.accepted && path.received.is_some()),
+                    ("not for other ASes", facts.is_no_export()),
+                    ("of another member", kind == Some(PeerKind::Confederation)),
+                    ("through a confederation", facts.has_confederation()),
+                    ("kept for long", path.stale && facts.is_llgr_stale()),
+                    ("kept by another for long", !path.stale && facts.is_llgr_stale()),
+                    ("behind what is kept for long", path.reason == Reason::LongLivedStale),
+                ];
+                met.extend(here.into_iter().filter(|(_, is_met)| *is_met).map(|(what, _)| what));
+            }
+        }
+    }
+    assert_eq!(met.len(), 9, "{met:?}");
+}
+
 /// Once all is said nobody says anything more.
 #[test]
 fn a_quiet_network_is_silent() {
@@ -51,9 +118,36 @@ fn a_quiet_network_is_silent() {
 }
 
 fn updates_sent(network: &Network) -> u64 {
+    statuses(network).map(|status| status.updates_sent).sum()
+}
+
+/// Whoever goes on in another's place, in a network that is left alone, has nothing to say.
+#[test]
+fn a_planned_restart_is_not_seen() {
+    for seed in seeds(20) {
+        let mut dice = Dice::new(seed);
+        let mut network = Network::new(Topology::any(&mut dice), seed);
+        network.start_all();
+        network.run(Duration::from_secs(60));
+        let said = updates_sent(&network);
+        for node in 0..network.nodes.len() {
+            network.replace(node, network.topology.config(node, false));
+            network.run(dice.duration(Duration::from_secs(2)));
+        }
+        network.run(Duration::from_secs(60));
+        let why = how("a_planned_restart_is_not_seen", seed, &network);
+        check(&network, &why);
+        assert_eq!((updates_sent(&network), flaps(&network)), (said, 0), "{why}");
+    }
+}
+
+fn flaps(network: &Network) -> u64 {
+    statuses(network).map(|status| status.flaps).sum()
+}
+
+fn statuses(network: &Network) -> impl Iterator<Item = PeerStatus> {
     let speakers = network.nodes.iter().filter_map(|node| node.speaker.as_ref());
-    let statuses = speakers.flat_map(|speaker| speaker.peer_statuses(network.instant()));
-    statuses.map(|status| status.updates_sent).sum()
+    speakers.flat_map(|speaker| speaker.peer_statuses(network.instant()))
 }
 
 const TOLD_SEED: &str = "VIADUCT_SIM_TOLD_SEED";
@@ -65,7 +159,7 @@ fn a_seed_is_a_trace() {
         println!("trace {}", disturbed(seed.parse().unwrap()).trace.hash());
         return;
     }
-    let mut hashes = std::collections::BTreeSet::new();
+    let mut hashes = BTreeSet::new();
     for seed in seeds(3) {
         let network = disturbed(seed);
         let hash = network.trace.hash();
