@@ -205,8 +205,18 @@ pub struct PrefixLimit {
 #[serde(rename_all = "camelCase")]
 pub struct PeerPolicy {
     pub peer: IpAddr,
+    /// The interface of a peer with a link-local address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     pub import: Vec<String>,
     pub export: Vec<String>,
+}
+
+impl PeerPolicy {
+    /// What the peer is called, as by [`PeerStatus::name`].
+    pub fn name(&self) -> String {
+        scoped(self.peer, self.interface.as_deref())
+    }
 }
 
 /// Which peer is asked for.
@@ -281,6 +291,9 @@ pub struct BgpPath {
     pub prefix: Prefix,
     /// The peer it came from; `None` for a prefix this node originates.
     pub peer: Option<IpAddr>,
+    /// The interface of a peer with a link-local address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// The peer's number for it among several for the prefix (RFC 7911), else zero.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub path_id: u32,
@@ -306,6 +319,13 @@ pub struct BgpPath {
     pub stale: bool,
     /// Why it is not the best, by the step of RFC 4271 §9.1.2.2 that decided.
     pub reason: Option<String>,
+}
+
+impl BgpPath {
+    /// What the peer is called, as by [`PeerStatus::name`].
+    pub fn peer_name(&self) -> Option<String> {
+        Some(scoped(self.peer?, self.interface.as_deref()))
+    }
 }
 
 /// Which paths are asked for, as the parameters of a question. Those of one prefix are given by how good
@@ -364,6 +384,10 @@ pub struct BgpEvent {
     pub time: String,
     /// `None` for what is no single peer's.
     pub peer: Option<IpAddr>,
+    /// The interface of a peer with a link-local address: its name, or its number where it has none
+    /// any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// One word, such as `session-up`.
     pub kind: String,
     pub text: String,
@@ -372,6 +396,11 @@ pub struct BgpEvent {
 impl BgpEvent {
     /// The kind that stands for events which were forgotten before they could be told.
     pub const MISSED: &str = "missed";
+
+    /// What the peer is called, as by [`PeerStatus::name`].
+    pub fn peer_name(&self) -> Option<String> {
+        Some(scoped(self.peer?, self.interface.as_deref()))
+    }
 }
 
 /// A route of ours: what is wanted beside what the kernel has.

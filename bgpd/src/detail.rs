@@ -1,6 +1,8 @@
 //! One peer in full, and the policies, in the words of the admin socket.
 
-use bgp_speaker::{Direction, LimitAction, PeerConfig, PeerDetail, Policy, Timer};
+use std::net::IpAddr;
+
+use bgp_speaker::{Direction, LimitAction, PeerConfig, PeerDetail, Policy, Speaker, Timer};
 use bgp_wire::{AfiSafi, Capability, Families, SessionParameters};
 use viaduct_api::admin;
 use viaduct_net::Family;
@@ -41,13 +43,31 @@ pub(crate) fn peer(detail: &PeerDetail<'_>) -> admin::PeerDetail {
     }
 }
 
-pub(crate) fn policy(
-    peer: std::net::IpAddr,
-    import: &Policy,
-    export: &Policy,
-) -> admin::PeerPolicy {
+/// The policies of a peer, which are still to be put into words.
+#[derive(Debug)]
+pub(crate) struct Policies {
+    address: IpAddr,
+    interface: Option<String>,
+    import: Policy,
+    export: Policy,
+}
+
+/// Of all peers, or of one.
+pub(crate) fn policies(speaker: &Speaker, only: Option<IpAddr>) -> Vec<Policies> {
+    let all = speaker.policies(only.map(|address| status::known_as(speaker, address)));
+    let named = all.into_iter().map(|(address, import, export)| Policies {
+        address: status::plain(address),
+        interface: status::interface(speaker.config(), address).map(str::to_owned),
+        import,
+        export,
+    });
+    named.collect()
+}
+
+pub(crate) fn policy(one: Policies) -> admin::PeerPolicy {
+    let Policies { address, interface, import, export } = one;
     let rules = |policy: &Policy| policy.rules().iter().map(ToString::to_string).collect();
-    admin::PeerPolicy { peer, import: rules(import), export: rules(export) }
+    admin::PeerPolicy { peer: address, interface, import: rules(&import), export: rules(&export) }
 }
 
 fn family(family: AfiSafi) -> String {

@@ -8,10 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bgp_speaker::SpeakerEvent;
+use bgp_speaker::{Config, SpeakerEvent};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use viaduct_api::admin::{BgpEvent, EventQuery};
+use viaduct_net::LinkLocal;
+
+use crate::status::{interface, plain};
 
 /// How many events are kept; about a megabyte.
 pub const EVENTS_KEPT: usize = 4096;
@@ -21,6 +24,32 @@ const _: () = assert!(EVENTS_KEPT >= bgp_speaker::MAX_WAITING_EVENTS);
 struct Entry {
     at: SystemTime,
     event: SpeakerEvent,
+    /// That the peer is on, where its address is link-local.
+    interface: Option<String>,
+}
+
+/// What the interfaces of peers are called, and were before the last change: what happens then is also
+/// told of those who are gone by it.
+#[derive(Debug, Default)]
+pub(crate) struct LinkNames {
+    now: Option<Arc<Config>>,
+    before: Option<Arc<Config>>,
+}
+
+impl LinkNames {
+    pub(crate) fn follow(&mut self, config: &Arc<Config>) {
+        if self.now.as_ref().is_none_or(|now| !Arc::ptr_eq(now, config)) {
+            self.before = self.now.replace(config.clone());
+        }
+    }
+
+    /// By its number where the interface of a peer has no name any more.
+    fn of(&self, peer: IpAddr) -> Option<String> {
+        let link_local = LinkLocal::of(peer)?;
+        let mut configs = self.now.iter().chain(&self.before);
+        let name = configs.find_map(|config| interface(config, peer)).map(str::to_owned);
+        Some(name.unwrap_or_else(|| link_local.interface().to_string()))
+    }
 }
 
 /// What the speaker's task writes and everybody reads.
@@ -45,7 +74,12 @@ pub(crate) fn log() -> (EventWriter, EventLog) {
 }
 
 impl EventWriter {
-    pub(crate) fn write(&self, events: impl Iterator<Item = SpeakerEvent>, at: SystemTime) {
+    pub(crate) fn write(
+        &self,
+        events: impl Iterator<Item = SpeakerEvent>,
+        names: &LinkNames,
+        at: SystemTime,
+    ) {
         let mut events = events.peekable();
         if events.peek().is_none() {
             return;
@@ -58,7 +92,8 @@ impl EventWriter {
                 if kept.len() == EVENTS_KEPT {
                     kept.pop_front();
                 }
-                kept.push_back(Arc::new(Entry { at, event }));
+                let interface = event.peer.and_then(|peer| names.of(peer));
+                kept.push_back(Arc::new(Entry { at, event, interface }));
             }
         }
         self.latest.send_replace(latest);
@@ -124,7 +159,7 @@ impl Events {
             if number > expected && !too_old {
                 told.push(missed(&entry, number - expected));
             }
-            let is_peers = self.peer.is_none_or(|peer| entry.event.peer == Some(peer));
+            let is_peers = self.peer.is_none_or(|peer| entry.event.peer.map(plain) == Some(peer));
             if is_peers && !too_old {
                 told.push(shown(&entry));
             }
@@ -139,7 +174,8 @@ fn shown(entry: &Entry) -> BgpEvent {
     BgpEvent {
         number: *number,
         time: time(entry.at),
-        peer: *peer,
+        peer: peer.map(plain),
+        interface: entry.interface.clone(),
         kind: what.name().to_owned(),
         text: what.to_string(),
     }
@@ -150,6 +186,7 @@ fn missed(before: &Entry, count: u64) -> BgpEvent {
         number: before.event.number - 1,
         time: time(before.at),
         peer: None,
+        interface: None,
         kind: BgpEvent::MISSED.to_owned(),
         text: format!("{count} events came faster than they were read"),
     }
@@ -164,6 +201,7 @@ fn time(at: SystemTime) -> String {
 mod tests {
     use bgp_speaker::Happening;
     use tokio::runtime::Runtime;
+    use viaduct_net::IfIndex;
 
     use super::*;
 
@@ -190,7 +228,7 @@ mod tests {
         block_on(async {
             let mut none = log.read(&EventQuery::default());
             assert_eq!((none.next().await, none.next().await), (Some(Vec::new()), None));
-            writer.write((1..=3).map(event), at(0));
+            writer.write((1..=3).map(event), &LinkNames::default(), at(0));
             let mut all = log.read(&EventQuery::default());
             assert_eq!(numbers(all.next().await), [1, 2, 3]);
             assert_eq!(all.next().await, None);
@@ -205,13 +243,27 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_on_a_link_is_called_by_its_address_and_interface() {
+        let (writer, log) = log();
+        let link_local = LinkLocal::new("fe80::2".parse().unwrap(), IfIndex(3)).unwrap();
+        let event = SpeakerEvent { peer: Some(link_local.embedded()), ..event(1) };
+        writer.write([event].into_iter(), &LinkNames::default(), at(0));
+        block_on(async {
+            let peer = Some(link_local.address().into());
+            let query = EventQuery { peer, ..Default::default() };
+            let told = log.read(&query).next().await.unwrap();
+            assert_eq!(told[0].peer_name().as_deref(), Some("fe80::2%3"), "without a name");
+        });
+    }
+
+    #[test]
     fn whoever_follows_misses_nothing_without_being_told() {
         let (writer, log) = log();
         block_on(async {
-            writer.write((1..=2).map(event), at(0));
+            writer.write((1..=2).map(event), &LinkNames::default(), at(0));
             let mut all = log.read(&EventQuery { follow: true, ..Default::default() });
             assert_eq!(numbers(all.next().await), [1, 2]);
-            writer.write((3..=EVENTS_KEPT as u64 + 5).map(event), at(1));
+            writer.write((3..=EVENTS_KEPT as u64 + 5).map(event), &LinkNames::default(), at(1));
             let told = all.next().await.unwrap();
             assert_eq!((told[0].kind.as_str(), told[0].number), (BgpEvent::MISSED, 5));
             assert!(told[0].text.starts_with("3 events"), "{}", told[0].text);

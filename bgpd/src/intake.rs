@@ -9,6 +9,7 @@ use bgp_speaker::{ConnId, Direction};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tracing::debug;
+use viaduct_net::Readable;
 
 use crate::{bmp, mrt, outbox::Taken, task::Task};
 
@@ -114,7 +115,7 @@ impl Task {
             }
             Input::ConnectFailed { peer, attempt, error } => {
                 if self.network.take_attempt(peer, attempt) {
-                    debug!(%peer, error, "connect failed");
+                    debug!(peer = %Readable(peer), error, "connect failed");
                     self.speaker.handle_connect_failed(peer, &error, now);
                 }
             }

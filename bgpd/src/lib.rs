@@ -178,7 +178,7 @@ impl Handle {
     pub async fn policies(&self, only: Option<IpAddr>) -> Result<Vec<PeerPolicy>, Ended> {
         let all = self.ask(|answer| Query::Policies(only, answer)).await?;
         // Not in the speaker's task: the lists of all peers may be long.
-        Ok(all.iter().map(|(peer, import, export)| detail::policy(*peer, import, export)).collect())
+        Ok(all.into_iter().map(detail::policy).collect())
     }
 
     /// The paths that are asked for, to be taken step by step.

@@ -18,7 +18,7 @@ use tokio::{
     time::sleep,
 };
 use tracing::{debug, info, warn};
-use viaduct_net::{Family, neighbour_address, socket_address};
+use viaduct_net::{Family, Readable, neighbour_address, socket_address};
 
 use crate::{intake::Input, tcp};
 
@@ -198,7 +198,7 @@ fn welcome(
 /// Closes with a reset: no octet of ours, and no state left behind.
 fn refuse(stream: &TcpStream, peer: IpAddr, reason: &str) {
     let reset = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-    debug!(%peer, reason, ?reset, "refused");
+    debug!(peer = %Readable(peer), reason, ?reset, "refused");
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

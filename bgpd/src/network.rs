@@ -14,7 +14,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tracing::{debug, warn};
-use viaduct_net::socket_address;
+use viaduct_net::{Readable, socket_address};
 
 use crate::{
     connection::{Connection, Ears, Paused},
@@ -99,7 +99,7 @@ impl Network {
     ) -> Option<Connected> {
         // Small messages at long intervals: Nagle's algorithm would only hold them back.
         if let Err(error) = stream.set_nodelay(true) {
-            debug!(%peer, %error, "connection lost before its use");
+            debug!(peer = %Readable(peer), %error, "connection lost before its use");
             return None;
         }
         let conn = ConnId(self.number());

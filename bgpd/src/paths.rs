@@ -8,7 +8,7 @@ use bgp_speaker::Speaker;
 use viaduct_api::admin::{BgpPath, PathQuery};
 use viaduct_net::Prefix;
 
-use crate::status::{known_as, plain};
+use crate::status::{interface, known_as, plain};
 
 /// What is wrong with a [`PathQuery`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -117,6 +117,10 @@ fn path(view: &PathView<'_>, speaker: &Speaker) -> BgpPath {
     BgpPath {
         prefix: view.prefix,
         peer: view.peer.map(|peer| plain(peer.address)),
+        interface: view
+            .peer
+            .and_then(|peer| interface(speaker.config(), peer.address))
+            .map(str::to_owned),
         path_id: view.path_id,
         replayed: view.peer.and_then(|peer| speaker.source_name(peer.address)).map(str::to_owned),
         originated: view.originated(),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bgp_bfd::Change;
-use bgp_speaker::{Adopted, Config, FibEvent, Policy, SessionCounts, Speaker, Stop, Successor};
+use bgp_speaker::{Adopted, Config, FibEvent, SessionCounts, Speaker, Stop, Successor};
 use bytes::Bytes;
 use tokio::{
     net::TcpStream,
@@ -28,7 +28,7 @@ use crate::{
     bfd::Bfd,
     connection::{Ears, Paused},
     detail,
-    events::EventWriter,
+    events::{EventWriter, LinkNames},
     handover::{Offer, Outcome, Predecessor, TakeoverError, commit, decline},
     intake::{Input, MAX_WAITING_INPUTS, Pace},
     listener::Listeners,
@@ -53,7 +53,7 @@ pub(crate) enum Query {
     Peers(oneshot::Sender<Vec<PeerStatus>>),
     Bfd(oneshot::Sender<BfdStatus>),
     Peer(IpAddr, oneshot::Sender<Option<PeerDetail>>),
-    Policies(Option<IpAddr>, oneshot::Sender<Vec<(IpAddr, Policy, Policy)>>),
+    Policies(Option<IpAddr>, oneshot::Sender<Vec<detail::Policies>>),
     /// A step of an answer, and the question as it stands after it.
     Paths(Question, oneshot::Sender<PathsAnswer>),
     Metrics(oneshot::Sender<String>),
@@ -87,6 +87,7 @@ pub(crate) struct Task {
     queries: mpsc::Receiver<Query>,
     sessions: watch::Sender<SessionCounts>,
     events: EventWriter,
+    link_names: LinkNames,
     config: watch::Receiver<Arc<Config>>,
     /// The same with the neighbours that were found on interfaces.
     effective: watch::Sender<Arc<Config>>,
@@ -164,6 +165,7 @@ impl Task {
             queries,
             sessions,
             events,
+            link_names: LinkNames::default(),
             config,
             effective,
             originations,
@@ -355,7 +357,8 @@ impl Task {
             self.bfd.configure(sessions);
         }
         let events = std::iter::from_fn(|| self.speaker.poll_event());
-        self.events.write(events, SystemTime::now());
+        self.link_names.follow(&self.effective.borrow());
+        self.events.write(events, &self.link_names, SystemTime::now());
         self.monitors.observe(&mut self.speaker, &self.network);
         self.unnumbered.tell_sessions(&self.effective.borrow(), &self.speaker);
         let counts = self.speaker.session_counts();
@@ -407,7 +410,9 @@ impl Task {
                     self.speaker.peer_detail(status::known_as(&self.speaker, address), now);
                 drop(answer.send(detail.as_ref().map(detail::peer)));
             }
-            Query::Policies(only, answer) => drop(answer.send(self.speaker.policies(only))),
+            Query::Policies(only, answer) => {
+                drop(answer.send(detail::policies(&self.speaker, only)));
+            }
             Query::Bfd(answer) => self.bfd.report(answer),
             Query::Paths(mut question, answer) => {
                 let paths = question.step(&self.speaker);

@@ -11,7 +11,7 @@ use bgp_wire::{
     RouteRefreshSubtype, Update,
 };
 use tracing::{debug, warn};
-use viaduct_net::Family;
+use viaduct_net::{Family, Readable};
 
 use crate::{
     Config,
@@ -35,7 +35,7 @@ impl Speaker {
         if let Some(peer) = self.peers.get_mut(&address) {
             peer.counters.updates_received += 1;
             if let Some(what) = peer.malformed.note(&update.malformed, self.now) {
-                warn!(peer = %address, %what, "malformed update");
+                warn!(peer = %Readable(address), %what, "malformed update");
                 self.events.push(address, what);
             }
         }
@@ -45,7 +45,7 @@ impl Speaker {
             return self.part_over_limit(address, family, limit);
         }
         if let Err(error) = taken {
-            warn!(peer = %address, %error, "too much");
+            warn!(peer = %Readable(address), %error, "too much");
             let notification = Notification::new(NotificationCode::MaximumPrefixesReached);
             let farewell = self.final_words(address, notification);
             return self.step(address, Event::MessageError, Cause::send(farewell));
@@ -57,7 +57,7 @@ impl Speaker {
 
     /// RFC 2918 §4: all of the family once more. Whoever has not agreed on the family is not answered.
     pub(crate) fn receive_refresh(&mut self, address: IpAddr, refresh: RouteRefresh) {
-        debug!(peer = %address, ?refresh, "route refresh");
+        debug!(peer = %Readable(address), ?refresh, "route refresh");
         let Some(agreed) = self.peers.get(&address).and_then(Peer::agreed) else { return };
         let agreed_on = |family: &Family| agreed.parameters.families.contains(*family);
         let Some(family) = refresh.family.family().filter(agreed_on) else { return };
@@ -134,7 +134,7 @@ impl Speaker {
                     }
                 }
                 Err(error) => {
-                    warn!(peer = %address, %error, "too slow");
+                    warn!(peer = %Readable(address), %error, "too slow");
                     let notification = Notification::new(NotificationCode::OutOfResources);
                     let farewell = self.final_words(address, notification);
                     return self.step(address, Event::MessageError, Cause::send(farewell));

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
 use bgp_bfd::{DownReason, Path, Profile, SessionKey};
 use bgp_wire::{Families, Notification, NotificationCode};
 use tracing::debug;
+use viaduct_net::Readable;
 
 use crate::{
     drive::Cause,
@@ -84,9 +85,11 @@ impl Speaker {
         match reason {
             DownReason::DetectionTimeExpired | DownReason::NeighborDown => {}
             // "Not a failure": its operator has something else in mind (RFC 5882 §3.2).
-            DownReason::NeighborAdminDown => return debug!(peer = %address, "BFD held down"),
+            DownReason::NeighborAdminDown => {
+                return debug!(peer = %Readable(address), "BFD held down");
+            }
         }
-        debug!(peer = %address, reason = reason.name(), control_plane_independent, "BFD down");
+        debug!(peer = %Readable(address), reason = reason.name(), control_plane_independent, "BFD down");
         let restarts = !peer.is_established() && !peer.stale.is_empty();
         let kept = restarts && !control_plane_independent;
         self.events.push(address, Happening::BfdDown { reason, kept });

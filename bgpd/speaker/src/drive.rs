@@ -5,6 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use bgp_wire::{Message, Notification, NotificationCode};
 use bytes::{Bytes, BytesMut};
 use tracing::debug;
+use viaduct_net::Readable;
 
 use crate::{
     Action, ConnId,
@@ -160,7 +161,7 @@ impl Speaker {
         self.note_state(address, before, next);
         let Some(peer) = self.peers.get_mut(&address) else { return };
         if next != before {
-            debug!(peer = %address, ?event, from = before.name(), to = next.name());
+            debug!(peer = %Readable(address), ?event, from = before.name(), to = next.name());
             peer.state = next;
             peer.since = self.now;
         }

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use bgp_wire::{Notification, NotificationCode, Open};
 use bytes::BytesMut;
 use tracing::{debug, warn};
-use viaduct_net::{Asn, Prefix};
+use viaduct_net::{Asn, Prefix, Readable};
 
 use crate::{
     Action, ConnId,
@@ -81,14 +81,14 @@ impl Speaker {
         let Some((prefix, range)) = config.range_of(address) else { return false };
         let there = self.peers.values().filter(|peer| peer.range == Some(prefix)).count();
         if range.peer.shutdown || there >= range.limit || self.peers.len() >= MAX_PEERS {
-            warn!(peer = %address, range = %prefix, there, limit = range.limit, "refused");
+            warn!(peer = %Readable(address), range = %prefix, there, limit = range.limit, "refused");
             // RFC 4486 §4: the session is not to be, as nobody is there to have it.
             let mut bytes = BytesMut::new();
             Notification::new(NotificationCode::ConnectionRejected).encode(&mut bytes);
             self.actions.push_back(Action::Send { conn, bytes: bytes.freeze() });
             return false;
         }
-        debug!(peer = %address, range = %prefix, "admitted");
+        debug!(peer = %Readable(address), range = %prefix, "admitted");
         self.events.push(address, Happening::PeerAdded);
         self.add_peer(address, range.peer.clone());
         if let Some(peer) = self.peers.get_mut(&address) {
@@ -160,7 +160,7 @@ impl Speaker {
                     && peer.stale.is_empty()
             });
             if over {
-                debug!(peer = %address, "departed");
+                debug!(peer = %Readable(address), "departed");
                 self.remove_peer(address, Notification::new(NotificationCode::PeerDeconfigured));
                 self.events.push(address, Happening::PeerRemoved);
             }

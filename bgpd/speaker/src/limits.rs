@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, time::Duration};
 use bgp_wire::{AfiSafi, Notification, NotificationCode};
 use bytes::{BufMut, BytesMut};
 use tracing::{info, warn};
-use viaduct_net::Family;
+use viaduct_net::{Family, Readable};
 
 use crate::{
     drive::Cause,
@@ -109,7 +109,7 @@ impl Speaker {
                 } else if !told.contains(family) {
                     told.insert(family);
                     peer.counters.limit_warnings += 1;
-                    warn!(peer = %address, %family, count, limit, "many prefixes");
+                    warn!(peer = %Readable(address), %family, count, limit, "many prefixes");
                     self.events.push(address, Happening::ManyPrefixes { family, count, limit });
                 }
             }
@@ -158,7 +158,7 @@ impl Speaker {
         let Some(peer) = self.peers.get(&address) else { return };
         let rests = !self.timers.is_running(Owner::Peer(address), Timer::IdleHold);
         if peer.state == State::Idle && rests {
-            info!(peer = %address, "let up");
+            info!(peer = %Readable(address), "let up");
             self.start_peer(address);
         }
     }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 
 use bgp_wire::{Families, LongLivedFamily};
 use tracing::info;
-use viaduct_net::Family;
+use viaduct_net::{Family, Readable};
 
 use crate::{
     fsm::Event,
@@ -68,7 +68,7 @@ impl Speaker {
                 }
                 continue;
             };
-            info!(peer = %address, %family, secs = time.as_secs(), "stale routes kept for long");
+            info!(peer = %Readable(address), %family, secs = time.as_secs(), "stale routes kept for long");
             peer.stale.insert(family);
             peer.long_lived.insert(family);
             let at = self.now + time;
@@ -90,7 +90,7 @@ impl Speaker {
     /// It has not come back, or not told all again, in all that time.
     pub(crate) fn drop_long_lived(&mut self, address: IpAddr, family: Family) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        info!(peer = %address, %family, "stale routes dropped, kept for long in vain");
+        info!(peer = %Readable(address), %family, "stale routes dropped, kept for long in vain");
         peer.stale.remove(family);
         peer.long_lived.remove(family);
         self.routing.sweep_stale(address, family);

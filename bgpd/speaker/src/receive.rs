@@ -5,6 +5,7 @@ use std::{net::IpAddr, time::Instant};
 use bgp_wire::{Message, MessageType, Notification, NotificationCode, Open, PeerKind, first_frame};
 use bytes::{Buf, Bytes};
 use tracing::debug;
+use viaduct_net::Readable;
 
 use crate::{
     ConnId, Direction,
@@ -212,7 +213,7 @@ impl Speaker {
         let up = self.now.saturating_duration_since(peer.since);
         let wins = second.direction == winner(local, remote) || second.direction == main.direction;
         let collision = Notification::new(NotificationCode::ConnectionCollisionResolution);
-        debug!(peer = %address, state = peer.state.name(), wins, "collision");
+        debug!(peer = %Readable(address), state = peer.state.name(), wins, "collision");
         match peer.state {
             // The other has said nothing yet: this one is ahead.
             State::OpenSent => {

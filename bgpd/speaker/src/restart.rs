@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 
 use bgp_wire::{Families, Notification, NotificationCode};
 use tracing::{debug, info};
-use viaduct_net::Family;
+use viaduct_net::{Family, Readable};
 
 use crate::{
     events::Happening,
@@ -116,7 +116,7 @@ impl Speaker {
             Some(_) | None => Families::NONE,
         };
         peer.stale = kept;
-        info!(peer = %address, reason = peer.last_error, %kept, "session down");
+        info!(peer = %Readable(address), reason = peer.last_error, %kept, "session down");
         let reason = peer.last_error.clone();
         self.events.push(address, Happening::SessionDown { reason, kept, restart_time });
         self.timers.stop(Owner::Peer(address), Timer::Stale);
@@ -153,7 +153,7 @@ impl Speaker {
         // Whatever BFD says: the way to it is there, or there would be no session.
         self.losses.remove(&address);
         info!(
-            peer = %address,
+            peer = %Readable(address),
             router_id = %agreed.router_id,
             families = %agreed.parameters.families,
             hold_time_secs = agreed.hold_time.to_secs(),
@@ -194,7 +194,7 @@ impl Speaker {
 
     pub(crate) fn receive_end_of_rib(&mut self, address: IpAddr, family: Family) {
         let Some(peer) = self.peers.get_mut(&address) else { return };
-        debug!(peer = %address, %family, "end of RIB");
+        debug!(peer = %Readable(address), %family, "end of RIB");
         peer.end_of_rib.insert(family);
         self.events.push(address, Happening::EndOfRib(family));
         self.end_refresh(address, family);
@@ -236,7 +236,7 @@ impl Speaker {
         if stale.is_empty() {
             return;
         }
-        info!(peer = %address, families = %stale, "stale routes dropped");
+        info!(peer = %Readable(address), families = %stale, "stale routes dropped");
         self.events.push(address, Happening::StaleDropped(stale));
         for family in stale.iter() {
             self.routing.sweep_stale(address, family);

@@ -33,7 +33,7 @@ use self::{
     tables::Tables,
     words::{loc_rib_numbers, loc_rib_up, moment, now, numbers, put, self_description},
 };
-use crate::{intake::Input, monitor::Counts, network::Network};
+use crate::{intake::Input, monitor::Counts, network::Network, status::plain};
 
 /// A table that a collector wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +88,7 @@ struct Known {
 
 impl Known {
     fn header(&self, table: Table) -> PeerHeader {
-        PeerHeader::new(table, self.address, self.session.asn, self.session.router_id.into())
+        PeerHeader::new(table, plain(self.address), self.session.asn, self.session.router_id.into())
     }
 
     /// Families in which the peer says path identifiers.

@@ -12,7 +12,7 @@ use bgp_wire::{AttributeSet, BgpNextHop};
 use bytes::{Bytes, BytesMut};
 use viaduct_net::{Asn, Family, Prefix, RouterId};
 
-use crate::{Ended, Handle};
+use crate::{Ended, Handle, status::plain};
 
 /// A peer that paths come from.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +137,7 @@ impl Dump {
             self.peers.insert(peer.address, peers.len() as u16);
             peers.push(IndexedPeer {
                 router_id: peer.router_id.into(),
-                address: peer.address.unwrap_or(unspecified(Family::V4)),
+                address: peer.address.map_or(unspecified(Family::V4), plain),
                 asn: peer.asn,
             });
         }

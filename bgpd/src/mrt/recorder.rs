@@ -18,9 +18,9 @@ use bgp_mrt::{Body, PeerState, Record, Session, SessionMessage, StateChange};
 use bgp_speaker::{Config, ConnId, Observed, State};
 use bytes::{Bytes, BytesMut};
 use tracing::{info, warn};
+use viaduct_net::{Family, LinkLocal};
 
-use crate::{monitor::Recording, network::Network};
-use viaduct_net::Family;
+use crate::{monitor::Recording, network::Network, status::plain};
 
 /// Octets that may wait for the disk; what comes beyond them is left out.
 const MAX_WAITING_BYTES: usize = 16 << 20;
@@ -112,12 +112,13 @@ fn session(
 ) -> Session {
     let family = Family::of(peer);
     let known = conn.and_then(|conn| network.ends(conn)).map(|(local, _)| local.ip());
+    let interface = LinkLocal::of(peer).map(LinkLocal::interface);
     let local = known.or(config.addresses.of(family)).filter(|one| Family::of(*one) == family);
     Session {
         peer_asn: config.peers.get(&peer).map_or(viaduct_net::Asn::new(0), |peer| peer.asn),
         local_asn: config.asn,
-        interface: 0,
-        peer,
+        interface: interface.and_then(|index| index.0.try_into().ok()).unwrap_or_default(),
+        peer: plain(peer),
         local: local.unwrap_or(super::dump::unspecified(family)),
     }
 }

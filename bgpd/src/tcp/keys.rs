@@ -31,7 +31,7 @@ impl Keys {
             let stays = wanted.contains_key(peer);
             if !stays && let Err(error) = sys::set_md5(socket, *peer, None) {
                 // Not there any more is as good.
-                debug!(%peer, %error, "password not forgotten");
+                debug!(%peer, %listener, %error, "password not forgotten");
             }
             stays
         });
@@ -43,7 +43,9 @@ impl Keys {
                 Ok(()) => {
                     self.md5.insert(peer, password.clone());
                 }
-                Err(error) => error!(%peer, %error, "the kernel takes no TCP MD5 password"),
+                Err(error) => {
+                    error!(%peer, %listener, %error, "the kernel takes no TCP MD5 password");
+                }
             }
         }
     }

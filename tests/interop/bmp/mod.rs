@@ -1,3 +1,2 @@
-mod station;
 mod statistics;
 mod with_tshark;

@@ -7,12 +7,12 @@ use bgp_speaker::Policy;
 use bgp_wire::AfiSafi;
 use bgpd::Monitored;
 
-use super::station::{ALL, LOC_RIB, PRE, Station, monitor};
 use crate::lab::{
     exabgp::ExaBgp,
     node::{Node, config, prefix, v4},
     pcap::dissect,
-    setup::{OTHERS, OWN, linked},
+    setup::{OTHERS, OWN, linked, with_bird},
+    station::{ALL, LOC_RIB, PRE, Station, monitor},
 };
 
 /// By our import policy.
@@ -144,7 +144,7 @@ fn what_a_peer_says_is_counted_and_stays_counted() {
 /// Whoever does not look at what peers are told is not told how much it is.
 #[test]
 fn adj_rib_out_is_counted_for_those_who_watch_it() {
-    crate::lab::setup::with_bird(65001, 64512, async |_bird, node| {
+    with_bird(65001, 64512, async |_bird, node| {
         let station = Station::start(SocketAddr::new(v4(1), 11019)).await;
         monitor(&node, station.address, &[Monitored::AdjRibInPre]).await;
         node.wait("numbers", async |_| !station.numbers(PRE).is_empty()).await;

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use bgp_bmp::{Message, PeerDownReason, StatisticKind};
 use bgpd::Monitoring;
 
-use super::station::{ALL, LOC_RIB, OUT, POST, PRE, Station, monitor};
 use crate::lab::{
     node::{Node, v4},
     pcap::dissect,
     setup::{BIRDS, OWN, with_bird},
+    station::{ALL, LOC_RIB, OUT, POST, PRE, Station, monitor},
 };
 
 #[test]

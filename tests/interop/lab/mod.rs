@@ -11,3 +11,4 @@ pub(crate) mod other;
 pub(crate) mod pcap;
 pub(crate) mod seen;
 pub(crate) mod setup;
+pub(crate) mod station;

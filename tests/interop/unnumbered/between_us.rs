@@ -8,7 +8,7 @@ use crate::lab::{
 };
 
 /// Two nodes with a session over one link, both in sync.
-fn with_pair(test: impl AsyncFnOnce(&Netns, &Node, &Node) + Send + 'static) {
+pub(super) fn with_pair(test: impl AsyncFnOnce(&Netns, &Node, &Node) + Send + 'static) {
     isolated(|| {
         let netns = Arc::new(Netns::new());
         wire(&netns);

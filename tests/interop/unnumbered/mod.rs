@@ -2,6 +2,7 @@
 //! router advertisements (RFC 4861) and told IPv4 by IPv6 next hops (RFC 8950).
 
 mod between_us;
+mod outside;
 pub(crate) mod with_bird;
 pub(crate) mod with_frr;
 

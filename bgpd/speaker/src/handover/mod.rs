@@ -16,6 +16,7 @@ mod take;
 use std::net::IpAddr;
 
 use bgp_rib::{TableError, out::Owed};
+use viaduct_net::Readable;
 
 use self::frame::{Frame, PeerFrame, SourceFrame, TAKEN_VERSIONS};
 pub use self::{
@@ -38,9 +39,9 @@ pub enum HandoverError {
     Frame,
     #[error("the end is missing")]
     Unfinished,
-    #[error("an OPEN of {0} that cannot be")]
+    #[error("an OPEN of {} that cannot be", Readable(*.0))]
     Open(IpAddr),
-    #[error("what {0} was told is not known")]
+    #[error("what {} was told is not known", Readable(*.0))]
     Peer(IpAddr),
     #[error("two sources of one number, or one of none that there can be")]
     Source,

@@ -49,7 +49,7 @@ pub(super) async fn print(args: &Args) -> Result<()> {
 }
 
 fn row(node: &str, event: &BgpEvent) -> [String; 5] {
-    let peer = event.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+    let peer = event.peer_name().unwrap_or_else(|| "-".to_owned());
     [node.to_owned(), event.time.clone(), peer, event.kind.clone(), event.text.clone()]
 }
 

@@ -134,9 +134,9 @@ fn line<'a>(
 }
 
 fn from(path: &BgpPath) -> String {
-    match (&path.replayed, path.peer, path.originated) {
+    match (&path.replayed, path.peer_name(), path.originated) {
         (Some(file), ..) => file.clone(),
-        (None, Some(peer), _) => peer.to_string(),
+        (None, Some(peer), _) => peer,
         (None, None, Some(source)) => format!("{source:?}").to_lowercase(),
         (None, None, None) => "-".to_owned(),
     }

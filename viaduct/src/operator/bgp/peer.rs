@@ -27,7 +27,7 @@ pub(super) async fn print(args: &Args) -> Result<()> {
 
 fn text(node: &str, peer: &PeerDetail) -> String {
     let status = &peer.status;
-    let mut lines = vec![format!("{} on {node}, AS {}", status.address, status.asn)];
+    let mut lines = vec![format!("{} on {node}, AS {}", status.name(), status.asn)];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<20} {value}"));
     line("state", format!("{} for {}", status.state, age(status.since_secs)));
     if let Some(error) = &status.last_error {

@@ -20,7 +20,7 @@ pub(super) async fn print(args: &Args) -> Result<()> {
         let mut lines = Vec::new();
         for (node, policies) in nodes {
             for policy in *policies {
-                lines.push(format!("{} on {node}", policy.peer));
+                lines.push(format!("{} on {node}", policy.name()));
                 tell("import", &policy.import, &mut lines);
                 tell("export", &policy.export, &mut lines);
             }

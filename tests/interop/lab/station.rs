@@ -1,4 +1,4 @@
-//! A collector of ours.
+//! A collector of ours, for what a speaker tells by BMP.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,20 +12,20 @@ use bgp_wire::{AfiSafi, Families, MessageType, PeerKind, SessionParameters, firs
 use bgpd::{Collector, Monitored, Monitoring};
 use tokio::{io::AsyncReadExt, net::TcpListener, task::JoinHandle};
 
-use crate::lab::node::Node;
+use super::node::Node;
 
-pub(super) const ALL: [Monitored; 4] =
+pub(crate) const ALL: [Monitored; 4] =
     [Monitored::AdjRibInPre, Monitored::AdjRibInPost, Monitored::LocRib, Monitored::AdjRibOut];
 
 /// A collector that takes one connection after the other and keeps what it is told on the last.
-pub(super) struct Station {
-    pub(super) address: SocketAddr,
+pub(crate) struct Station {
+    pub(crate) address: SocketAddr,
     heard: Arc<Mutex<Vec<u8>>>,
-    pub(super) task: JoinHandle<()>,
+    pub(crate) task: JoinHandle<()>,
 }
 
 impl Station {
-    pub(super) async fn start(address: SocketAddr) -> Self {
+    pub(crate) async fn start(address: SocketAddr) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let shared = heard.clone();
@@ -42,12 +42,12 @@ impl Station {
         Self { address, heard, task }
     }
 
-    fn octets(&self) -> Vec<u8> {
+    pub(crate) fn octets(&self) -> Vec<u8> {
         self.heard.lock().unwrap().clone()
     }
 
     /// All whole messages, each of which must be sound.
-    pub(super) fn messages(&self) -> Vec<Message> {
+    pub(crate) fn messages(&self) -> Vec<Message> {
         let octets = self.octets();
         let (mut rest, mut all) = (&octets[..], Vec::new());
         while let Some((message, len)) = Message::first(rest).unwrap() {
@@ -59,7 +59,7 @@ impl Station {
 
     /// The octets of each message, for Wireshark 4.0: it takes what stands behind the OPENs of a Peer
     /// Up (RFC 9069 §5.2) for a third message of BGP, so that is looked at here and left out.
-    pub(super) fn pieces(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn pieces(&self) -> Vec<Vec<u8>> {
         let octets = self.octets();
         let (mut rest, mut pieces) = (&octets[..], Vec::new());
         while let Some((message, len)) = Message::first(rest).unwrap() {
@@ -112,7 +112,7 @@ impl Station {
     }
 
     /// The latest numbers of the one peer, or of Loc-RIB; nothing before the first report.
-    pub(super) fn numbers(&self, of: Table) -> BTreeMap<(StatisticKind, Option<AfiSafi>), u64> {
+    pub(crate) fn numbers(&self, of: Table) -> BTreeMap<(StatisticKind, Option<AfiSafi>), u64> {
         let reports = self.messages().into_iter().rev();
         let mut reports = reports.filter_map(|message| match message {
             Message::StatisticsReport(header, numbers) if header.table == of => Some(numbers),
@@ -122,13 +122,13 @@ impl Station {
         reports.next().unwrap_or_default().into_iter().map(number).collect()
     }
 
-    pub(super) async fn wait(&self, node: &Node, table: Table, expected: &[&str]) {
+    pub(crate) async fn wait(&self, node: &Node, table: Table, expected: &[&str]) {
         let expected: BTreeSet<_> = expected.iter().map(|text| (*text).to_owned()).collect();
         node.wait("the collector's table", async |_| self.prefixes(table) == expected).await;
     }
 }
 
-pub(super) async fn monitor(node: &Node, address: SocketAddr, tables: &[Monitored]) {
+pub(crate) async fn monitor(node: &Node, address: SocketAddr, tables: &[Monitored]) {
     let collector = Collector {
         address,
         monitor: tables.iter().copied().collect(),
@@ -139,7 +139,7 @@ pub(super) async fn monitor(node: &Node, address: SocketAddr, tables: &[Monitore
     node.handle.monitor(monitoring).await.unwrap();
 }
 
-pub(super) const PRE: Table = Table::AdjRibIn { post_policy: false };
-pub(super) const POST: Table = Table::AdjRibIn { post_policy: true };
-pub(super) const OUT: Table = Table::AdjRibOut { post_policy: true };
-pub(super) const LOC_RIB: Table = Table::LocRib { filtered: false };
+pub(crate) const PRE: Table = Table::AdjRibIn { post_policy: false };
+pub(crate) const POST: Table = Table::AdjRibIn { post_policy: true };
+pub(crate) const OUT: Table = Table::AdjRibOut { post_policy: true };
+pub(crate) const LOC_RIB: Table = Table::LocRib { filtered: false };
