@@ -5,6 +5,7 @@ use std::{
 };
 
 use tracing::debug;
+use viaduct_net::Readable;
 
 use crate::{
     ControlPacket, Discard, Discards, Discriminator, PACKET_LEN, Path, Profile, SessionKey,
@@ -159,7 +160,7 @@ impl Bfd {
         let taken = self.take(received, now);
         if let Err(discard) = taken {
             self.discards.count(discard);
-            debug!(peer = %received.peer, reason = discard.name(), "BFD packet discarded");
+            debug!(peer = %Readable(received.peer), reason = discard.name(), "BFD packet discarded");
         }
         taken
     }
@@ -307,7 +308,7 @@ impl Bfd {
         }
         if before != session.state {
             debug!(
-                peer = %session.key.peer,
+                peer = %Readable(session.key.peer),
                 from = before.name(),
                 to = session.state.name(),
                 "BFD"
