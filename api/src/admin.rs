@@ -6,6 +6,7 @@
 //! | `GET /v1/bgp/peers` | `Vec<`[`PeerStatus`]`>` |
 //! | `GET /v1/bgp/peer?peer=ADDRESS` | [`PeerDetail`] |
 //! | `GET /v1/bgp/policy?`[`PeerQuery`] | `Vec<`[`PeerPolicy`]`>` |
+//! | `GET /v1/bgp/policy/test?`[`PolicyTrialQuery`] | [`PolicyTrial`] |
 //! | `GET /v1/bgp/routes?`[`PathQuery`] | `Vec<`[`BgpPath`]`>`, a line for each |
 //! | `GET /v1/bgp/bfd` | [`BfdStatus`] |
 //! | `GET /v1/bgp/events?`[`EventQuery`] | `Vec<`[`BgpEvent`]`>`, a line for each; to be followed, lines alone |
@@ -225,6 +226,125 @@ impl PeerPolicy {
 pub struct PeerQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
+}
+
+/// Of the two policies of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PolicyDirection {
+    #[default]
+    Import,
+    Export,
+}
+
+/// A policy, and a route that it is to be tried with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct PolicyTrialQuery {
+    /// Whose: an address, or the interface of a peer that is known by that.
+    pub peer: String,
+    pub direction: PolicyDirection,
+    /// Of the route.
+    pub prefix: String,
+    /// As in `65001 65002 {65003,65004}`. Where it is not given, what an external peer tells of itself
+    /// on import, and else empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_path: Option<String>,
+    /// `igp` where not given, `egp` or `incomplete`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    /// The address of whoever has told the route where not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_pref: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub med: Option<u32>,
+    /// Of all kinds, with spaces between them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub communities: Option<String>,
+    /// On export, who has told the route: an address or interface. This speaker itself where not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// What a policy makes of a route, and by which rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyTrial {
+    pub prefix: Prefix,
+    /// As the policy is asked about it.
+    pub route: TrialRoute,
+    /// Those that the route fits, in their order.
+    pub rules: Vec<TrialRule>,
+    pub accepted: bool,
+    /// The number of the rule that has decided; `None` where none has, which rejects.
+    pub decided_by: Option<usize>,
+    /// What comes out where the route is accepted.
+    pub result: Option<TrialRoute>,
+}
+
+/// A rule that a route fits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrialRule {
+    /// Among those of the policy, from one on.
+    pub number: usize,
+    /// In the words of [`PeerPolicy`].
+    pub text: String,
+    pub changes: Vec<TrialChange>,
+}
+
+/// What a rule has made another of: a field of [`TrialRoute`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrialChange {
+    pub field: String,
+    /// `None` where there was none.
+    pub before: Option<String>,
+    /// `None` where there is none any more.
+    pub after: Option<String>,
+}
+
+/// A route as a policy sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrialRoute {
+    /// An address; `self` or `unchanged` where a policy has said so. `None`: what is usual.
+    pub next_hop: Option<String>,
+    pub as_path: String,
+    pub origin: String,
+    pub local_pref: Option<u32>,
+    pub med: Option<u32>,
+    /// Of all kinds.
+    pub communities: Vec<String>,
+}
+
+impl TrialRoute {
+    /// The fields in which `after` is another.
+    pub fn changes(&self, after: &Self) -> Vec<TrialChange> {
+        let number = |value: Option<u32>| value.map(|value| value.to_string());
+        let words = |text: String| Some(text).filter(|text| !text.is_empty());
+        let fields = |route: &Self| {
+            [
+                ("nextHop", route.next_hop.clone()),
+                ("asPath", words(route.as_path.clone())),
+                ("origin", words(route.origin.clone())),
+                ("localPref", number(route.local_pref)),
+                ("med", number(route.med)),
+                ("communities", words(route.communities.join(" "))),
+            ]
+        };
+        let pairs = fields(self).into_iter().zip(fields(after));
+        let changed = pairs.filter(|((_, before), (_, after))| before != after);
+        changed
+            .map(|((field, before), (_, after))| TrialChange {
+                field: field.to_owned(),
+                before,
+                after,
+            })
+            .collect()
+    }
 }
 
 /// The BFD sessions of a speaker (RFC 5880).

@@ -54,7 +54,7 @@ pub(crate) struct Policies {
 
 /// Of all peers, or of one.
 pub(crate) fn policies(speaker: &Speaker, only: Option<IpAddr>) -> Vec<Policies> {
-    let all = speaker.policies(only.map(|address| status::known_as(speaker, address)));
+    let all = speaker.policies(only.map(|address| status::known_as(speaker.config(), address)));
     let named = all.into_iter().map(|(address, import, export)| Policies {
         address: status::plain(address),
         interface: status::interface(speaker.config(), address).map(str::to_owned),

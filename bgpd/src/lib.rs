@@ -23,6 +23,7 @@ mod paths;
 mod status;
 mod task;
 mod tcp;
+mod trial;
 mod unnumbered;
 
 use std::{
@@ -41,8 +42,10 @@ pub use monitor::{Monitoring, Recording};
 pub use mrt::{Dump, DumpError, Replay};
 pub use paths::PathQueryError;
 use tokio::sync::{mpsc, oneshot, watch};
+pub use trial::{TrialError, trial};
 use viaduct_api::admin::{
-    BfdStatus, BgpPath, EventQuery, PathQuery, PeerDetail, PeerPolicy, PeerStatus,
+    BfdStatus, BgpPath, EventQuery, PathQuery, PeerDetail, PeerPolicy, PeerStatus, PolicyTrial,
+    PolicyTrialQuery,
 };
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
@@ -179,6 +182,13 @@ impl Handle {
         let all = self.ask(|answer| Query::Policies(only, answer)).await?;
         // Not in the speaker's task: the lists of all peers may be long.
         Ok(all.into_iter().map(detail::policy).collect())
+    }
+
+    /// What a policy of a peer makes of a route that need not be there.
+    pub async fn policy_trial(&self, query: &PolicyTrialQuery) -> Result<PolicyTrial, TrialError> {
+        let config = self.ask(Query::Config).await?;
+        // Not in the speaker's task.
+        trial(&config, query)
     }
 
     /// The paths that are asked for, to be taken step by step.

@@ -82,7 +82,7 @@ impl Question {
         let (from, rib) = (self.from.take(), speaker.rib());
         let mut filter = self.filter;
         if let Some(address) = self.peer {
-            let peer = speaker.peer_in_rib(known_as(speaker, address));
+            let peer = speaker.peer_in_rib(known_as(speaker.config(), address));
             filter.peer = peer.ok_or(PathQueryError::NoSuchPeer(address))?;
             // Nothing can have come from it.
             if filter.peer.is_none() {

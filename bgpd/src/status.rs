@@ -35,8 +35,8 @@ pub(crate) fn interface(config: &Config, address: IpAddr) -> Option<&str> {
 }
 
 /// What the speaker knows a peer by: a link-local address by the one peer that has it, if it is one.
-pub(crate) fn known_as(speaker: &Speaker, address: IpAddr) -> IpAddr {
-    let mut same = speaker.config().peers.keys().filter(|peer| plain(**peer) == address);
+pub(crate) fn known_as(config: &Config, address: IpAddr) -> IpAddr {
+    let mut same = config.peers.keys().filter(|peer| plain(**peer) == address);
     match (same.next(), same.next()) {
         (Some(peer), None) => *peer,
         _ => address,

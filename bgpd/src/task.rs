@@ -54,6 +54,8 @@ pub(crate) enum Query {
     Bfd(oneshot::Sender<BfdStatus>),
     Peer(IpAddr, oneshot::Sender<Option<PeerDetail>>),
     Policies(Option<IpAddr>, oneshot::Sender<Vec<detail::Policies>>),
+    /// With the neighbours that were found on interfaces.
+    Config(oneshot::Sender<Arc<Config>>),
     /// A step of an answer, and the question as it stands after it.
     Paths(Question, oneshot::Sender<PathsAnswer>),
     Metrics(oneshot::Sender<String>),
@@ -406,13 +408,14 @@ impl Task {
                 drop(answer.send(status::peers(&self.speaker, &self.unnumbered.links(), now)))
             }
             Query::Peer(address, answer) => {
-                let detail =
-                    self.speaker.peer_detail(status::known_as(&self.speaker, address), now);
+                let address = status::known_as(self.speaker.config(), address);
+                let detail = self.speaker.peer_detail(address, now);
                 drop(answer.send(detail.as_ref().map(detail::peer)));
             }
             Query::Policies(only, answer) => {
                 drop(answer.send(detail::policies(&self.speaker, only)));
             }
+            Query::Config(answer) => drop(answer.send(self.speaker.config().clone())),
             Query::Bfd(answer) => self.bfd.report(answer),
             Query::Paths(mut question, answer) => {
                 let paths = question.step(&self.speaker);

@@ -129,6 +129,20 @@ pub struct Applied {
     pub sets_med: bool,
 }
 
+impl Applied {
+    pub(crate) fn unchanged(set: &AttributeSet) -> Self {
+        Self { attributes: set.clone(), next_hop: None, sets_med: false }
+    }
+
+    pub(crate) fn change(&mut self, change: &Change) {
+        self.attributes = change.apply(&self.attributes);
+        self.next_hop = change.next_hop.or(self.next_hop);
+        if let Some(med) = change.med {
+            self.sets_med = med != MedChange::Remove;
+        }
+    }
+}
+
 impl Changes {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -143,14 +157,8 @@ impl Changes {
     }
 
     pub fn apply(&self, set: &AttributeSet) -> Applied {
-        let mut applied = Applied { attributes: set.clone(), next_hop: None, sets_med: false };
-        for change in self.iter() {
-            applied.attributes = change.apply(&applied.attributes);
-            applied.next_hop = change.next_hop.or(applied.next_hop);
-            if let Some(med) = change.med {
-                applied.sets_med = med != MedChange::Remove;
-            }
-        }
+        let mut applied = Applied::unchanged(set);
+        self.iter().for_each(|change| applied.change(change));
         applied
     }
 }

@@ -16,6 +16,7 @@ mod policy;
 mod prefixes;
 mod ranges;
 mod text;
+mod trial;
 
 #[cfg(test)]
 mod tests;
@@ -26,3 +27,4 @@ pub use matches::{Matches, Source};
 pub use policy::{Action, Decided, Judge, Policy, Route, Rule, Verdict};
 pub use prefixes::{PrefixMatch, PrefixSet};
 pub use ranges::{CommunityRange, Ranged, Ranges};
+pub use trial::{Step, Trial};

@@ -148,6 +148,11 @@ impl Judge {
 
     /// Decides about a route with these attributes.
     pub fn verdict(&mut self, route: &Route) -> Verdict {
+        self.walk(route, |_| {})
+    }
+
+    /// The same; `met` is told the place of each rule that the route fits, up to the one that decides.
+    pub(crate) fn walk(&mut self, route: &Route, mut met: impl FnMut(usize)) -> Verdict {
         let Self { policy, seen, known, .. } = self;
         let mut changes = Changes::default();
         let mut changed: Option<Seen> = None;
@@ -170,6 +175,7 @@ impl Judge {
                     continue;
                 }
             }
+            met(at);
             if rule.action == Action::Reject {
                 return Verdict::Reject;
             }

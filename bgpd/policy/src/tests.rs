@@ -307,6 +307,10 @@ proptest! {
             let expected = naive(&policy, route, &attributes);
             let found = judge.apply(route);
             prop_assert_eq!(&policy.judge(route, &set), &judge.verdict(route));
+            let trial = policy.trial(route, &set);
+            let last = trial.steps.last().map(|step| &step.after);
+            prop_assert_eq!(&trial.accepted, &found);
+            prop_assert!(found.is_none() || found.as_ref() == last);
             match policy.before_attributes(route) {
                 Decided::NeedsAttributes => {}
                 Decided::Reject => prop_assert!(found.is_none()),

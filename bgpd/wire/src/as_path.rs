@@ -1,8 +1,9 @@
-use std::fmt;
+mod text;
 
 use bytes::{BufMut, BytesMut};
 use viaduct_net::Asn;
 
+pub use self::text::AsPathParseError;
 use crate::reader::Reader;
 
 /// The most numbers a segment's length octet can count.
@@ -241,31 +242,5 @@ impl AsPath {
             segments.push(Segment { kind, asns });
         }
         Ok(Self { segments })
-    }
-}
-
-impl fmt::Display for AsPath {
-    /// `65001 65002 {65003,65004}`; confederation segments in round and square brackets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, segment) in self.segments.iter().enumerate() {
-            if i > 0 {
-                f.write_str(" ")?;
-            }
-            let (open, separator, close) = match segment.kind {
-                SegmentKind::Sequence => ("", " ", ""),
-                SegmentKind::Set => ("{", ",", "}"),
-                SegmentKind::ConfedSequence => ("(", " ", ")"),
-                SegmentKind::ConfedSet => ("[", ",", "]"),
-            };
-            f.write_str(open)?;
-            for (i, asn) in segment.asns.iter().enumerate() {
-                if i > 0 {
-                    f.write_str(separator)?;
-                }
-                write!(f, "{asn}")?;
-            }
-            f.write_str(close)?;
-        }
-        Ok(())
     }
 }

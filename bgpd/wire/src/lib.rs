@@ -23,7 +23,7 @@ mod role;
 mod session;
 mod update;
 
-pub use as_path::{AsPath, AsPathError, Segment, SegmentKind};
+pub use as_path::{AsPath, AsPathError, AsPathParseError, Segment, SegmentKind};
 pub use attributes::{
     Aggregator, AttributeError, AttributeFault, AttributeItem, AttributeItems, AttributeSet,
     AttributeType, Consequence, Edit, Facts, Number, Origin, PartialBits, PathAttributes, Rewrite,

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use viaduct_api::admin::PolicyTrialQuery;
+
 use super::{ACCEPT, with_policies};
 use crate::lab::{
     bird::Bird,
@@ -152,5 +154,48 @@ fn a_reload_of_export_tells_what_differs() {
         assert_eq!(updates(&bird, "ipv4").0, v4_before + 1);
         assert_eq!(updates(&bird, "ipv6").0, v6_before);
         assert_eq!(node.peer(v4(2)).await.flaps, 0);
+    });
+}
+
+/// Of a route of BIRD's that is told in words.
+#[test]
+fn a_trial_says_what_import_does() {
+    let ours = config(1, 64512, &[(v4(2), 65001)]);
+    with_bird_and(MARKED, 65001, ours.clone(), async move |_bird, node| {
+        let import = r#"
+- communities: ["65001:7"]
+  set: {localPref: 200, med: {add: 5}, communities: {add: ["64512:1"]}}
+  action: Continue
+- prefixes: [{prefix: "::/0", maxLength: 128}]
+  action: Reject
+- largeCommunities: ["65001:1:2"]
+  action: Accept"#;
+        node.config.send_replace(Arc::new(with_policies(&ours, import, ACCEPT)));
+        wait_for_hops(&node, 1, false).await;
+        let routes = node.handle.routes().await.unwrap();
+        let path = |text: &str| routes.iter().find(|path| path.prefix == prefix(text)).unwrap();
+        let trial = async |text: &str, marks: Option<&str>| {
+            let query = PolicyTrialQuery {
+                peer: "192.0.2.2".to_owned(),
+                prefix: text.to_owned(),
+                as_path: marks.map(|_| "65001 65001".to_owned()),
+                med: marks.map(|_| 50),
+                communities: marks.map(str::to_owned),
+                ..PolicyTrialQuery::default()
+            };
+            node.handle.policy_trial(&query).await.unwrap()
+        };
+        let taken = trial(BIRDS[0], Some("65001:7 rt:65001:9 65001:1:2")).await;
+        assert_eq!(taken.rules.iter().map(|rule| rule.number).collect::<Vec<_>>(), [1, 3]);
+        let (result, stands) = (taken.result.unwrap(), path(BIRDS[0]));
+        assert_eq!((result.local_pref, result.med), (stands.local_pref, stands.med));
+        assert_eq!((&result.as_path, &result.origin), (&stands.as_path, &stands.origin));
+        assert_eq!(result.communities, stands.communities);
+        assert_eq!(result.next_hop, stands.next_hop.map(|hop| hop.to_string()));
+        assert_eq!((result.local_pref, result.med), (Some(200), Some(55)));
+
+        let refused = trial(BIRDS[1], None).await;
+        assert_eq!((refused.accepted, refused.decided_by), (false, Some(2)));
+        assert_eq!(path(BIRDS[1]).reason.as_deref(), Some("rejected: import policy"));
     });
 }

@@ -10,10 +10,10 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
-use bgpd::{DumpError, Events, PathQueryError, Paths, PathsError};
+use bgpd::{DumpError, Events, PathQueryError, Paths, PathsError, TrialError};
 use futures::stream;
 use serde::Serialize;
-use viaduct_api::admin::{BgpPath, EventQuery, PathQuery, PeerQuery};
+use viaduct_api::admin::{BgpPath, EventQuery, PathQuery, PeerQuery, PolicyTrialQuery};
 
 use super::admin::Shared;
 
@@ -138,6 +138,23 @@ pub(super) async fn policy(
         }
         (Ok(policies), _) => Json(policies).into_response(),
         (Err(ended), _) => refusal(&ended.into()).into_response(),
+    }
+}
+
+pub(super) async fn policy_test(
+    axum::extract::State(state): Shared,
+    Query(query): Query<PolicyTrialQuery>,
+) -> Response {
+    match state.speaker.policy_trial(&query).await {
+        Ok(trial) => Json(trial).into_response(),
+        Err(error) => {
+            let status = match error {
+                TrialError::NoSuchPeer { .. } => StatusCode::NOT_FOUND,
+                TrialError::Ended(_) => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::BAD_REQUEST,
+            };
+            (status, error.to_string()).into_response()
+        }
     }
 }
 

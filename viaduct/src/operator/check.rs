@@ -9,11 +9,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use bgp_speaker::LocalAddresses;
-use bgpd::config::{
-    PasswordSource, Passwords,
-    difference::{Comparison, Difference, PeerName},
-    documents::{self, Documents},
-    standalone,
+use bgpd::{
+    Config,
+    config::{
+        PasswordSource, Passwords,
+        difference::{Comparison, Difference, PeerName},
+        documents::{self, Documents},
+        standalone,
+    },
 };
 use clap::Args;
 use serde::Serialize;
@@ -77,19 +80,14 @@ pub(super) async fn run(args: &CheckArgs) -> Result<()> {
 
 fn check(args: &CheckArgs, running: Option<RunningConfiguration>) -> Result<Report> {
     let told = running.as_ref().map(|running| &running.addresses[..]);
-    let (v4, v6) =
-        split_addresses(told.filter(|_| args.node_ips.is_empty()).unwrap_or(&args.node_ips))?;
-    // Where nobody says, an address that is no peer's.
-    let unknown = v4.is_none() && v6.is_none();
-    let v4 = v4.or(unknown.then_some(Ipv4Addr::UNSPECIFIED));
-    let own = v4.and_then(|v4| v4.try_into().ok()).unwrap_or(RouterId::from_name("check"));
-    let speaker = Speaker {
-        addresses: LocalAddresses { v4, v6 },
-        router_id: running.as_ref().map_or(own, |running| running.router_id),
-    };
+    let mut speaker =
+        Speaker::at(told.filter(|_| args.node_ips.is_empty()).unwrap_or(&args.node_ips))?;
+    if let Some(running) = &running {
+        speaker.router_id = running.router_id;
+    }
     let mut report = Report::default();
     let after = speaker.read(&args.file, &mut report.errors)?;
-    let Some(after) = after else { return Ok(report) };
+    let Some((after, _)) = after else { return Ok(report) };
     let mut passwords_after = passwords::of_files(&after.peers);
     let (before, passwords_before) = match (running, &args.against) {
         (Some(running), _) => {
@@ -99,11 +97,7 @@ fn check(args: &CheckArgs, running: Option<RunningConfiguration>) -> Result<Repo
             (Documents { configuration, peers, replays }, stand_ins(passwords))
         }
         (None, Some(against)) => {
-            let mut errors = Vec::new();
-            let before = speaker.read(against, &mut errors)?;
-            let Some(before) = before.filter(|_| errors.is_empty()) else {
-                bail!("{}: {}", against.display(), errors.join("; "));
-            };
+            let (before, _) = speaker.read_good(against)?;
             let passwords = passwords::of_files(&before.peers);
             (before, passwords)
         }
@@ -122,6 +116,11 @@ fn check(args: &CheckArgs, running: Option<RunningConfiguration>) -> Result<Repo
     Ok(report)
 }
 
+/// What a speaker with these addresses would run by, had it read the file.
+pub(super) fn read(path: &Path, addresses: &[IpAddr]) -> Result<(Documents, Config)> {
+    Speaker::at(addresses)?.read_good(path)
+}
+
 fn stand_ins(digests: BTreeMap<String, String>) -> Passwords {
     let one = |(path, digest): (_, String)| (PasswordSource::File(path), Ok(digest.into_bytes()));
     digests.into_iter().map(one).collect()
@@ -133,8 +132,26 @@ struct Speaker {
 }
 
 impl Speaker {
-    /// The documents where nothing is wrong with them; else every error.
-    fn read(&self, path: &Path, errors: &mut Vec<String>) -> Result<Option<Documents>> {
+    /// One with these addresses. Where nobody says any, with one that is no peer's.
+    fn at(addresses: &[IpAddr]) -> Result<Self> {
+        let (v4, v6) = split_addresses(addresses)?;
+        let unknown = v4.is_none() && v6.is_none();
+        let v4 = v4.or(unknown.then_some(Ipv4Addr::UNSPECIFIED));
+        let own = v4.and_then(|v4| v4.try_into().ok());
+        let router_id = own.unwrap_or(RouterId::from_name("check"));
+        Ok(Self { addresses: LocalAddresses { v4, v6 }, router_id })
+    }
+
+    fn read_good(&self, path: &Path) -> Result<(Documents, Config)> {
+        let mut errors = Vec::new();
+        match self.read(path, &mut errors)? {
+            Some(good) => Ok(good),
+            None => bail!("{}: {}", path.display(), errors.join("; ")),
+        }
+    }
+
+    /// The documents where nothing is wrong with them, and what they say; else every error.
+    fn read(&self, path: &Path, errors: &mut Vec<String>) -> Result<Option<(Documents, Config)>> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let reading = documents::read(&text);
@@ -143,10 +160,11 @@ impl Speaker {
         let (peers, replays) = (reading.peers, reading.replays);
         let passwords: Passwords = passwords::of_files(&peers);
         let config = standalone(&configuration, self.router_id, self.addresses, &peers, &passwords);
-        if let Err(found) = config {
+        let config = config.map_err(|found| {
             errors.extend(found.0.iter().map(ToString::to_string));
-        }
-        Ok(errors.is_empty().then_some(Documents { configuration, peers, replays }))
+        });
+        let good = config.ok().filter(|_| errors.is_empty());
+        Ok(good.map(|config| (Documents { configuration, peers, replays }, config)))
     }
 }
 

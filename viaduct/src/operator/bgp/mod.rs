@@ -7,6 +7,7 @@ mod paths;
 mod peer;
 mod peers;
 mod policy;
+mod policy_test;
 mod question;
 mod routes;
 
@@ -29,7 +30,9 @@ pub(crate) enum Command {
     ///
     /// The first rule that fits a route decides, but for those that say `continue`; what no rule accepts
     /// is rejected.
-    #[command(after_help = "Example: viaduct bgp policy 192.0.2.1")]
+    #[command(after_help = "Examples:
+  viaduct bgp policy 192.0.2.1
+  viaduct bgp policy test import 192.0.2.1 10.1.0.0/16 --as-path '65001 65002'")]
     Policy(policy::Args),
     /// Show the BFD sessions with neighbours.
     ///
