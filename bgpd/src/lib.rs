@@ -41,6 +41,7 @@ pub use handover::{Predecessor, TakeoverError};
 pub use monitor::{Monitoring, Recording};
 pub use mrt::{Dump, DumpError, Replay};
 pub use paths::PathQueryError;
+pub use tcp::{NoTcpAo, probe_tcp_ao};
 use tokio::sync::{mpsc, oneshot, watch};
 pub use trial::{TrialError, trial};
 use viaduct_api::admin::{
@@ -170,6 +171,13 @@ impl Handle {
     /// The BFD sessions with peers, by address.
     pub async fn bfd(&self) -> Result<BfdStatus, Ended> {
         self.ask(Query::Bfd).await
+    }
+
+    /// What keeps sessions and BFD from working on this machine, in words an operator can act upon.
+    pub async fn problems(&self) -> Result<Vec<String>, Ended> {
+        let mut problems = status::problems(&*self.ask(Query::Config).await?);
+        problems.extend(self.bfd().await?.problems);
+        Ok(problems)
     }
 
     /// One peer in full; `None` where there is none at the address.

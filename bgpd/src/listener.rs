@@ -46,7 +46,8 @@ impl Bound {
 
     /// The socket is there; it must know the peers before the first of them comes.
     fn set(&self, listener: Arc<TcpListener>, address: SocketAddr, config: &Config) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(listener);
+        let keys = tcp::Keys::of(&SockRef::from(&*listener));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Some(listener), keys);
         self.update(address, config);
     }
 
@@ -190,7 +191,7 @@ fn welcome(
     stream: &TcpStream,
 ) -> Result<(), String> {
     let config = config.borrow();
-    let known = config.peer_at(peer).filter(|peer| !peer.shutdown);
+    let known = config.peer_at(peer).filter(|peer| !peer.is_held_down());
     let transport = &known.ok_or("no configured peer")?.transport;
     tcp::adopt(&SockRef::from(stream), peer, transport).map_err(|error| error.to_string())
 }

@@ -39,6 +39,7 @@ use crate::{
     outbox::Taken,
     paths::Question,
     status,
+    tcp::Means,
     unnumbered::Unnumbered,
 };
 
@@ -85,13 +86,15 @@ pub(crate) struct Task {
     /// When the last octets were read that were taken.
     pub(crate) heard: Instant,
     pace: Pace,
+    means: Means,
     offers: mpsc::Receiver<Offer>,
     queries: mpsc::Receiver<Query>,
     sessions: watch::Sender<SessionCounts>,
     events: EventWriter,
     link_names: LinkNames,
     config: watch::Receiver<Arc<Config>>,
-    /// The same with the neighbours that were found on interfaces.
+    /// The same with the neighbours that were found on interfaces, and those held down whom the kernel
+    /// has no means for.
     effective: watch::Sender<Arc<Config>>,
     originations: watch::Receiver<BTreeSet<Origination>>,
     underlay: watch::Receiver<Underlay>,
@@ -102,6 +105,7 @@ pub(crate) struct Task {
 
 /// What is begun with before a task is one.
 struct Parts {
+    means: Means,
     speaker: Speaker,
     network: Network,
     listeners: Listeners,
@@ -126,7 +130,8 @@ impl Task {
         let first = config.borrow_and_update().clone();
         let mut unnumbered = Unnumbered::default();
         unnumbered.update(&first);
-        let first = unnumbered.links().configure(&first);
+        let means = Means::probe();
+        let first = unnumbered.links().configure(&means.hold_down(&first));
         let (effective, followed) = watch::channel(first.clone());
         let mut listeners = Listeners::new(ears.inputs.clone(), followed);
         listeners.update(&first);
@@ -138,7 +143,7 @@ impl Task {
         speaker.handle_originations(&originations.borrow_and_update(), now);
         let network = Network::new(ears.clone());
         let outside = Inputs { config, originations, underlay, routes };
-        let parts = Parts { speaker, network, listeners, unnumbered, effective };
+        let parts = Parts { means, speaker, network, listeners, unnumbered, effective };
         Self::assemble(parts, (ears.inputs, mouths), outside, ends)
     }
 
@@ -148,7 +153,7 @@ impl Task {
         outside: Inputs,
         ends: Ends,
     ) -> Self {
-        let Parts { speaker, network, listeners, unnumbered, effective } = parts;
+        let Parts { means, speaker, network, listeners, unnumbered, effective } = parts;
         let Inputs { config, originations, underlay, routes } = outside;
         let Ends { queries, offers, sessions, events } = ends;
         Self {
@@ -163,6 +168,7 @@ impl Task {
             taken,
             heard: Instant::now(),
             pace: Pace::default(),
+            means,
             offers,
             queries,
             sessions,
@@ -190,7 +196,8 @@ impl Task {
             predecessor;
         let mut unnumbered = Unnumbered::default();
         unnumbered.take_over(&config.borrow_and_update(), neighbours)?;
-        let first = unnumbered.links().configure(&config.borrow());
+        let means = Means::probe();
+        let first = unnumbered.links().configure(&means.hold_down(&config.borrow()));
         let (effective, followed) = watch::channel(first.clone());
         let mut network = Network::new(ears.clone());
         let (mut adopted, mut paused) = (BTreeMap::new(), Vec::new());
@@ -235,7 +242,7 @@ impl Task {
         // It has taken a while to get here.
         speaker.handle_resume(now);
         let outside = Inputs { config, originations, underlay, routes };
-        let parts = Parts { speaker, network, listeners, unnumbered, effective };
+        let parts = Parts { means, speaker, network, listeners, unnumbered, effective };
         let mut task = Self::assemble(parts, (ears.inputs, mouths), outside, ends);
         task.replays.set(replays, &mut task.speaker);
         Ok(task)
@@ -303,7 +310,8 @@ impl Task {
 
     /// Takes over the configuration, with who was found on interfaces.
     fn configure(&mut self) {
-        let config = self.unnumbered.links().configure(&self.config.borrow());
+        let within_means = self.means.hold_down(&self.config.borrow());
+        let config = self.unnumbered.links().configure(&within_means);
         self.effective.send_replace(config.clone());
         self.listeners.update(&config);
         self.speaker.handle_config(config, Instant::now());

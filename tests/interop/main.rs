@@ -30,4 +30,5 @@ mod roles;
 mod route_refresh;
 mod session;
 mod shutdown;
+mod tcp_ao;
 mod unnumbered;

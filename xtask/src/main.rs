@@ -4,6 +4,7 @@ mod cache;
 mod ebpf;
 mod initramfs;
 mod run;
+mod tcp_ao;
 mod tidy;
 mod vm;
 
@@ -27,6 +28,8 @@ enum Chore {
     },
     /// Hold the crates against the rules of the house: who may import whom, unsafe, length of files
     Tidy,
+    /// Run the tests of TCP-AO under a kernel that has it
+    TcpAo,
     /// Load and attach every BPF program on other kernels, in a virtual machine
     Vm {
         /// The series to boot; both where none is named
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Ebpf { check: false } => ebpf::update(),
         Chore::Ebpf { check: true } => ebpf::check(),
+        Chore::TcpAo => tcp_ao::tcp_ao(),
         Chore::Tidy => tidy::tidy(),
         Chore::Vm { kernel } => vm::vm(&kernel),
     }

@@ -11,7 +11,7 @@ use viaduct_net::Prefix;
 
 use super::{
     BFDProfile, BMPCollector, Fault, LocalAs, MRTRecording, MaxPrefixes, Policy, RangeKind, Role,
-    SecretKeyRef, Shutdown, yes,
+    SecretKeyRef, Shutdown, TCPAOKey, yes,
 };
 
 /// How every node speaks BGP.
@@ -197,6 +197,11 @@ pub struct BGPPeerSpec {
     /// password. Read again with the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<String>,
+    /// Keys of the session in place of a password: every TCP segment is signed with one of them
+    /// (RFC 5925), at first with the first. It takes a kernel that has TCP-AO.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub tcp_ao: Vec<TCPAOKey>,
     /// Wait for the neighbour to connect and never connect to it.
     #[serde(default)]
     pub passive: bool,
@@ -292,6 +297,7 @@ impl BGPPeerSpec {
             ebgp_multihop: None,
             password_secret_ref: None,
             password_file: None,
+            tcp_ao: Vec::new(),
             passive: false,
             reflector_client: false,
             hold_time_seconds: None,
@@ -315,7 +321,9 @@ impl BGPPeerSpec {
         }
     }
 
-    /// What is wrong with who the neighbour is said to be.
+    pub const MAX_TCP_AO_KEYS: usize = 16;
+
+    /// What is wrong with who the neighbour is said to be, and how it is known.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Fault::one_of(&[
             ("address", self.address.is_some()),
@@ -332,6 +340,16 @@ impl BGPPeerSpec {
             let there = of_ranges.iter().filter(|(_, there)| *there);
             faults
                 .extend(there.map(|(field, _)| Fault::invalid(field, "there is no addressRange")));
+        }
+        let passwords = [
+            ("passwordSecretRef", self.password_secret_ref.is_some()),
+            ("passwordFile", self.password_file.is_some()),
+        ];
+        if let Some((password, _)) = passwords.iter().find(|(_, there)| *there)
+            && !self.tcp_ao.is_empty()
+        {
+            let problem = format!("stands beside {password}: segments are signed in one way");
+            faults.push(Fault::invalid("tcpAo", problem));
         }
         faults
     }

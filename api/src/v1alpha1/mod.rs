@@ -23,7 +23,7 @@ pub use self::{
     pools::{IPBlockSpec, IPPoolSpec, VIPPoolSpec},
     session::{
         LocalAs, MaxPrefixes, MaxPrefixesAction, RangeKind, Role, SECRET_NAMESPACE, SecretKeyRef,
-        Shutdown,
+        Shutdown, TCPAOAlgorithm, TCPAOKey,
     },
 };
 

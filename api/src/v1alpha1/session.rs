@@ -22,6 +22,43 @@ fn password_key() -> String {
     "password".to_owned()
 }
 
+/// A key of TCP-AO, as both sides have it (RFC 5925 §3.1); what one sends with the other receives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TCPAOKey {
+    /// The number that stands in what we send.
+    pub send_id: u8,
+    /// The number that stands in what the neighbour sends; `sendId` where not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receive_id: Option<u8>,
+    #[serde(default)]
+    pub algorithm: TCPAOAlgorithm,
+    /// Leave other options of TCP unsigned, with a neighbour that does so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exclude_tcp_options: bool,
+    /// Where the key itself stands, 1 to 80 octets; or `keyFile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_secret_ref: Option<SecretKeyRef>,
+    /// The same from a file of the speaker's machine; a newline at its end is no part of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<String>,
+}
+
+/// By its name in RFC 5926 §2.1, both with a MAC of 96 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TCPAOAlgorithm {
+    #[default]
+    #[serde(rename = "hmac-sha-1-96")]
+    HmacSha1,
+    #[serde(rename = "aes-128-cmac-96")]
+    Aes128Cmac,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// How many prefixes a neighbour may tell, those that import refuses included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -48,7 +48,7 @@ impl Speaker {
         if !std::mem::take(&mut self.bfd_changed) {
             return None;
         }
-        let watched = self.peers.iter().filter(|(_, peer)| !peer.config.shutdown);
+        let watched = self.peers.iter().filter(|(_, peer)| !peer.config.is_held_down());
         let sessions = watched.filter_map(|(&peer, one)| {
             let BfdConfig { path, profile } = one.config.bfd?;
             let local = one.config.local_address(&self.config, peer);

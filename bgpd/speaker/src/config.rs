@@ -171,6 +171,9 @@ pub struct PeerConfig {
     pub extended_next_hop: bool,
     /// Hold the session down: no connection is made or taken.
     pub shutdown: bool,
+    /// The same where this machine lacks what the peer is to be spoken to with, and what it lacks. The
+    /// shell says it, who knows the machine.
+    pub obstacle: Option<Arc<str>>,
     /// What the operator of the other side is told with it, at most 255 octets (RFC 9003 §2).
     pub shutdown_message: Option<String>,
 }
@@ -256,6 +259,7 @@ impl PeerConfig {
             extended_next_hop: false,
             long_lived_secs: 0,
             shutdown: false,
+            obstacle: None,
             shutdown_message: None,
         }
     }
@@ -275,7 +279,12 @@ impl PeerConfig {
             && self.transport == other.transport
             && self.role == other.role
             && self.local_as == other.local_as
-            && !other.shutdown
+            && !other.is_held_down()
+    }
+
+    /// Whether there is no session by configuration, or for want of a means.
+    pub const fn is_held_down(&self) -> bool {
+        self.shutdown || self.obstacle.is_some()
     }
 
     pub(crate) const fn sends_several(&self) -> bool {
@@ -316,7 +325,7 @@ impl PeerConfig {
         let changed = changes!(self, other,
             asn => "AS number",
             port => "port",
-            transport => "password or TTL",
+            transport => "password, key or TTL",
             passive => "passive",
             hold_time => "hold time",
             bfd => "BFD",
@@ -333,6 +342,7 @@ impl PeerConfig {
             add_path_send => "ADD-PATH",
             extended_next_hop => "extended next hop",
             shutdown => "shutdown",
+            obstacle => "what this machine lacks",
             shutdown_message => "shutdown",
         );
         if changed.is_empty() && self != other { vec!["other settings"] } else { changed }

@@ -67,14 +67,25 @@ impl Speaker {
         if peer.config.shutdown {
             let words = peer.config.shutdown_message.as_deref().unwrap_or_default();
             peer.last_error = Some(format!("shut down by configuration: {words:?}"));
+        } else if let Some(obstacle) = &peer.config.obstacle {
+            peer.last_error = Some(obstacle.to_string());
+            self.events
+                .push(address, Happening::HeldDown { range: None, obstacle: obstacle.clone() });
         }
         self.peers.insert(address, peer);
         self.start_peer(address);
     }
 
     pub(crate) fn start_peer(&mut self, address: IpAddr) {
-        let Some(peer) = self.peers.get(&address) else { return };
+        let Some(peer) = self.peers.get_mut(&address) else { return };
         if self.stopped || peer.config.shutdown {
+            return;
+        }
+        if let Some(obstacle) = peer.config.obstacle.clone() {
+            let known = peer.last_error.replace(obstacle.to_string());
+            if known.as_deref() != Some(&*obstacle) {
+                self.events.push(address, Happening::HeldDown { range: None, obstacle });
+            }
             return;
         }
         let event = if peer.config.passive { Event::StartPassive } else { Event::Start };
@@ -126,8 +137,8 @@ impl Speaker {
         self.routing.set_ingress(address, wanted.ingress(wanted.kind(&self.config)));
         let Some(peer) = self.peers.get_mut(&address) else { return };
         let old = std::mem::replace(&mut peer.config, wanted);
-        let watched = (peer.config.bfd, peer.config.shutdown, &peer.config.link);
-        if (old.bfd, old.shutdown, &old.link) != watched {
+        let watched = (peer.config.bfd, peer.config.is_held_down(), &peer.config.link);
+        if (old.bfd, old.is_held_down(), &old.link) != watched {
             self.bfd_changed = true;
         }
         if peer.config.bfd.map(|bfd| bfd.path) != old.bfd.map(|bfd| bfd.path) {

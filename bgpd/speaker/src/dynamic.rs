@@ -80,7 +80,7 @@ impl Speaker {
         let config = self.config.clone();
         let Some((prefix, range)) = config.range_of(address) else { return false };
         let there = self.peers.values().filter(|peer| peer.range == Some(prefix)).count();
-        if range.peer.shutdown || there >= range.limit || self.peers.len() >= MAX_PEERS {
+        if range.peer.is_held_down() || there >= range.limit || self.peers.len() >= MAX_PEERS {
             warn!(peer = %Readable(address), range = %prefix, there, limit = range.limit, "refused");
             // RFC 4486 §4: the session is not to be, as nobody is there to have it.
             let mut bytes = BytesMut::new();
@@ -95,6 +95,20 @@ impl Speaker {
             peer.range = Some(prefix);
         }
         true
+    }
+
+    /// Tells of ranges that nobody can be of, unless that is no news.
+    pub(crate) fn tell_held_ranges(&mut self, before: Option<&Config>) {
+        let config = self.config.clone();
+        for (prefix, range) in &config.ranges {
+            let known = before.and_then(|before| before.ranges.get(prefix));
+            let known = known.and_then(|range| range.peer.obstacle.as_ref());
+            let obstacle = range.peer.obstacle.as_ref().filter(|_| !range.peer.shutdown);
+            if let Some(obstacle) = obstacle.filter(|obstacle| known != Some(obstacle)) {
+                let (range, obstacle) = (Some(*prefix), obstacle.clone());
+                self.events.push(None, Happening::HeldDown { range, obstacle });
+            }
+        }
     }
 
     /// The AS that a peer must be in, which one of a range says itself.

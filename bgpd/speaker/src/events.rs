@@ -5,11 +5,12 @@ use std::{
     collections::VecDeque,
     fmt,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bgp_wire::{AttributeError, Families, Notification};
-use viaduct_net::{Family, RouterId};
+use viaduct_net::{Family, Prefix, RouterId};
 
 use crate::{DownReason, speaker::Speaker};
 
@@ -44,6 +45,11 @@ pub enum Happening {
     },
     /// No session has come about; told once as long as the error is the same.
     AttemptFailed(String),
+    /// No session can come about on this machine: with a peer, or with any of a range.
+    HeldDown {
+        range: Option<Prefix>,
+        obstacle: Arc<str>,
+    },
     NotificationSent(Notification),
     NotificationReceived(Notification),
     /// Attributes that are not as they should be (RFC 7606), since this was last told.
@@ -89,6 +95,7 @@ impl Happening {
             Self::SessionUp { .. } => "session-up",
             Self::SessionDown { .. } => "session-down",
             Self::AttemptFailed(_) => "attempt-failed",
+            Self::HeldDown { .. } => "held-down",
             Self::NotificationSent(_) => "notification-sent",
             Self::NotificationReceived(_) => "notification-received",
             Self::Malformed { .. } => "malformed",
@@ -121,6 +128,8 @@ impl fmt::Display for Happening {
                 Ok(())
             }
             Self::AttemptFailed(error) => f.write_str(error),
+            Self::HeldDown { range: Some(range), obstacle } => write!(f, "{range}: {obstacle}"),
+            Self::HeldDown { range: None, obstacle } => f.write_str(obstacle),
             Self::NotificationSent(one) | Self::NotificationReceived(one) => write!(f, "{one}"),
             Self::Malformed { count: 1, latest } => {
                 write!(f, "{latest}: {:?}", latest.consequence)

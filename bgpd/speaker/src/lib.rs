@@ -58,7 +58,7 @@ pub use speaker::{Action, ConnId, Connected, Deadline, FibEvent, Speaker, Stop};
 pub use status::{PeerStatus, SessionCounts};
 pub use timer::Timer;
 pub use times::{CONNECT_RETRY_TIME, IDLE_HOLD_TIME, MAX_IDLE_HOLD_TIME, PeerTimes};
-pub use transport::{Password, PasswordError, Transport, Ttl};
+pub use transport::{AoAlgorithm, AoKey, Password, PasswordError, Transport, Ttl};
 pub use watch::{Observed, SessionEnd, SessionView, Watch};
 
 #[cfg(test)]

@@ -245,7 +245,7 @@ impl Speaker {
 }
 
 pub(crate) fn has_told_all(peer: &Peer) -> bool {
-    if peer.config.shutdown {
+    if peer.config.is_held_down() {
         return true;
     }
     let Some(agreed) = peer.agreed().filter(|_| peer.is_established()) else { return false };

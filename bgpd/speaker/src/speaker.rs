@@ -137,6 +137,7 @@ impl Speaker {
         for (&address, peer) in &config.peers {
             speaker.add_peer(address, peer.clone());
         }
+        speaker.tell_held_ranges(None);
         speaker.check_startup();
         speaker
     }
@@ -228,6 +229,7 @@ impl Speaker {
                 Some(_) => self.change_peer(address, wanted.clone()),
             }
         }
+        self.tell_held_ranges(Some(&old));
         self.tell_by_config();
         self.check_startup();
     }

@@ -12,6 +12,7 @@ mod dynamic;
 mod events;
 mod exchange;
 mod graceful_restart;
+mod held_down;
 mod limits;
 mod link_local;
 mod long_lived;

@@ -43,6 +43,27 @@ impl fmt::Debug for Password {
     }
 }
 
+/// How a segment's MAC is made: a hash and the derivation of its keys from the secret (RFC 5926 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AoAlgorithm {
+    #[default]
+    HmacSha1,
+    Aes128Cmac,
+}
+
+/// A Master Key Tuple of TCP-AO (RFC 5925 §3.1), but for the connections that it is meant for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AoKey {
+    /// Stands in what we send.
+    pub send_id: u8,
+    /// Stands in what the peer sends.
+    pub receive_id: u8,
+    pub algorithm: AoAlgorithm,
+    /// Options of TCP other than TCP-AO are no part of what is signed.
+    pub excludes_options: bool,
+    pub secret: Password,
+}
+
 /// How far packets travel, to the peer and from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ttl {
@@ -82,6 +103,8 @@ pub struct Transport {
     pub ttl: Ttl,
     /// Every segment is signed with it (RFC 2385).
     pub md5: Option<Password>,
+    /// Every segment is signed with one of them (RFC 5925), in place of `md5`: at first with the first.
+    pub ao: Vec<AoKey>,
 }
 
 #[cfg(test)]
@@ -92,8 +115,9 @@ mod tests {
     fn a_password_is_bounded_and_says_nothing_of_itself() {
         let password = Password::try_from(&b"hunter2"[..]).unwrap();
         assert_eq!(password.octets(), b"hunter2");
-        assert_eq!(format!("{:?}", Transport { md5: Some(password), ..Default::default() }), {
-            "Transport { ttl: Kernel, md5: Some(Password(…)) }"
+        let transport = Transport { md5: Some(password), ..Default::default() };
+        assert_eq!(format!("{transport:?}"), {
+            "Transport { ttl: Kernel, md5: Some(Password(…)), ao: [] }"
         });
         assert_eq!(Password::try_from(&[][..]), Err(PasswordError::Empty));
         assert!(Password::try_from(&[b'x'; 80][..]).is_ok());

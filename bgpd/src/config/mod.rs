@@ -14,6 +14,7 @@ mod policy;
 mod range;
 mod reader;
 mod session;
+mod tcp_ao;
 mod transport;
 
 use std::{
@@ -31,6 +32,7 @@ pub use self::{
     monitoring::{monitoring, replays},
     passwords::{PasswordSource, Passwords, password_sources},
     policy::MAX_POLICY_RULES,
+    tcp_ao::without_tcp_ao,
 };
 
 /// This node, as far as its speaker is concerned.

@@ -1,5 +1,5 @@
-//! Passwords that resources name and do not hold. Whoever reads the configuration has fetched them:
-//! the reader itself does no I/O.
+//! Passwords and keys that resources name and do not hold. Whoever reads the configuration has fetched
+//! them: the reader itself does no I/O.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use viaduct_api::v1alpha1::{BGPPeerSpec, SecretKeyRef};
 
 use super::reader::Reader;
 
-/// Where a password stands.
+/// Where a password or key stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PasswordSource {
     Secret(SecretKeyRef),
@@ -21,19 +21,50 @@ pub type Passwords = BTreeMap<PasswordSource, Result<Vec<u8>, String>>;
 
 /// The sources that a peer names.
 pub fn password_sources(spec: &BGPPeerSpec) -> impl Iterator<Item = PasswordSource> {
-    let secret = spec.password_secret_ref.clone().map(PasswordSource::Secret);
-    let file = spec.password_file.clone().map(PasswordSource::File);
-    secret.into_iter().chain(file)
+    let password = (&spec.password_secret_ref, &spec.password_file);
+    let keys = spec.tcp_ao.iter().map(|key| (&key.key_secret_ref, &key.key_file));
+    std::iter::once(password).chain(keys).flat_map(|(secret, file)| {
+        let secret = secret.clone().map(PasswordSource::Secret);
+        secret.into_iter().chain(file.clone().map(PasswordSource::File))
+    })
+}
+
+/// Two fields of which one says where a password or key stands.
+pub(super) struct Place<'a> {
+    /// What holds the fields.
+    pub(super) place: &'a str,
+    /// What it is for.
+    pub(super) what: &'static str,
+    pub(super) secret: (&'static str, Option<&'a SecretKeyRef>),
+    pub(super) file: (&'static str, Option<&'a String>),
 }
 
 impl Reader<'_> {
     pub(super) fn password(&mut self, place: &str, spec: &BGPPeerSpec) -> Option<Password> {
-        let (field, source) = match (&spec.password_secret_ref, &spec.password_file) {
-            (None, None) => return None,
-            (Some(secret), None) => ("passwordSecretRef", PasswordSource::Secret(secret.clone())),
-            (None, Some(file)) => ("passwordFile", PasswordSource::File(file.clone())),
+        let (secret, file) = (spec.password_secret_ref.as_ref(), spec.password_file.as_ref());
+        if secret.is_none() && file.is_none() {
+            return None;
+        }
+        self.shared_secret(&Place {
+            place,
+            what: "password",
+            secret: ("passwordSecretRef", secret),
+            file: ("passwordFile", file),
+        })
+    }
+
+    /// `None` where there is none, which has been said then.
+    pub(super) fn shared_secret(&mut self, at: &Place<'_>) -> Option<Password> {
+        let Place { place, what, secret, file } = at;
+        let (field, source) = match (secret.1, file.1) {
+            (None, None) => {
+                self.wrong(format!("{place}.{}", secret.0), format!("is missing, or {}", file.0));
+                return None;
+            }
+            (Some(reference), None) => (secret.0, PasswordSource::Secret(reference.clone())),
+            (None, Some(path)) => (file.0, PasswordSource::File(path.clone())),
             (Some(_), Some(_)) => {
-                self.wrong(format!("{place}.passwordFile"), "stands beside passwordSecretRef");
+                self.wrong(format!("{place}.{}", file.0), format!("stands beside {}", secret.0));
                 return None;
             }
         };
@@ -53,7 +84,7 @@ impl Reader<'_> {
         match Password::try_from(octets) {
             Ok(password) => Some(password),
             Err(error) => {
-                self.wrong(format!("{place}.{field}"), format!("the password {error}"));
+                self.wrong(format!("{place}.{field}"), format!("the {what} {error}"));
                 None
             }
         }

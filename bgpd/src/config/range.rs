@@ -83,7 +83,8 @@ impl Reader<'_> {
         peer.passive = true;
         let range = RangeConfig { peer, asns, limit: spec.range_limit.into() };
         if self.config.ranges.insert(prefix, range).is_some() {
-            self.wrong(field, format!("{prefix} is already the range of another"));
+            return self.wrong(field, format!("{prefix} is already the range of another"));
         }
+        self.range_names.insert(prefix, place.to_owned());
     }
 }

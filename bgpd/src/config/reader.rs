@@ -32,6 +32,8 @@ pub(super) struct Reader<'a> {
     pub(super) peer_names: BTreeMap<String, Prefix>,
     /// Whence each peer came, for the error that names the other of two.
     names: BTreeMap<IpAddr, String>,
+    /// The same of ranges.
+    pub(super) range_names: BTreeMap<Prefix, String>,
     errors: Vec<ConfigError>,
 }
 
@@ -115,6 +117,7 @@ impl<'a> Reader<'a> {
             mesh_bfd: None,
             peer_names: BTreeMap::new(),
             names: BTreeMap::new(),
+            range_names: BTreeMap::new(),
             errors,
         };
         reader.mesh_bfd = reader.bfd("BGPConfiguration: spec.bfd", spec.bfd.as_ref());
@@ -283,7 +286,13 @@ impl<'a> Reader<'a> {
         self.config.peers.insert(address, peer);
     }
 
-    pub(super) fn finish(self) -> Result<Config, ConfigErrors> {
+    /// The document of a peer that has been read.
+    pub(super) fn place_of(&self, address: IpAddr) -> String {
+        self.names.get(&address).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn finish(mut self) -> Result<Config, ConfigErrors> {
+        self.check_keys_of_ranges();
         if self.errors.is_empty() { Ok(self.config) } else { Err(ConfigErrors(self.errors)) }
     }
 }

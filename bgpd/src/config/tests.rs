@@ -2,6 +2,7 @@ mod bfd;
 mod interface;
 mod policy;
 mod session;
+mod tcp_ao;
 
 use bgp_speaker::{
     Policy, Source,

@@ -9,7 +9,11 @@ use super::reader::Reader;
 
 impl Reader<'_> {
     pub(super) fn transport(&mut self, place: &str, spec: &BGPPeerSpec) -> Transport {
-        Transport { ttl: self.ttl(place, spec), md5: self.password(place, spec) }
+        Transport {
+            ttl: self.ttl(place, spec),
+            md5: self.password(place, spec),
+            ao: self.tcp_ao(place, spec),
+        }
     }
 
     fn ttl(&mut self, place: &str, spec: &BGPPeerSpec) -> Ttl {

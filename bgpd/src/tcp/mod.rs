@@ -1,12 +1,14 @@
-//! What TCP is asked for with each peer: how far its packets travel (RFC 5082), and the password by
-//! which they are known to be its own (RFC 2385).
+//! What TCP is asked for with each peer: how far its packets travel (RFC 5082), and the password or
+//! keys by which they are known to be its own (RFC 2385, RFC 5925).
 //!
 //! A connection of ours is made ready before its first packet. Of one that a peer opens the kernel
-//! answers the first before we know of it, so the listener itself knows the passwords, and sends with
+//! answers the first before we know of it, so the listener itself knows passwords and keys, and sends with
 //! the TTL that a peer may ask for; how far a packet may have come is asked of it where all peers ask
 //! for it, and else of the connection once it is there, before anything of it is read.
 
+mod ao;
 mod keys;
+mod means;
 mod sys;
 
 use std::{
@@ -18,18 +20,23 @@ use bgp_speaker::{Config, Transport};
 use socket2::SockRef;
 use viaduct_net::{Family, LinkLocal, Prefix};
 
-pub(crate) use self::{keys::Keys, sys::set as set_option};
+pub use self::ao::{NoTcpAo, probe_tcp_ao};
+pub(crate) use self::{keys::Keys, means::Means, sys::set as set_option};
 
 /// Makes a socket ready to connect to a peer.
 pub(crate) fn prepare(socket: &SockRef<'_>, peer: IpAddr, transport: &Transport) -> io::Result<()> {
     if let Some(password) = &transport.md5 {
         sys::set_md5(socket, Prefix::host(peer), Some(password)).map_err(with("TCP_MD5SIG"))?;
     }
+    ao::prepare(socket, Prefix::host(peer), &transport.ao)?;
     set_ttl(socket, Family::of(peer), transport)
 }
 
 /// Makes a connection that a peer has opened what one of ours to it would be.
 pub(crate) fn adopt(socket: &SockRef<'_>, peer: IpAddr, transport: &Transport) -> io::Result<()> {
+    if !transport.ao.is_empty() {
+        ao::require(socket)?;
+    }
     set_ttl(socket, Family::of(peer), transport)
 }
 
@@ -61,7 +68,8 @@ fn transports(config: &Config, listener: SocketAddr) -> impl Iterator<Item = (Pr
     });
     let ranges = config.ranges.iter().map(|(prefix, range)| (*prefix, &range.peer));
     let ranges = ranges.filter(move |(range, _)| seen_at(listener, range.address()).is_some());
-    peers.chain(ranges).map(|(prefix, peer)| (prefix, &peer.transport))
+    let all = peers.chain(ranges).filter(|(_, peer)| peer.obstacle.is_none());
+    all.map(|(prefix, peer)| (prefix, &peer.transport))
 }
 
 fn set_ttl(socket: &SockRef<'_>, family: Family, transport: &Transport) -> io::Result<()> {

@@ -28,6 +28,8 @@ pub(super) struct SocketAddress {
 const _: () = assert!(size_of::<SocketAddress>() == size_of::<libc::sockaddr_storage>());
 
 impl SocketAddress {
+    pub(super) const NONE: Self = Self { family: 0, rest: [0; 126] };
+
     /// Of any port.
     pub(super) fn of(address: IpAddr) -> Self {
         let mut rest = [0; 126];
@@ -103,4 +105,23 @@ pub(crate) fn set<T>(socket: RawFd, level: c_int, option: c_int, value: &T) -> i
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The same of what the kernel fills in, all of it or the beginning; what `value` holds is the question.
+pub(super) fn get<T>(socket: RawFd, level: c_int, option: c_int, value: &mut T) -> io::Result<()> {
+    let mut len = size_of::<T>() as libc::socklen_t;
+    let value = (&raw mut *value).cast();
+    // SAFETY: the kernel writes at most `len` octets to a value that outlives the call, and of which
+    // any octets are one.
+    match unsafe { libc::getsockopt(socket, level, option, value, &raw mut len) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What the kernel would read of a value.
+#[cfg(test)]
+pub(super) fn octets<T>(value: &T) -> &[u8] {
+    // SAFETY: values of the kernel's are without padding, so that every octet is written.
+    unsafe { std::slice::from_raw_parts((&raw const *value).cast(), size_of::<T>()) }
 }

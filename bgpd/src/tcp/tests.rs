@@ -15,6 +15,7 @@ fn sockets_of_both_families_take_what_a_transport_asks_for() {
     let transport = Transport {
         ttl: Ttl::Security { hops: NonZeroU8::MIN },
         md5: Some(Password::try_from(&[b'x'; Password::MAX_LEN][..]).unwrap()),
+        ao: Vec::new(),
     };
     let four = socket("127.0.0.1:0");
     prepare(&SockRef::from(&four), "192.0.2.1".parse().unwrap(), &transport).unwrap();

@@ -154,7 +154,7 @@ impl Links {
         for (name, peer) in &config.interfaces {
             let found = self.known.get(name).and_then(|state| Some((state.neighbour?, state)));
             let Some((address, state)) = found else {
-                all.incomplete |= !peer.shutdown;
+                all.incomplete |= !peer.is_held_down();
                 continue;
             };
             let (link_local, global) = (state.own, state.global);

@@ -149,7 +149,7 @@ async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
         backends.extend(frontend.backends.iter().map(|backend| (backend.address, backend.id)));
     }
     let mut problems = state.problems.borrow().clone();
-    problems.extend(state.speaker.bfd().await?.problems);
+    problems.extend(state.speaker.problems().await?);
     if let Some(vrouter) = &state.vrouter {
         problems.extend(vrouter.problems().await);
     }

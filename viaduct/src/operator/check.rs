@@ -10,12 +10,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 use bgp_speaker::LocalAddresses;
 use bgpd::{
-    Config,
+    Config, NoTcpAo,
     config::{
         PasswordSource, Passwords,
         difference::{Comparison, Difference, PeerName},
         documents::{self, Documents},
-        standalone,
+        standalone, without_tcp_ao,
     },
 };
 use clap::Args;
@@ -53,6 +53,9 @@ const RUNNING: &str = "running";
 #[derive(Default, Serialize)]
 struct Report {
     errors: Vec<String>,
+    /// What is right and yet will not work on this machine.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Difference>,
 }
@@ -65,7 +68,8 @@ pub(super) async fn run(args: &CheckArgs) -> Result<()> {
         }
         _ => None,
     };
-    let report = check(args, running)?;
+    let tcp_ao = bgpd::probe_tcp_ao();
+    let report = check(args, running, tcp_ao.as_ref().err())?;
     if args.target.output.is_json() {
         output::print(serde_json::to_string_pretty(&report)?)?;
     } else {
@@ -78,7 +82,12 @@ pub(super) async fn run(args: &CheckArgs) -> Result<()> {
     }
 }
 
-fn check(args: &CheckArgs, running: Option<RunningConfiguration>) -> Result<Report> {
+/// `no_tcp_ao` is said of this machine, where the file may be meant for another.
+fn check(
+    args: &CheckArgs,
+    running: Option<RunningConfiguration>,
+    no_tcp_ao: Option<&NoTcpAo>,
+) -> Result<Report> {
     let told = running.as_ref().map(|running| &running.addresses[..]);
     let mut speaker =
         Speaker::at(told.filter(|_| args.node_ips.is_empty()).unwrap_or(&args.node_ips))?;
@@ -88,6 +97,8 @@ fn check(args: &CheckArgs, running: Option<RunningConfiguration>) -> Result<Repo
     let mut report = Report::default();
     let after = speaker.read(&args.file, &mut report.errors)?;
     let Some((after, _)) = after else { return Ok(report) };
+    let warnings = no_tcp_ao.map(|missing| without_tcp_ao(&after.peers, missing));
+    report.warnings = warnings.into_iter().flatten().map(|one| one.to_string()).collect();
     let mut passwords_after = passwords::of_files(&after.peers);
     let (before, passwords_before) = match (running, &args.against) {
         (Some(running), _) => {
@@ -178,6 +189,7 @@ fn text(path: &Path, report: &Report) -> String {
     if report.errors.is_empty() {
         line(format!("{}: good", path.display()));
     }
+    report.warnings.iter().for_each(|warning| line(format!("warning: {warning}")));
     let Some(changes) = &report.changes else { return out };
     if changes.is_empty() {
         line("nothing changes".to_owned());
@@ -243,17 +255,27 @@ mod tests {
         let rules = "import: {rules: [{asPaths: [\"(\"], action: Accept}]}";
         let bad = peer("b", "address: x, asn: 1")
             + &peer("c", &format!("address: 192.0.2.1, asn: 0, {rules}"));
-        let report = check(&args(write("bad", &bad), Some(old.clone())), None).unwrap();
+        let report = check(&args(write("bad", &bad), Some(old.clone())), None, None).unwrap();
         assert_eq!(report.errors.len(), 4, "{:?}", report.errors);
         assert!(report.changes.is_none());
         let good = peer("a", "address: 192.0.2.2, asn: 65002, passive: true")
             + &peer("b", "address: 192.0.2.3, asn: 64512");
-        let report = check(&args(write("good", &good), Some(old)), None).unwrap();
+        let report = check(&args(write("good", &good), Some(old)), None, None).unwrap();
         let lines = text(Path::new("good"), &report);
         assert_eq!(
             lines,
             "good: good\nBGPPeer b (192.0.2.3) comes\n\
              BGPPeer a (192.0.2.2) changes in asn, passive; the session ends for asn\n"
         );
+        let key = folder.path().join("key");
+        std::fs::write(&key, "s3cret").unwrap();
+        let keys = format!("tcpAo: [{{sendId: 1, keyFile: {}}}]", key.display());
+        let signed = write("ao", &peer("a", &format!("address: 192.0.2.2, asn: 65001, {keys}")));
+        let missing = NoTcpAo::of("Linux 6.1.0");
+        let report = check(&args(signed.clone(), None), None, Some(&missing)).unwrap();
+        let lines = text(Path::new("ao"), &report);
+        assert_eq!(lines, format!("ao: good\nwarning: BGPPeer/a: spec.tcpAo: {missing}\n"));
+        let report = check(&args(signed, None), None, None).unwrap();
+        assert_eq!(text(Path::new("ao"), &report), "ao: good\n");
     }
 }

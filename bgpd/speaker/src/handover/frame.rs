@@ -214,7 +214,8 @@ impl SessionFrame {
 }
 
 impl From<&Transport> for TransportFrame {
-    fn from(Transport { ttl, md5 }: &Transport) -> Self {
+    /// Keys of TCP-AO are in [`SessionFrame::manner`].
+    fn from(Transport { ttl, md5, ao: _ }: &Transport) -> Self {
         let ttl = match *ttl {
             Ttl::Kernel => TtlFrame::Kernel,
             Ttl::Send(ttl) => TtlFrame::Send(ttl),

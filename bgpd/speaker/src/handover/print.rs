@@ -26,10 +26,15 @@ fn print(value: fmt::Arguments<'_>) -> u64 {
     print.0
 }
 
-/// What a session is begun with and the OPENs do not show.
+/// What a session is begun with and the OPENs do not show. Without keys of TCP-AO it is what speakers
+/// that did not know them have made of it.
 pub(super) fn manner(config: &Config, peer: &PeerConfig) -> u64 {
     let kind = peer.kind(config);
-    print(format_args!("{} {kind:?} {:?} {:?}", config.asn, peer.role, peer.local_as))
+    let plain = print(format_args!("{} {kind:?} {:?} {:?}", config.asn, peer.role, peer.local_as));
+    peer.transport.ao.iter().fold(plain, |before, key| {
+        // Debug does not show the secret.
+        print(format_args!("{before} {key:?} {:?}", key.secret.octets()))
+    })
 }
 
 /// Prints of one table. Peers share policies and profiles, and few of those are shown more than once.

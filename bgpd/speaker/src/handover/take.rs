@@ -137,7 +137,8 @@ impl Speaker {
         let mut peer = Peer::new(config.clone(), self.now);
         peer.range = wanted.as_ref().and_then(|(range, _)| *range);
         peer.failures = frame.failures;
-        peer.last_error = frame.last_error;
+        // What holds it down is news to those who watch this process.
+        peer.last_error = frame.last_error.filter(|_| config.obstacle.is_none());
         peer.counters = frame.counters.into();
         peer.had_session = frame.had_session;
         peer.stale = frame.stale.into();
@@ -165,7 +166,7 @@ impl Speaker {
             agreed.received.asn == wanted.asn
                 && session.transport.is(&wanted.transport)
                 && session.manner == manner(&self.config, &wanted)
-                && !wanted.shutdown
+                && !wanted.is_held_down()
                 && says_the_same(&agreed.sent, &self.config, &wanted)
         });
         peer.state = State::Established;
@@ -288,6 +289,13 @@ impl Speaker {
         for address in gone {
             self.remove_peer(address, Notification::new(NotificationCode::PeerDeconfigured));
         }
+        let rests = |address: &IpAddr, peer: &Peer| {
+            peer.state == State::Idle
+                && !self.timers.is_running(Owner::Peer(*address), Timer::IdleHold)
+        };
+        let all = self.peers.iter();
+        let resting: Vec<_> =
+            all.filter(|(peer, one)| rests(peer, one)).map(|(&peer, _)| peer).collect();
         for Going { address, conn, inbox, survives, .. } in going {
             let Some(conn) = conn else {
                 let cause = Cause::text("the connection was not handed over");
@@ -311,17 +319,11 @@ impl Speaker {
                 self.add_peer(*address, config.clone());
             }
         }
-        let rests = |address: &IpAddr, peer: &Peer| {
-            peer.state == State::Idle
-                && !self.timers.is_running(Owner::Peer(*address), Timer::IdleHold)
-        };
-        let all = self.peers.iter();
-        let resting: Vec<_> =
-            all.filter(|(peer, one)| rests(peer, one)).map(|(&peer, _)| peer).collect();
         for address in resting {
             self.start_peer(address);
             self.note_departed(address);
         }
+        self.tell_held_ranges(None);
     }
 }
 

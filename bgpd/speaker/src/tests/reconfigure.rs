@@ -5,7 +5,8 @@ use viaduct_net::Family;
 
 use super::harness::{Network, prefix, v4, with_peers};
 use crate::{
-    Config, Matches, Password, Policy, PolicyAction, PrefixMatch, Rule, State, Transport, Ttl,
+    AoAlgorithm, AoKey, Config, Matches, Password, Policy, PolicyAction, PrefixMatch, Rule, State,
+    Transport, Ttl,
 };
 
 fn pair() -> (Network, Config) {
@@ -116,12 +117,23 @@ fn a_peer_can_be_held_down_and_let_up_again() {
 }
 
 #[test]
-fn another_password_or_distance_is_another_session() {
+fn another_password_key_or_distance_is_another_session() {
     let (mut network, mut config) = pair();
-    let md5 = Some(Password::try_from(&b"word"[..]).unwrap());
+    let secret = Password::try_from(&b"word"[..]).unwrap();
+    let md5 = Some(secret.clone());
+    let key = AoKey {
+        send_id: 1,
+        receive_id: 1,
+        algorithm: AoAlgorithm::HmacSha1,
+        excludes_options: false,
+        secret,
+    };
+    let other = AoKey { send_id: 2, ..key.clone() };
     let transports = [
         Transport { md5: md5.clone(), ..Transport::default() },
-        Transport { ttl: Ttl::Security { hops: NonZeroU8::MIN }, md5 },
+        Transport { ttl: Ttl::Security { hops: NonZeroU8::MIN }, md5, ao: Vec::new() },
+        Transport { ao: vec![key], ..Transport::default() },
+        Transport { ao: vec![other], ..Transport::default() },
     ];
     for (transport, flaps) in transports.into_iter().zip(1..) {
         config.peers.get_mut(&v4(2)).unwrap().transport = transport;
