@@ -260,6 +260,10 @@ pub struct BGPPeerSpec {
     #[serde(default)]
     #[schemars(range(max = 10))]
     pub allow_own_as: u8,
+    /// Tell the neighbour paths with our AS in place of its own, so that a site hears of another one of
+    /// the same AS. Loops between them are then for us to know. External neighbours only.
+    #[serde(default)]
+    pub as_override: bool,
     /// Discard packets to what the neighbour tells with the community BLACKHOLE (RFC 7999). For which
     /// prefixes it may do so is for `import` to say. Such routes get NO_EXPORT, so that no other AS is
     /// told of them.
@@ -313,6 +317,7 @@ impl BGPPeerSpec {
             strict_role: false,
             local_as: None,
             allow_own_as: 0,
+            as_override: false,
             accept_blackhole: false,
             max_prefixes: None,
             shutdown: None,

@@ -40,6 +40,8 @@ pub struct Egress {
     /// Our AS, where [`LocalSpeaker::asn`] is another and is not to stand in its place but before it
     /// (RFC 7705 §3.2).
     pub behind: Option<Asn>,
+    /// The peer's AS, where [`LocalSpeaker::asn`] is to stand in its place in paths.
+    pub overridden: Option<Asn>,
 }
 
 /// The peer to be told.
@@ -246,6 +248,7 @@ pub(crate) fn edit(
             prepend: Some(local.asn),
             confederate: None,
             behind: local.egress.behind,
+            overridden: local.egress.overridden,
             only_to_customer: (local.egress.role)
                 .is_some_and(Role::marks_sent)
                 .then_some(local.asn),

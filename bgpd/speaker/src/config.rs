@@ -139,6 +139,9 @@ pub struct PeerConfig {
     pub local_as: Option<LocalAs>,
     /// How often our AS may stand in a path from the peer that is no loop. External peers only.
     pub allow_own_as: u8,
+    /// Whether the peer is told paths with our AS in place of its own, which it would take for loops.
+    /// External peers only.
+    pub as_override: bool,
     /// Whether the peer may have packets discarded, by BLACKHOLE (RFC 7999).
     pub accept_blackhole: bool,
     /// How the peer is watched beside its session.
@@ -244,6 +247,7 @@ impl PeerConfig {
             role: None,
             local_as: None,
             allow_own_as: 0,
+            as_override: false,
             accept_blackhole: false,
             bfd: None,
             times: PeerTimes::default(),
@@ -336,6 +340,7 @@ impl PeerConfig {
             max_prefixes => "prefix limits",
             prefix_limits => "prefix limits",
             next_hop_self => "next hop",
+            as_override => "AS override",
             accept_blackhole => "BLACKHOLE",
             reflector_client => "reflector client",
             add_path_receive => "ADD-PATH",

@@ -51,6 +51,7 @@ impl PeerConfig {
         Egress {
             role: self.role.map(|config| config.role),
             behind: self.local_as.filter(|local| !local.replace_sent).map(|_| config.outer_asn()),
+            overridden: self.as_override.then_some(self.asn),
         }
     }
 }

@@ -55,6 +55,13 @@ impl Reader<'_> {
         spec.allow_own_as
     }
 
+    pub(super) fn as_override(&mut self, place: &str, spec: &BGPPeerSpec) -> bool {
+        if spec.as_override {
+            self.external_only(place, "asOverride", spec);
+        }
+        spec.as_override
+    }
+
     fn external_only(&mut self, place: &str, field: &str, spec: &BGPPeerSpec) {
         if self.is_internal(spec) {
             let problem = format!("the neighbour is of our own AS {}", self.own_asn(spec));

@@ -198,6 +198,7 @@ impl<'a> Reader<'a> {
         }
         peer.role = self.role(place, spec);
         peer.allow_own_as = self.allow_own_as(place, spec);
+        peer.as_override = self.as_override(place, spec);
         peer.accept_blackhole = spec.accept_blackhole;
         peer.shutdown = spec.shutdown.is_some();
         peer.shutdown_message = self.shutdown_message(place, spec);

@@ -225,7 +225,7 @@ fn what_is_discarded_is_nobody_elses_to_know() {
 /// Two sites of AS 64501 with 2 between them.
 #[test]
 fn our_own_as_is_no_loop_where_it_may_stand_in_a_path() {
-    for (allowed, routes) in [(0, 2), (1, 4)] {
+    for (allowed, overridden, routes) in [(0, false, 2), (1, false, 4), (0, true, 4)] {
         let mut network = Network::default();
         for (number, asn, others) in [
             (1, 64501, &[(2, 64502)][..]),
@@ -236,11 +236,16 @@ fn our_own_as_is_no_loop_where_it_may_stand_in_a_path() {
             for peer in config.peers.values_mut() {
                 (peer.import, peer.export) = (Policy::accept_all(), Policy::accept_all());
                 peer.allow_own_as = allowed;
+                peer.as_override = overridden && number == 2;
             }
             network.start(number, config);
         }
         network.run(Duration::from_secs(5));
         assert_eq!(network.fib(3).len(), routes);
+        if routes == 4 {
+            let path = if overridden { "64502 64502" } else { "64502 64501" };
+            assert_eq!(seen(&mut network, 3, "10.1.0.0/24").0, path);
+        }
     }
 }
 
@@ -258,6 +263,7 @@ fn what_a_neighbour_is_told_us_to_be_ends_the_session_when_it_changes() {
         network.status(2, v4(1)).flaps
     };
     assert_eq!(change(&mut network, &|peer| peer.allow_own_as = 1), 0, "goes on");
+    assert_eq!(change(&mut network, &|peer| peer.as_override = true), 0, "goes on");
     assert_eq!(change(&mut network, &|peer| peer.role = role(Role::Peer, false)), 1);
     let error = network.status(2, v4(1)).last_error.unwrap();
     assert!(error.contains("other configuration change (6/6)"), "{error}");

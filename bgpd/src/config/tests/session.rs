@@ -125,6 +125,7 @@ fn what_we_are_to_a_neighbour_in_another_as() {
         strict_role: true,
         local_as: Some(local.clone()),
         allow_own_as: 2,
+        as_override: true,
         ..border()
     };
     let config = read(spec.clone(), &Passwords::new()).unwrap();
@@ -132,10 +133,11 @@ fn what_we_are_to_a_neighbour_in_another_as() {
     assert!(peer.role.unwrap().strict && peer.role.unwrap().role == bgp_wire::Role::Customer);
     let read_as = peer.local_as.unwrap();
     assert!(!read_as.prepend_received && !read_as.replace_sent && peer.allow_own_as == 2);
+    assert!(peer.as_override);
     let asn = BGPConfigurationSpec::default().asn;
     assert_eq!(wrong(BGPPeerSpec { asn, ..spec.clone() }), ["localAs"]);
     let internal = BGPPeerSpec { asn, local_as: None, ..spec.clone() };
-    assert_eq!(wrong(internal), ["role", "allowOwnAs"]);
+    assert_eq!(wrong(internal), ["role", "allowOwnAs", "asOverride"]);
     assert_eq!(wrong(BGPPeerSpec { role: None, allow_own_as: 11, ..spec.clone() }), {
         ["strictRole", "allowOwnAs"]
     });

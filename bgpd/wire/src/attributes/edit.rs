@@ -30,6 +30,8 @@ pub struct Edit {
     pub confederate: Option<Asn>,
     /// Between that and the path as it was (RFC 7705 §3.2).
     pub behind: Option<Asn>,
+    /// Has what is prepended in its place, wherever it stands in the path as it was.
+    pub overridden: Option<Asn>,
     pub med: Number,
     pub local_pref: Number,
     /// RFC 4456 §8: who has brought it into the AS, where nobody is named yet, and the cluster that
@@ -148,11 +150,18 @@ impl Walk<'_> {
     fn as_path(&mut self, asn: Asn, value: &[u8]) {
         let start = self.begin(Type::AS_PATH);
         let mut rest = super::octets::segments(value).filter(|(kind, _)| !kind.is_confederation());
+        let own = asn.to_u32().to_be_bytes();
+        let overridden = self.edit.overridden.map(|asn| asn.to_u32().to_be_bytes());
         let mut segment = |kind: SegmentKind, first: &[[u8; 4]], asns: &[[u8; 4]]| {
             self.out.push(kind as u8);
             self.out.push((first.len() + asns.len()) as u8);
             self.out.extend_from_slice(first.as_flattened());
-            self.out.extend_from_slice(asns.as_flattened());
+            match overridden {
+                None => self.out.extend_from_slice(asns.as_flattened()),
+                Some(theirs) => asns.iter().for_each(|asn| {
+                    self.out.extend_from_slice(if *asn == theirs { &own } else { asn });
+                }),
+            }
         };
         let front = [asn, self.edit.behind.unwrap_or(asn)].map(|asn| asn.to_u32().to_be_bytes());
         let front = &front[..1 + usize::from(self.edit.behind.is_some())];

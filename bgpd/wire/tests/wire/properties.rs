@@ -215,10 +215,16 @@ fn number() -> impl Strategy<Value = Number> {
 
 fn edit() -> impl Strategy<Value = Edit> {
     let reflected = option::of((router_id(), ipv4()));
-    let asns = (option::of(asn()), option::of(asn()), option::of(asn()), option::of(asn()));
+    let asns = (
+        option::of(asn()),
+        option::of(asn()),
+        option::of(asn()),
+        option::of(asn()),
+        option::of(asn()),
+    );
     (asns, number(), number(), reflected, any::<bool>()).prop_map(
         |(
-            (prepend, confederate, behind, only_to_customer),
+            (prepend, confederate, behind, overridden, only_to_customer),
             med,
             local_pref,
             reflected,
@@ -227,6 +233,7 @@ fn edit() -> impl Strategy<Value = Edit> {
             prepend,
             confederate: confederate.filter(|_| prepend.is_none()),
             behind: behind.filter(|_| prepend.is_some()),
+            overridden: overridden.filter(|_| prepend.is_some()),
             only_to_customer,
             med,
             local_pref,
@@ -243,6 +250,13 @@ fn edited_values(mut values: PathAttributes, edit: &Edit) -> PathAttributes {
         Number::Remove => None,
         Number::Default(value) => old.or(Some(value)),
     };
+    if let (Some(theirs), Some(ours)) = (edit.overridden, edit.prepend) {
+        let replaced = |segment: &Segment| Segment {
+            asns: segment.asns.iter().map(|asn| if *asn == theirs { ours } else { *asn }).collect(),
+            ..segment.clone()
+        };
+        values.as_path = AsPath::new(values.as_path.segments().iter().map(replaced));
+    }
     for asn in edit.behind.into_iter().chain(edit.prepend) {
         values.as_path = values.as_path.prepended(asn, 1);
     }
@@ -363,7 +377,14 @@ proptest! {
     }
 
     #[test]
-    fn an_edit_does_to_octets_what_it_does_to_values(attributes in attributes(true), edit in edit()) {
+    fn an_edit_does_to_octets_what_it_does_to_values(
+        attributes in attributes(true),
+        mut edit in edit(),
+        of_path in any::<bool>(),
+    ) {
+        // One that is there is seldom met by chance.
+        let first = attributes.as_path.segments().first().map(|segment| segment.asns[0]);
+        edit.overridden = edit.overridden.and(first.filter(|_| of_path).or(edit.overridden));
         let edited = edit.apply(&AttributeSet::from(&attributes));
         prop_assert_eq!(&edited.open(), &edited_values(attributes, &edit));
         // In the canonical order and form, or equal sets would not be equal.

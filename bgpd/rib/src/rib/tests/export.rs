@@ -79,6 +79,35 @@ fn who_is_told_what() {
     assert_eq!(transit.attributes.open().as_path.to_string(), "64512 65001");
 }
 
+/// The peer is of an AS that stands in the path: it would take the path for a loop.
+#[test]
+fn a_peers_as_gives_place_to_ours_where_that_is_wanted() {
+    let mut rib = rib();
+    let teller = rib.add_peer(peer("192.0.2.1", 65001));
+    announce(&mut rib, teller, &path(&[65001, 65002, 65001]), "192.0.2.1", &["10.1.0.0/16"]);
+    rib.settle();
+    let all = Policy::accept_all();
+    let best = rib.best(prefix("10.1.0.0/16")).unwrap();
+    let told = |kind, overridden| {
+        let target = ExportPeer {
+            id: None,
+            kind,
+            reflector_client: false,
+            next_hop_self: true,
+            policy: &all,
+            long_lived: false,
+        };
+        let egress = export::Egress { overridden, ..Default::default() };
+        let local = LocalSpeaker { egress, ..local() };
+        let told = export::export(&local, &target, prefix("10.1.0.0/16"), &best).unwrap();
+        told.attributes.open().as_path.to_string()
+    };
+    assert_eq!(told(PeerKind::External, None), "64512 65001 65002 65001");
+    assert_eq!(told(PeerKind::External, Some(asn(65001))), "64512 64512 65002 64512");
+    assert_eq!(told(PeerKind::External, Some(asn(65003))), "64512 65001 65002 65001");
+    assert_eq!(told(PeerKind::Internal, Some(asn(65001))), "65001 65002 65001");
+}
+
 #[test]
 fn what_an_external_peer_must_not_see_is_taken_out() {
     let mut rib = rib();
