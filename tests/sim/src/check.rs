@@ -159,6 +159,7 @@ fn model_path(from: Option<NodeId>, set: &AttributeSet, next_hop: NodeId) -> Mod
         originator: attributes.originator_id.map(Into::into),
         clusters: attributes.cluster_list.clone(),
         communities: attributes.communities.iter().copied().collect(),
+        only_to_customer: attributes.only_to_customer.map(|asn| asn.to_u32()),
         next_hop,
     }
 }

@@ -8,7 +8,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use bgp_wire::{Community, PeerKind};
+use bgp_wire::{Community, PeerKind, Role};
 use viaduct_net::Prefix;
 
 use crate::{NodeId, Topology, address_v4};
@@ -25,6 +25,8 @@ pub struct ModelPath {
     pub originator: Option<Ipv4Addr>,
     pub clusters: Vec<Ipv4Addr>,
     pub communities: BTreeSet<Community>,
+    /// From which AS on it goes to customers only (RFC 9234).
+    pub only_to_customer: Option<u32>,
     pub next_hop: NodeId,
 }
 
@@ -38,6 +40,7 @@ impl ModelPath {
             originator: None,
             clusters: Vec::new(),
             communities: BTreeSet::new(),
+            only_to_customer: None,
             next_hop: node,
         }
     }
@@ -153,13 +156,21 @@ impl<'a> Model<'a> {
         if path.communities.contains(&Community::LLGR_STALE) && !topology.remembers(from, to) {
             return None;
         }
+        let role = here.sessions[&to].role;
+        let is_up = matches!(role, Some(Role::Customer | Role::Peer));
+        if is_up && path.only_to_customer.is_some() {
+            return None;
+        }
         let filter = here.sessions[&to].export;
         let ours = topology.asn_towards(from, to);
         let mut path = filter.apply(self.prefix, ours, path.clone())?;
         path.from = Some(from);
         if target == PeerKind::External {
             path.as_path.insert(0, ours);
+            // Down and sideways whoever tells it marks it, if nobody has before.
+            let is_down = matches!(role, Some(Role::Provider | Role::Peer));
             return Some(ModelPath {
+                only_to_customer: path.only_to_customer.or(is_down.then_some(ours)),
                 confederation: Vec::new(),
                 local_pref: None,
                 originator: None,
@@ -229,9 +240,23 @@ impl<'a> Model<'a> {
         let passed = |asn: &u32| path.as_path.contains(asn) || path.confederation.contains(asn);
         let is_loop = passed(&here.asn)
             || self.topology.confederation_of(node).is_some_and(|id| passed(&id))
+            || self.leaks(node, path)
             || path.originator == Some(address_v4(node))
             || self.topology.is_reflector(node) && path.clusters.contains(&here.cluster_id);
         !is_loop && path.next_hop != node
+    }
+
+    /// RFC 9234 §5: what goes to customers only comes from one, or past a peer.
+    fn leaks(&self, node: NodeId, path: &ModelPath) -> bool {
+        let Some(from) = path.from else { return false };
+        match self.topology.nodes[node].sessions[&from].role {
+            Some(Role::Provider) => path.only_to_customer.is_some(),
+            Some(Role::Peer) => {
+                let theirs = self.topology.asn_towards(from, node);
+                path.only_to_customer.is_some_and(|asn| asn != theirs)
+            }
+            _ => false,
+        }
     }
 }
 

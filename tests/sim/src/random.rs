@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use bgp_wire::PeerKind;
+use bgp_wire::{PeerKind, Role};
 use viaduct_net::Prefix;
 
 use crate::{Dice, Filter, Topology, address::address_v6};
@@ -33,18 +33,23 @@ impl Topology {
     }
 
     fn set_sessions(&mut self, dice: &mut Dice) {
-        let (several, filters) = (dice.below(3), dice.one_in(2));
+        let (several, filters, roles) = (dice.below(3), dice.one_in(2), dice.one_in(3));
         let count = self.nodes.len();
         let pairs: Vec<_> = self.pairs().collect();
         for (a, b) in pairs {
             let add_path = several == 2 || several == 1 && dice.one_in(2);
             let over_v6 = dice.one_in(2);
             let passive = dice.below(6);
-            for (node, other, own) in [(a, b, 0), (b, a, 1)] {
+            let role = dice.pick(&[Role::Provider, Role::Customer, Role::Peer]);
+            let role = Some(role).filter(|_| roles && self.kind(a, b) == PeerKind::External);
+            for (node, other, own, role) in
+                [(a, b, 0, role), (b, a, 1, role.map(Role::counterpart))]
+            {
                 let is_external = self.kind(node, other) == PeerKind::External;
                 let session = self.nodes[node].sessions.get_mut(&other).unwrap();
                 (session.over_v6, session.passive) = (over_v6, passive == own);
                 (session.add_path, session.long_lived) = (add_path, !dice.one_in(4));
+                session.role = role;
                 if filters && dice.one_in(3) {
                     session.import = Filter::any(dice, count);
                     session.export = Filter::any(dice, count);

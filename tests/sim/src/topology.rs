@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
-use bgp_speaker::{Confederation, Config, DecisionRules, LocalAddresses, PeerConfig, RestartTime};
-use bgp_wire::{HoldTime, PeerKind};
+use bgp_speaker::{
+    Confederation, Config, DecisionRules, LocalAddresses, PeerConfig, RestartTime, RoleConfig,
+};
+use bgp_wire::{HoldTime, PeerKind, Role};
 use viaduct_net::{Asn, Prefix, RouterId};
 
 use crate::{
@@ -28,6 +30,8 @@ pub struct Session {
     pub add_path: bool,
     /// What is lost with the other is kept for long (RFC 9494), where both say so.
     pub long_lived: bool,
+    /// What we are to the other (RFC 9234).
+    pub role: Option<Role>,
     pub import: Filter,
     pub export: Filter,
 }
@@ -248,6 +252,7 @@ impl Topology {
             config.import = session.import.policy(asn);
             config.export = session.export.policy(Asn::new(ours));
             (config.reflector_client, config.passive) = (session.client, session.passive);
+            config.role = session.role.map(|role| RoleConfig { role, strict: true });
             config.add_path_receive = session.add_path;
             config.add_path_send = if session.add_path { ADD_PATHS } else { 0 };
             config.long_lived_secs = if session.long_lived { self.long_lived_secs } else { 0 };

@@ -88,6 +88,7 @@ fn worlds_have_all_of_it() {
                     ("refused by a filter", path.reason == Reason::ImportPolicy),
                     ("changed by a filter", path.accepted && path.received.is_some()),
                     ("not for other ASes", facts.is_no_export()),
+                    ("for customers only", facts.is_only_to_customer()),
                     ("of another member", kind == Some(PeerKind::Confederation)),
                     ("through a confederation", facts.has_confederation()),
                     ("kept for long", path.stale && facts.is_llgr_stale()),
@@ -98,7 +99,7 @@ fn worlds_have_all_of_it() {
             }
         }
     }
-    assert_eq!(met.len(), 9, "{met:?}");
+    assert_eq!(met.len(), 10, "{met:?}");
 }
 
 /// Once all is said nobody says anything more.
