@@ -183,6 +183,10 @@ impl RibEntry {
         let body = self.body(prefix);
         match Message::decode_body(MessageType::Update, &body, &session)? {
             Message::Update(mut update) => {
+                // RFC 6396 §4.3.4: an entry is about its record's prefix, whatever an MP_UNREACH_NLRI
+                // in it says of others.
+                update.withdrawn.retain(|nlri| nlri.prefix == prefix);
+                update.end_of_rib = None;
                 let announced = update.announced.iter_mut().flat_map(|one| &mut one.prefixes);
                 announced.chain(&mut update.withdrawn).for_each(|nlri| nlri.path_id = self.path_id);
                 Ok(update)

@@ -140,6 +140,20 @@ fn a_faulty_entry_announces_nothing() {
     }
 }
 
+/// Found by fuzzing.
+#[test]
+fn an_entry_takes_no_other_prefix_away() {
+    let attributes = &[
+        0x40, 1, 1, 0, // ORIGIN
+        0x40, 2, 0, // AS_PATH
+        0x40, 3, 4, 192, 0, 2, 1, // NEXT_HOP
+        0x80, 15, 7, 0, 1, 1, 8, 10, 8, 11, // MP_UNREACH_NLRI: 10.0.0.0/8, 11.0.0.0/8
+    ];
+    let update = entry(attributes).update(prefix("10.0.0.0/8"), PeerKind::Internal).unwrap();
+    assert_eq!(update.withdrawn, [prefix("10.0.0.0/8").into()]);
+    assert_eq!(update.announced[0].prefixes, [prefix("10.0.0.0/8").into()]);
+}
+
 #[test]
 fn path_identifiers_make_another_subtype() {
     let path = RibEntry { path_id: 0x0a0b_0c0d, ..entry(&[0x40, 1, 1, 0]) };
