@@ -9,9 +9,9 @@ fuzzers=$(./build.sh)
 cargo build --quiet --package viaduct-fuzz-targets --bins
 corpus=$CARGO_TARGET_DIR/debug/corpus
 # Longer inputs find nothing that shorter ones do not, and take their time.
-declare -A len=([message]=4096 [update]=1024 [speaker]=1024 [config]=2048)
+declare -A len=([message]=4096 [update]=1024 [speaker]=1024 [config]=2048 [mrt]=1024)
 
-for target in message update speaker config; do
+for target in message update speaker config mrt; do
   work=$dir/$target
   rm -rf "$work" "$work-least"
   mkdir -p "$work" "$work-least" "$work-faults"

@@ -9,11 +9,13 @@ mod config;
 pub mod corpus;
 mod input;
 mod message;
+mod mrt;
 mod speaker;
 mod update;
 
 pub use config::config;
 pub use message::message;
+pub use mrt::mrt;
 pub use speaker::speaker;
 pub use update::update;
 
@@ -24,9 +26,10 @@ pub struct Target {
     pub run: fn(&[u8]),
 }
 
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "message", run: message },
     Target { name: "update", run: update },
     Target { name: "speaker", run: speaker },
     Target { name: "config", run: config },
+    Target { name: "mrt", run: mrt },
 ];

@@ -1,6 +1,8 @@
 //! A speaker to which anything happens in any order.
 
+mod peers;
 mod shell;
+mod successor;
 mod words;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -9,7 +11,8 @@ use bgp_speaker::Stop;
 use viaduct_net::{OriginSource, Origination};
 
 use crate::input::Input;
-use shell::{Shell, base_config};
+use peers::{base_config, filter};
+use shell::Shell;
 
 /// More says nothing new, and takes long.
 const MAX_STEPS: usize = 400;
@@ -74,15 +77,15 @@ fn step(shell: &mut Shell, input: &mut Input<'_>) {
         },
         13 => shell.written(input.octet(), input.octet()),
         14 => {
-            let config = changed_config(input);
+            let config = changed_config(shell, input);
             shell.configure(config);
         }
         _ => change_surroundings(shell, input),
     }
 }
 
-fn changed_config(input: &mut Input<'_>) -> bgp_speaker::Config {
-    let mut config = base_config(false);
+fn changed_config(shell: &Shell, input: &mut Input<'_>) -> bgp_speaker::Config {
+    let mut config = base_config(shell.features);
     let addresses: Vec<_> = config.peers.keys().copied().collect();
     for address in addresses {
         let bits = input.octet();
@@ -99,7 +102,8 @@ fn changed_config(input: &mut Input<'_>) -> bgp_speaker::Config {
             peer.import = bgp_rib::Policy::reject_all();
         }
         if is_set(5) {
-            peer.export = bgp_rib::Policy::reject_all();
+            // Where others have them all the same, they come anew.
+            peer.export = if is_set(4) { filter() } else { bgp_rib::Policy::reject_all() };
         }
         peer.reflector_client ^= is_set(6) && peer.asn == config.asn;
         peer.next_hop_self = !is_set(7);
@@ -113,6 +117,20 @@ fn change_surroundings(shell: &mut Shell, input: &mut Input<'_>) {
         1 => shell.stop(&Stop::Administrative("fuzz".to_owned())),
         2 => shell.set_underlay(false),
         3 => shell.set_underlay(true),
+        4 => shell.replace(input),
+        5 => {
+            let (which, bits) = (input.octet(), input.octet());
+            let open = words::rich_open(shell.peer_of(which), bits, input);
+            shell.receive(which, &open);
+        }
+        6 => {
+            let which = input.octet();
+            let words = match input.below(8) {
+                0 => words::rich_withdrawal(input),
+                _ => words::rich_announcement(shell.peer_of(which), input),
+            };
+            shell.receive(which, &words);
+        }
         _ => {
             let bits = input.octet();
             let prefixes = (0..8).filter(|bit| bits & 1 << bit != 0).map(words::prefix);

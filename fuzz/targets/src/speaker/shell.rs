@@ -2,83 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bgp_rib::Policy;
 use bgp_speaker::{
-    Action, Config, ConnId, Connected, DecisionRules, Direction, FibEvent, LocalAddresses,
-    MAX_UNWRITTEN_BYTES, PeerConfig, RestartTime, Speaker, State, Stop,
+    Action, ConnId, Connected, Direction, FibEvent, MAX_UNWRITTEN_BYTES, Speaker, State, Stop,
 };
-use bgp_wire::{EXTENDED_MESSAGE_LEN, HoldTime, MessageType, first_frame};
-use viaduct_net::{
-    Asn, IfIndex, Origination, Prefix, Route, RouteUpdate, RouterId, Underlay, UnderlayRoute,
-};
+use bgp_wire::{EXTENDED_MESSAGE_LEN, MessageType, first_frame};
+use viaduct_net::{IfIndex, Origination, Prefix, Route, RouteUpdate, Underlay, UnderlayRoute};
 
-const AS: u32 = 64512;
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
-const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
+use super::peers::{Features, PeerPlan, base_config, plans};
+
 /// More than one input can ask for.
 const MAX_ACTIONS: usize = 10_000;
 /// Messages about the session itself are not held back by what waits to be written.
 const MAX_SESSION_BYTES: usize = 64 << 10;
-
-/// What a peer is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PeerPlan {
-    pub(super) address: IpAddr,
-    pub(super) asn: Asn,
-    pub(super) internal: bool,
-    pub(super) router_id: u32,
-}
-
-pub(super) fn plans() -> [PeerPlan; 4] {
-    let plan = |address: IpAddr, asn, low: u32| PeerPlan {
-        address,
-        asn: Asn::new(asn),
-        internal: asn == AS,
-        router_id: 0xc000_0200 + low,
-    };
-    [
-        plan([192, 0, 2, 1].into(), AS, 1),
-        plan([192, 0, 2, 2].into(), 65001, 2),
-        plan(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 3).into(), AS, 200),
-        plan([192, 0, 2, 4].into(), 4_200_000_000, 201),
-    ]
-}
-
-/// A client, a passive one of another AS, one of the mesh over IPv6, and one that may tell little.
-pub(super) fn base_config(restarting: bool) -> Config {
-    let asn = Asn::new(AS);
-    let peers = plans().into_iter().enumerate().map(|(i, plan)| {
-        let mut peer = PeerConfig::new(asn, plan.asn, HoldTime::from_secs(9).unwrap());
-        (peer.import, peer.export) = (Policy::accept_all(), Policy::accept_all());
-        peer.reflector_client = i == 0;
-        peer.passive = i == 1;
-        if i == 3 {
-            peer.max_prefixes = 3;
-        }
-        (plan.address, peer)
-    });
-    Config {
-        asn,
-        router_id: RouterId::try_from(ADDRESS).unwrap(),
-        cluster_id: ADDRESS,
-        addresses: LocalAddresses { v4: Some(ADDRESS), v6: Some(ADDRESS_V6) },
-        listen_port: 179,
-        restart_time: RestartTime::try_from(30).unwrap(),
-        deferral: Duration::from_secs(30),
-        confederation: None,
-        decision: DecisionRules::DEFAULT,
-        restarting,
-        incomplete: false,
-        interfaces: BTreeMap::new(),
-        peers: peers.collect(),
-        ranges: Default::default(),
-    }
-}
 
 #[derive(Debug)]
 struct Conn {
@@ -95,11 +35,13 @@ struct Conn {
 pub(super) struct Shell {
     pub(super) speaker: Speaker,
     pub(super) now: Instant,
+    pub(super) features: Features,
+    pub(super) underlay: Underlay,
+    pub(super) originations: BTreeSet<Origination>,
     conns: Vec<Conn>,
     connecting: BTreeSet<IpAddr>,
     next_conn: u64,
     fib: BTreeMap<Prefix, Route>,
-    originated: usize,
     synced: bool,
     stopped: bool,
 }
@@ -107,19 +49,22 @@ pub(super) struct Shell {
 impl Shell {
     pub(super) fn new(bits: u8) -> Self {
         let now = Instant::now();
-        let config = Arc::new(base_config(bits & 1 != 0));
+        let features = Features(bits);
+        let config = Arc::new(base_config(features));
         let mut shell = Self {
             speaker: Speaker::new(config, bits.into(), now),
             now,
+            features,
+            underlay: Underlay::from([]),
+            originations: BTreeSet::new(),
             conns: Vec::new(),
             connecting: BTreeSet::new(),
             next_conn: 0,
             fib: BTreeMap::new(),
-            originated: 0,
             synced: false,
             stopped: false,
         };
-        shell.set_underlay(bits & 2 == 0);
+        shell.set_underlay(features.has_underlay());
         shell.settle();
         shell
     }
@@ -169,7 +114,8 @@ impl Shell {
         match event {
             FibEvent::Synced => assert!(!std::mem::replace(&mut self.synced, true)),
             FibEvent::Update(RouteUpdate { prefix, route: Some(route) }) => {
-                assert!(!route.next_hops.is_empty() && route.next_hops.is_sorted());
+                assert!(route.is_discard() || !route.next_hops.is_empty());
+                assert!(route.next_hops.is_sorted());
                 let old = self.fib.insert(prefix, route.clone());
                 assert_ne!(old, Some(route), "{prefix}: nothing new");
             }
@@ -196,7 +142,7 @@ impl Shell {
         }
         let received: usize = statuses.iter().map(|status| status.prefixes_received).sum();
         let counts = self.speaker.rib_counts();
-        assert_eq!(counts.paths, received + self.originated);
+        assert_eq!(counts.paths, received + self.originations.len());
         assert_eq!(counts.routes, self.fib.len());
     }
 
@@ -308,7 +254,7 @@ impl Shell {
     }
 
     pub(super) fn originate(&mut self, originations: &BTreeSet<Origination>) {
-        self.originated = originations.len();
+        self.originations = originations.clone();
         self.speaker.handle_originations(originations, self.now);
     }
 
@@ -325,7 +271,21 @@ impl Shell {
             route("2001:db8::/64", None, 0),
         ];
         all.truncate(if up { 3 } else { 1 });
-        self.speaker.handle_underlay(&Underlay::from(all), self.now);
+        self.underlay = Underlay::from(all);
+        self.speaker.handle_underlay(&self.underlay, self.now);
+    }
+
+    pub(super) fn unwritten(&self, conn: ConnId) -> usize {
+        self.conns.iter().find(|one| one.id == conn).unwrap().unwritten
+    }
+
+    /// The next speaker has these connections, and a FIB that it fills anew.
+    pub(super) fn go_on(&mut self, next: Speaker, adopted: &[ConnId]) {
+        self.speaker = next;
+        self.conns.retain(|conn| adopted.contains(&conn.id));
+        self.connecting.clear();
+        self.fib.clear();
+        self.synced = false;
     }
 
     pub(super) fn stop(&mut self, stop: &Stop) {
