@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use bgp_wire::{Message, Notification, NotificationCode};
 use bytes::{Bytes, BytesMut};
-use tracing::debug;
+use tracing::{debug, error};
 use viaduct_net::Readable;
 
 use crate::{
@@ -84,6 +84,7 @@ impl Speaker {
         if let Some(obstacle) = peer.config.obstacle.clone() {
             let known = peer.last_error.replace(obstacle.to_string());
             if known.as_deref() != Some(&*obstacle) {
+                error!(peer = %Readable(address), %obstacle, "held down");
                 self.events.push(address, Happening::HeldDown { range: None, obstacle });
             }
             return;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use bgp_wire::{Notification, NotificationCode, Open};
 use bytes::BytesMut;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 use viaduct_net::{Asn, Prefix, Readable};
 
 use crate::{
@@ -105,6 +105,7 @@ impl Speaker {
             let known = known.and_then(|range| range.peer.obstacle.as_ref());
             let obstacle = range.peer.obstacle.as_ref().filter(|_| !range.peer.shutdown);
             if let Some(obstacle) = obstacle.filter(|obstacle| known != Some(obstacle)) {
+                error!(range = %prefix, %obstacle, "held down");
                 let (range, obstacle) = (Some(*prefix), obstacle.clone());
                 self.events.push(None, Happening::HeldDown { range, obstacle });
             }

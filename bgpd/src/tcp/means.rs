@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bgp_speaker::{Config, PeerConfig};
-use tracing::error;
 
 use super::ao::probe_tcp_ao;
 
@@ -32,7 +31,6 @@ impl Means {
         let ranges = held.ranges.values_mut().map(|range| &mut range.peer);
         let peers = held.peers.values_mut().chain(held.interfaces.values_mut());
         for peer in peers.chain(ranges).filter(|peer| asks(peer)) {
-            error!(asn = %peer.asn, obstacle = %no_ao, "held down");
             peer.obstacle = Some(no_ao.clone());
         }
         Arc::new(held)
