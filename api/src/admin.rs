@@ -266,6 +266,10 @@ pub struct PolicyTrialQuery {
     /// On export, who has told the route: an address or interface. This speaker itself where not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// What is not given is as the table has it: on import as the peer has told the prefix, on export
+    /// as its best path is.
+    #[serde(skip_serializing_if = "is_false")]
+    pub from_table: bool,
 }
 
 /// What a policy makes of a route, and by which rules.
@@ -273,6 +277,9 @@ pub struct PolicyTrialQuery {
 #[serde(rename_all = "camelCase")]
 pub struct PolicyTrial {
     pub prefix: Prefix,
+    /// Who has told the route; `None` for one of this speaker's own, and for a peer that is not there
+    /// yet.
+    pub from: Option<IpAddr>,
     /// As the policy is asked about it.
     pub route: TrialRoute,
     /// Those that the route fits, in their order.

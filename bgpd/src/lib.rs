@@ -192,11 +192,11 @@ impl Handle {
         Ok(all.into_iter().map(detail::policy).collect())
     }
 
-    /// What a policy of a peer makes of a route that need not be there.
+    /// What a policy of a peer makes of a route, which need not be there.
     pub async fn policy_trial(&self, query: &PolicyTrialQuery) -> Result<PolicyTrial, TrialError> {
-        let config = self.ask(Query::Config).await?;
+        let ground = self.ask(|answer| Query::TrialGround(query.clone(), answer)).await??;
         // Not in the speaker's task.
-        trial(&config, query)
+        ground.trial(query)
     }
 
     /// The paths that are asked for, to be taken step by step.

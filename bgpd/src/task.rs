@@ -20,7 +20,7 @@ use tokio::{
     time::sleep_until,
 };
 use tracing::info;
-use viaduct_api::admin::{BfdStatus, BgpPath, PeerDetail, PeerStatus};
+use viaduct_api::admin::{BfdStatus, BgpPath, PeerDetail, PeerStatus, PolicyTrialQuery};
 use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
@@ -40,6 +40,7 @@ use crate::{
     paths::Question,
     status,
     tcp::Means,
+    trial::{self, TrialError},
     unnumbered::Unnumbered,
 };
 
@@ -57,6 +58,8 @@ pub(crate) enum Query {
     Policies(Option<IpAddr>, oneshot::Sender<Vec<detail::Policies>>),
     /// With the neighbours that were found on interfaces.
     Config(oneshot::Sender<Arc<Config>>),
+    /// What a trial takes place on.
+    TrialGround(PolicyTrialQuery, oneshot::Sender<Result<trial::Ground, TrialError>>),
     /// A step of an answer, and the question as it stands after it.
     Paths(Question, oneshot::Sender<PathsAnswer>),
     Metrics(oneshot::Sender<String>),
@@ -424,6 +427,9 @@ impl Task {
                 drop(answer.send(detail::policies(&self.speaker, only)));
             }
             Query::Config(answer) => drop(answer.send(self.speaker.config().clone())),
+            Query::TrialGround(query, answer) => {
+                drop(answer.send(trial::Ground::of(&mut self.speaker, &query)));
+            }
             Query::Bfd(answer) => self.bfd.report(answer),
             Query::Paths(mut question, answer) => {
                 let paths = question.step(&self.speaker);

@@ -1,14 +1,15 @@
 //! A policy of a peer with a route of the operator's making, in the words of the admin socket.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use bgp_rib::AnyCommunity;
 use bgp_speaker::{
-    Config, PeerConfig, Policy, Source,
+    Config, PeerConfig, Source, Speaker,
     policy::{NextHopChange, Route},
 };
 use bgp_wire::{
-    AsPath, AsPathParseError, AttributeSet, CommunityParseError, Origin, PathAttributes, PeerKind,
+    AsPath, AsPathParseError, AttributeSet, BgpNextHop, CommunityParseError, Origin,
+    PathAttributes, PeerKind,
 };
 use viaduct_api::admin::{PolicyDirection, PolicyTrial, PolicyTrialQuery, TrialRoute, TrialRule};
 use viaduct_net::Prefix;
@@ -33,37 +34,97 @@ pub enum TrialError {
     Communities(#[from] CommunityParseError),
     #[error("from: what comes in is told by the peer itself")]
     FromOnImport,
+    #[error("from: the table says who has told a route of its own")]
+    FromOfTable,
+    #[error("fromTable: a file has no table")]
+    NoTable,
+    #[error("prefix: no path of the table for {0} that this policy is asked about")]
+    NotInTable(Prefix),
     #[error(transparent)]
     Ended(#[from] Ended),
 }
 
-/// What the policy of a peer of this configuration makes of a route.
+/// What the policy of a peer of this configuration makes of a route. There is no table.
 pub fn trial(config: &Config, query: &PolicyTrialQuery) -> Result<PolicyTrial, TrialError> {
+    if query.from_table {
+        return Err(TrialError::NoTable);
+    }
     let (address, peer) = peer(config, "peer", &query.peer)?;
-    let (policy, told_by) = match query.direction {
-        PolicyDirection::Import if query.from.is_some() => return Err(TrialError::FromOnImport),
-        PolicyDirection::Import => (&peer.import, Some((address, peer))),
-        PolicyDirection::Export => {
-            let from = query.from.as_deref();
-            let told_by = from.map(|from| self::peer(config, "from", from)).transpose()?;
-            (&peer.export, told_by)
-        }
-    };
-    let Ok(prefix) = query.prefix.parse::<Prefix>() else {
-        return Err(TrialError::Prefix(query.prefix.clone()));
+    let told_by = match (query.direction, &query.from) {
+        (PolicyDirection::Import, Some(_)) => return Err(TrialError::FromOnImport),
+        (PolicyDirection::Import, None) => Some((address, peer)),
+        (PolicyDirection::Export, Some(from)) => Some(self::peer(config, "from", from)?),
+        (PolicyDirection::Export, None) => None,
     };
     let teller = told_by.and_then(|(address, _)| address);
-    let route = Route {
-        prefix,
-        source: told_by.map_or(Source::Local, |(_, peer)| peer.kind(config).into()),
-        peer: teller,
-        next_hop: query.next_hop.or(teller.map(plain)),
-    };
-    let own_path = match (query.direction, peer.kind(config)) {
+    let as_path = match (query.direction, peer.kind(config)) {
         (PolicyDirection::Import, PeerKind::External) => AsPath::sequence([peer.asn]),
         _ => AsPath::default(),
     };
-    Ok(words(policy, &route, &attributes(query, own_path)?))
+    let route = Route {
+        prefix: prefix(query)?,
+        source: told_by.map_or(Source::Local, |(_, peer)| peer.kind(config).into()),
+        peer: teller,
+        next_hop: teller.map(plain),
+    };
+    let attributes = PathAttributes { as_path, ..PathAttributes::default() };
+    words(peer, query, route, attributes)
+}
+
+/// What a trial takes place on.
+#[derive(Debug)]
+pub(crate) struct Ground {
+    config: Arc<Config>,
+    /// What the table has, where that is asked for.
+    route: Option<(Route, AttributeSet)>,
+}
+
+impl Ground {
+    pub(crate) fn of(speaker: &mut Speaker, query: &PolicyTrialQuery) -> Result<Self, TrialError> {
+        let config = speaker.config().clone();
+        let route = query.from_table.then(|| in_table(speaker, &config, query)).transpose()?;
+        Ok(Self { config, route })
+    }
+
+    pub(crate) fn trial(self, query: &PolicyTrialQuery) -> Result<PolicyTrial, TrialError> {
+        let Some((route, attributes)) = self.route else { return trial(&self.config, query) };
+        let (_, peer) = peer(&self.config, "peer", &query.peer)?;
+        words(peer, query, route, attributes.open())
+    }
+}
+
+/// The route as the policy is asked about it: on import before it was changed.
+fn in_table(
+    speaker: &mut Speaker,
+    config: &Config,
+    query: &PolicyTrialQuery,
+) -> Result<(Route, AttributeSet), TrialError> {
+    let prefix = prefix(query)?;
+    let (address, _) = peer(config, "peer", &query.peer)?;
+    let rib = speaker.settled_rib();
+    let found = match query.direction {
+        _ if query.from.is_some() => return Err(TrialError::FromOfTable),
+        PolicyDirection::Import => {
+            let mut paths = rib.paths_of(prefix).into_iter();
+            let told = paths.find_map(|path| {
+                let teller = path.peer.filter(|peer| Some(peer.address) == address)?;
+                let (came, hop) = path.received.unwrap_or((path.attributes, path.next_hop?));
+                Some((teller.kind.into(), teller.address, came.clone(), hop))
+            });
+            told.map(|(source, teller, came, hop)| (source, Some(teller), came, Some(hop)))
+        }
+        PolicyDirection::Export => rib.best(prefix).map(|best| {
+            let source = best.source.kind().map_or(Source::Local, Into::into);
+            (source, best.source.address(), best.attributes, best.next_hop)
+        }),
+    };
+    let (source, peer, attributes, hop) = found.ok_or(TrialError::NotInTable(prefix))?;
+    let next_hop = hop.map(BgpNextHop::address);
+    Ok((Route { prefix, source, peer, next_hop }, attributes))
+}
+
+fn prefix(query: &PolicyTrialQuery) -> Result<Prefix, TrialError> {
+    query.prefix.parse().ok().ok_or_else(|| TrialError::Prefix(query.prefix.clone()))
 }
 
 /// By address, or by the interface it is on; there may be nobody there yet.
@@ -89,33 +150,50 @@ fn peer<'a>(
     found.ok_or_else(|| TrialError::NoSuchPeer { field, peer: name.to_owned() })
 }
 
-fn attributes(query: &PolicyTrialQuery, own_path: AsPath) -> Result<AttributeSet, TrialError> {
-    let mut attributes = PathAttributes {
-        as_path: query.as_path.as_deref().map(str::parse).transpose()?.unwrap_or(own_path),
-        origin: origin(query.origin.as_deref())?,
-        local_pref: query.local_pref,
-        med: query.med,
-        ..PathAttributes::default()
-    };
-    for community in query.communities.as_deref().unwrap_or_default().split_whitespace() {
+/// What is given, in place of what is there.
+fn change(attributes: &mut PathAttributes, query: &PolicyTrialQuery) -> Result<(), TrialError> {
+    if let Some(text) = &query.as_path {
+        attributes.as_path = text.parse()?;
+    }
+    if let Some(text) = &query.origin {
+        attributes.origin = origin(text)?;
+    }
+    attributes.local_pref = query.local_pref.or(attributes.local_pref);
+    attributes.med = query.med.or(attributes.med);
+    let Some(communities) = &query.communities else { return Ok(()) };
+    attributes.communities.clear();
+    attributes.extended_communities.clear();
+    attributes.large_communities.clear();
+    for community in communities.split_whitespace() {
         match community.parse()? {
             AnyCommunity::Standard(one) => attributes.communities.push(one),
             AnyCommunity::Extended(one) => attributes.extended_communities.push(one),
             AnyCommunity::Large(one) => attributes.large_communities.push(one),
         }
     }
-    Ok(attributes.into())
+    Ok(())
 }
 
-fn origin(text: Option<&str>) -> Result<Origin, TrialError> {
-    let Some(text) = text else { return Ok(Origin::Igp) };
+fn origin(text: &str) -> Result<Origin, TrialError> {
     let all = [Origin::Igp, Origin::Egp, Origin::Incomplete];
     let found = all.into_iter().find(|origin| origin.to_string() == text);
     found.ok_or_else(|| TrialError::Origin(text.to_owned()))
 }
 
-fn words(policy: &Policy, route: &Route, attributes: &AttributeSet) -> PolicyTrial {
-    let trial = policy.trial(route, attributes);
+fn words(
+    peer: &PeerConfig,
+    query: &PolicyTrialQuery,
+    mut route: Route,
+    mut attributes: PathAttributes,
+) -> Result<PolicyTrial, TrialError> {
+    let policy = match query.direction {
+        PolicyDirection::Import => &peer.import,
+        PolicyDirection::Export => &peer.export,
+    };
+    route.next_hop = query.next_hop.or(route.next_hop);
+    change(&mut attributes, query)?;
+    let attributes = AttributeSet::from(attributes);
+    let trial = policy.trial(&route, &attributes);
     let next_hop = route.next_hop.map(|address| address.to_string());
     let told = |attributes: &AttributeSet, change: Option<NextHopChange>| {
         let next_hop = match change {
@@ -126,7 +204,7 @@ fn words(policy: &Policy, route: &Route, attributes: &AttributeSet) -> PolicyTri
         };
         seen(attributes, next_hop)
     };
-    let came = told(attributes, None);
+    let came = told(&attributes, None);
     let mut before = came.clone();
     let rules = trial.steps.iter().map(|step| {
         let after = told(&step.after.attributes, step.after.next_hop);
@@ -135,14 +213,15 @@ fn words(policy: &Policy, route: &Route, attributes: &AttributeSet) -> PolicyTri
         let text = policy.rules()[step.rule].to_string();
         TrialRule { number: step.rule + 1, text, changes }
     });
-    PolicyTrial {
+    Ok(PolicyTrial {
         prefix: route.prefix,
+        from: route.peer.map(plain),
         rules: rules.collect(),
         accepted: trial.accepted.is_some(),
         decided_by: trial.decided_by.map(|rule| rule + 1),
         result: trial.accepted.map(|applied| told(&applied.attributes, applied.next_hop)),
         route: came,
-    }
+    })
 }
 
 fn seen(attributes: &AttributeSet, next_hop: Option<String>) -> TrialRoute {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use bgp_speaker::{
-    LocalAddresses, Matches, PeerLink, PolicyAction as Action, PrefixMatch, Rule,
+    LocalAddresses, Matches, PeerLink, Policy, PolicyAction as Action, PrefixMatch, Rule,
     policy::{Change, MedChange, NextHopChange},
 };
 use bgp_wire::Community;
@@ -150,6 +150,7 @@ fn what_is_not_understood_names_its_field() {
         (set(|one| one.prefix = "10.0.0.0/33".to_owned()), "prefix: `10.0.0.0/33`"),
         (set(|one| one.as_path = Some("65001 x".to_owned())), "asPath: `65001 x` is no AS path"),
         (set(|one| one.origin = Some("IGP".to_owned())), "origin: `IGP` is none of"),
+        (set(|one| one.from_table = true), "fromTable: a file has no table"),
         (set(|one| one.communities = Some("1:1 x".to_owned())), "communities: `x` is no"),
         (
             set(|one| {

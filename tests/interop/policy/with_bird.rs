@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use viaduct_api::admin::PolicyTrialQuery;
+use bgpd::TrialError;
+use viaduct_api::admin::{PolicyDirection, PolicyTrialQuery};
 
 use super::{ACCEPT, with_policies};
 use crate::lab::{
@@ -187,12 +188,29 @@ fn a_trial_says_what_import_does() {
         };
         let taken = trial(BIRDS[0], Some("65001:7 rt:65001:9 65001:1:2")).await;
         assert_eq!(taken.rules.iter().map(|rule| rule.number).collect::<Vec<_>>(), [1, 3]);
-        let (result, stands) = (taken.result.unwrap(), path(BIRDS[0]));
+        let (result, stands) = (taken.result.clone().unwrap(), path(BIRDS[0]));
         assert_eq!((result.local_pref, result.med), (stands.local_pref, stands.med));
         assert_eq!((&result.as_path, &result.origin), (&stands.as_path, &stands.origin));
         assert_eq!(result.communities, stands.communities);
         assert_eq!(result.next_hop, stands.next_hop.map(|hop| hop.to_string()));
         assert_eq!((result.local_pref, result.med), (Some(200), Some(55)));
+
+        // The same route, looked up.
+        let looked_up = PolicyTrialQuery {
+            peer: "192.0.2.2".to_owned(),
+            prefix: BIRDS[0].to_owned(),
+            from_table: true,
+            ..PolicyTrialQuery::default()
+        };
+        let again = node.handle.policy_trial(&looked_up).await.unwrap();
+        assert_eq!((&again.route, &again.rules), (&taken.route, &taken.rules));
+        assert_eq!(again.from, Some(v4(2)));
+        let out = PolicyTrialQuery { direction: PolicyDirection::Export, ..looked_up.clone() };
+        let out = node.handle.policy_trial(&out).await.unwrap();
+        assert_eq!((out.from, out.route.local_pref), (Some(v4(2)), Some(200)));
+        let nowhere = PolicyTrialQuery { prefix: "10.99.0.0/16".to_owned(), ..looked_up };
+        let error = node.handle.policy_trial(&nowhere).await.unwrap_err();
+        assert!(matches!(error, TrialError::NotInTable(_)), "{error}");
 
         let refused = trial(BIRDS[1], None).await;
         assert_eq!((refused.accepted, refused.decided_by), (false, Some(2)));

@@ -149,7 +149,7 @@ pub(super) async fn policy_test(
         Ok(trial) => Json(trial).into_response(),
         Err(error) => {
             let status = match error {
-                TrialError::NoSuchPeer { .. } => StatusCode::NOT_FOUND,
+                TrialError::NoSuchPeer { .. } | TrialError::NotInTable(_) => StatusCode::NOT_FOUND,
                 TrialError::Ended(_) => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::BAD_REQUEST,
             };

@@ -7,10 +7,11 @@ use std::{
 
 use anyhow::Result;
 use bgp_wire::{Community, ExtendedCommunity, LargeCommunity};
+use serde::Serialize;
 use viaduct_api::admin::{PolicyDirection, PolicyTrial, PolicyTrialQuery, TrialRoute};
 use viaduct_net::Prefix;
 
-use super::{Target, check, question};
+use super::{Target, admin, check, question};
 use crate::operator::Answer;
 
 #[derive(clap::Args)]
@@ -45,9 +46,14 @@ pub(crate) struct Args {
     #[arg(long = "extended-community", value_name = "COMMUNITY")]
     extended_communities: Vec<ExtendedCommunity>,
     /// On export, the neighbour that has told the route; the speaker itself where not given.
-    #[arg(long, value_name = "NEIGHBOUR")]
+    #[arg(long, value_name = "NEIGHBOUR", conflicts_with = "from_table")]
     peer: Option<String>,
-    /// Try the policies of this file, as `viaduct reflector --config` reads it, and ask no speaker.
+    /// Take what is not given from the speaker's table: on import as the neighbour has told PREFIX, on
+    /// export as its best path is. With --file, the speaker's own policy is shown beside that of the
+    /// file.
+    #[arg(long)]
+    from_table: bool,
+    /// Try the policies of this file, as `viaduct reflector --config` reads it.
     #[arg(long)]
     file: Option<PathBuf>,
     /// With --file, the speaker's own address, one for each family, as it is given to the speaker.
@@ -75,22 +81,42 @@ enum Origin {
 pub(super) async fn print(args: &Args) -> Result<()> {
     let answers = match &args.file {
         Some(file) => {
-            let answer = Some(of_file(args, file)?);
+            let answer = Some(of_file(args, file).await?);
             vec![Answer { node: file.display().to_string(), error: None, answer }]
         }
         None => {
-            let path = question::path("/v1/bgp/policy/test", &args.query())?;
-            crate::operator::ask::<PolicyTrial>(&args.target, &path).await?
+            let path = question::path(PATH, &args.query())?;
+            let answers = crate::operator::ask::<PolicyTrial>(&args.target, &path).await?;
+            let alone = |trial| Outcome { trial, running: None };
+            let answers = answers.into_iter();
+            answers
+                .map(|Answer { node, error, answer }| Answer {
+                    node,
+                    error,
+                    answer: answer.map(alone),
+                })
+                .collect()
         }
     };
     crate::operator::print(&args.target, &answers, |nodes| {
-        let all: Vec<_> = nodes.iter().map(|(node, trial)| args.text(node, trial)).collect();
+        let all: Vec<_> = nodes.iter().map(|(node, outcome)| args.text(node, outcome)).collect();
         all.join("\n\n")
     })
 }
 
+const PATH: &str = "/v1/bgp/policy/test";
+
+#[derive(Serialize)]
+struct Outcome {
+    #[serde(flatten)]
+    trial: PolicyTrial,
+    /// Beside the policy of a file, what the speaker's own makes of the same route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running: Option<PolicyTrial>,
+}
+
 /// The same answer as a speaker that runs by the file would give.
-fn of_file(args: &Args, file: &Path) -> Result<PolicyTrial> {
+async fn of_file(args: &Args, file: &Path) -> Result<Outcome> {
     let (documents, config) = check::read(file, &args.node_ips)?;
     // A speaker knows its neighbours by addresses and interfaces alone.
     let known_as = |name: &str| {
@@ -101,7 +127,31 @@ fn of_file(args: &Args, file: &Path) -> Result<PolicyTrial> {
     let mut query = args.query();
     query.peer = known_as(&query.peer).unwrap_or(query.peer);
     query.from = query.from.map(|from| known_as(&from).unwrap_or(from));
-    Ok(bgpd::trial(&config, &query)?)
+    let mut running = None;
+    if args.from_table {
+        let socket = admin::socket(&args.target)?;
+        let found: PolicyTrial = admin::get(&socket, &question::path(PATH, &query)?).await?;
+        query = as_found(query, &found);
+        running = Some(found);
+    }
+    Ok(Outcome { trial: bgpd::trial(&config, &query)?, running })
+}
+
+/// The same question about the route that was found in a table.
+fn as_found(query: PolicyTrialQuery, found: &PolicyTrial) -> PolicyTrialQuery {
+    let TrialRoute { next_hop, as_path, origin, local_pref, med, communities } = &found.route;
+    let told_by = found.from.map(|from| from.to_string());
+    PolicyTrialQuery {
+        from: told_by.filter(|_| query.direction == PolicyDirection::Export),
+        from_table: false,
+        next_hop: next_hop.as_ref().and_then(|hop| hop.parse().ok()),
+        as_path: Some(as_path.clone()),
+        origin: Some(origin.clone()),
+        local_pref: *local_pref,
+        med: *med,
+        communities: Some(communities.join(" ")),
+        ..query
+    }
 }
 
 impl Args {
@@ -124,10 +174,11 @@ impl Args {
             med: self.med,
             communities: (!communities.is_empty()).then(|| communities.join(" ")),
             from: self.peer.clone(),
+            from_table: self.from_table,
         }
     }
 
-    fn text(&self, node: &str, trial: &PolicyTrial) -> String {
+    fn text(&self, node: &str, Outcome { trial, running }: &Outcome) -> String {
         let direction = match self.direction {
             Direction::Import => "import from",
             Direction::Export => "export to",
@@ -142,13 +193,21 @@ impl Args {
                 lines.push(format!("      {name}: {before} -> {}", value(&change.after)));
             }
         }
-        lines.push(match (trial.accepted, trial.decided_by) {
-            (true, Some(rule)) => format!("accepted by rule {rule}"),
-            (false, Some(rule)) => format!("rejected by rule {rule}"),
-            _ => "rejected: no rule accepts it".to_owned(),
-        });
+        lines.push(end(trial));
         lines.extend(trial.result.as_ref().map(|result| format!("      {}", route(result))));
+        if let Some(running) = running {
+            lines.push(format!("as the speaker runs: {}", end(running)));
+            lines.extend(running.result.as_ref().map(|result| format!("      {}", route(result))));
+        }
         lines.join("\n")
+    }
+}
+
+fn end(trial: &PolicyTrial) -> String {
+    match (trial.accepted, trial.decided_by) {
+        (true, Some(rule)) => format!("accepted by rule {rule}"),
+        (false, Some(rule)) => format!("rejected by rule {rule}"),
+        _ => "rejected: no rule accepts it".to_owned(),
     }
 }
 
@@ -208,7 +267,11 @@ mod tests {
     fn shown(words: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let args = args(words);
-        args.text("a file", &of_file(&args, &file(&folder)).unwrap())
+        args.text("a file", &answer(&args, &file(&folder)).unwrap())
+    }
+
+    fn answer(args: &Args, file: &Path) -> Result<Outcome> {
+        tokio::runtime::Runtime::new().unwrap().block_on(of_file(args, file))
     }
 
     #[test]
@@ -251,8 +314,28 @@ mod tests {
             ("import transit 10.1.0.0/16 --as-path x", "asPath: `x` is no AS path"),
             ("export transit 10.1.0.0/16 --peer nobody", "from: `nobody` is neither"),
         ] {
-            let error = of_file(&args(words), &file).unwrap_err().to_string();
-            assert!(error.starts_with(told), "{error}");
+            let Err(error) = answer(&args(words), &file) else { panic!("{words}") };
+            assert!(error.to_string().starts_with(told), "{error}");
         }
+    }
+
+    #[test]
+    fn a_route_of_the_table_is_shown_as_it_is_and_as_it_would_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(&folder);
+        let (_, config) = check::read(&file, &[]).unwrap();
+        let asked =
+            args("import 192.0.2.2 10.1.0.0/16 --med 7 --as-path 65001_65002 --community 1:1");
+        // What the speaker finds has all that there is of the route.
+        let found = bgpd::trial(&config, &asked.query()).unwrap();
+        let bare = args("import 192.0.2.2 10.1.0.0/16 --from-table");
+        let again = bgpd::trial(&config, &as_found(bare.query(), &found)).unwrap();
+        assert_eq!(again, found);
+        let outcome = Outcome { trial: again, running: Some(found) };
+        let text = bare.text("new.yaml", &outcome);
+        let (_, running) = text.split_once("as the speaker runs: ").unwrap();
+        assert!(running.starts_with("accepted by rule 3\n      next hop 192.0.2.2"), "{text}");
+        let json = serde_json::to_value(&outcome).unwrap();
+        assert_eq!((&json["accepted"], &json["running"]["decidedBy"]), (&true.into(), &3.into()));
     }
 }
