@@ -20,6 +20,7 @@ mod mrt;
 mod network;
 mod outbox;
 mod paths;
+mod readings;
 mod status;
 mod task;
 mod tcp;
@@ -235,6 +236,12 @@ impl Handle {
     /// The table as a file of MRT (RFC 6396 §4.3), to be taken piece by piece.
     pub fn dump(&self) -> Dump {
         Dump::new(self.clone())
+    }
+
+    /// The file that the configuration comes from was read: with these errors, and then it stays as it
+    /// was, or with none. Told among the events.
+    pub async fn note_reading(&self, errors: Vec<String>) -> Result<(), Ended> {
+        self.queries.send(Query::Reading(errors)).await.or(Err(Ended))
     }
 
     /// Who is to watch from now on, and nobody else.

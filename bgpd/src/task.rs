@@ -38,6 +38,7 @@ use crate::{
     network::Network,
     outbox::Taken,
     paths::Question,
+    readings::Readings,
     status,
     tcp::Means,
     trial::{self, TrialError},
@@ -63,6 +64,8 @@ pub(crate) enum Query {
     /// A step of an answer, and the question as it stands after it.
     Paths(Question, oneshot::Sender<PathsAnswer>),
     Metrics(oneshot::Sender<String>),
+    /// No question: what was wrong with the configuration as it was read.
+    Reading(Vec<String>),
     TablePeers(oneshot::Sender<Vec<mrt::TablePeer>>),
     TablePage(u32, oneshot::Sender<mrt::TablePage>),
     Monitor(Monitoring),
@@ -95,6 +98,7 @@ pub(crate) struct Task {
     sessions: watch::Sender<SessionCounts>,
     events: EventWriter,
     link_names: LinkNames,
+    readings: Readings,
     config: watch::Receiver<Arc<Config>>,
     /// The same with the neighbours that were found on interfaces, and those held down whom the kernel
     /// has no means for.
@@ -177,6 +181,7 @@ impl Task {
             sessions,
             events,
             link_names: LinkNames::default(),
+            readings: Readings::default(),
             config,
             effective,
             originations,
@@ -369,13 +374,17 @@ impl Task {
         if let Some(sessions) = self.speaker.poll_bfd() {
             self.bfd.configure(sessions);
         }
-        let events = std::iter::from_fn(|| self.speaker.poll_event());
-        self.link_names.follow(&self.effective.borrow());
-        self.events.write(events, &self.link_names, SystemTime::now());
+        self.tell_events();
         self.monitors.observe(&mut self.speaker, &self.network);
         self.unnumbered.tell_sessions(&self.effective.borrow(), &self.speaker);
         let counts = self.speaker.session_counts();
         self.sessions.send_if_modified(|told| std::mem::replace(told, counts) != counts);
+    }
+
+    fn tell_events(&mut self) {
+        let events = std::iter::from_fn(|| self.speaker.poll_event());
+        self.link_names.follow(&self.effective.borrow());
+        self.events.write(events, &self.link_names, SystemTime::now());
     }
 
     async fn shutdown(&mut self, stop: &Stop) {
@@ -437,7 +446,16 @@ impl Task {
             }
             Query::Metrics(answer) => {
                 let monitors = self.monitors.counts();
-                drop(answer.send(metrics::text(&self.speaker, monitors, now)));
+                let mut text = metrics::text(&self.speaker, monitors, now);
+                self.readings.metrics(&mut text);
+                drop(answer.send(text));
+            }
+            Query::Reading(errors) => {
+                if let Some(what) = self.readings.note(errors) {
+                    self.speaker.note(what);
+                    // Nothing else may come for long.
+                    self.tell_events();
+                }
             }
             Query::TablePeers(answer) => drop(answer.send(mrt::peers(&self.speaker))),
             Query::TablePage(from, answer) => drop(answer.send(mrt::page(&self.speaker, from))),

@@ -20,6 +20,9 @@ pub const MAX_WAITING_EVENTS: usize = 4096;
 /// A peer's malformed updates are told at most so often; those between are counted.
 const MALFORMED_PAUSE: Duration = Duration::from_secs(1);
 
+/// Of the errors of a configuration.
+const ERRORS_TOLD: usize = 8;
+
 /// One thing that has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpeakerEvent {
@@ -82,6 +85,10 @@ pub enum Happening {
     /// By configuration; what has changed.
     PeerChanged(Vec<&'static str>),
     SpeakerChanged(Vec<&'static str>),
+    /// What the speaker is to run by is wrong, and it runs on as before: every error, with its field.
+    ConfigurationRefused(Vec<String>),
+    /// It is right again.
+    ConfigurationMended,
     /// The first picture is complete: the FIB may be purged of what is not in it.
     InSync {
         reason: &'static str,
@@ -109,6 +116,8 @@ impl Happening {
             Self::PeerAdded => "peer-added",
             Self::PeerRemoved => "peer-removed",
             Self::PeerChanged(_) | Self::SpeakerChanged(_) => "configuration",
+            Self::ConfigurationRefused(_) => "configuration-refused",
+            Self::ConfigurationMended => "configuration-mended",
             Self::InSync { .. } => "in-sync",
         }
     }
@@ -154,6 +163,14 @@ impl fmt::Display for Happening {
             Self::PeerChanged(what) | Self::SpeakerChanged(what) => {
                 write!(f, "changed: {}", what.join(", "))
             }
+            Self::ConfigurationRefused(errors) => {
+                f.write_str(&errors[..errors.len().min(ERRORS_TOLD)].join("; "))?;
+                match errors.len().saturating_sub(ERRORS_TOLD) {
+                    0 => Ok(()),
+                    more => write!(f, "; and {more} more"),
+                }
+            }
+            Self::ConfigurationMended => f.write_str("it is right again"),
             Self::InSync { reason } => f.write_str(reason),
         }
     }
@@ -201,6 +218,11 @@ impl Malformed {
 }
 
 impl Speaker {
+    /// Something has happened around the speaker that is told among its own.
+    pub fn note(&mut self, what: Happening) {
+        self.events.push(None, what);
+    }
+
     /// The next thing that has happened, in order.
     pub fn poll_event(&mut self) -> Option<SpeakerEvent> {
         self.events.waiting.pop_front()

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use viaduct_api::admin::{BgpEvent, EventQuery};
 
 use crate::lab::{
-    node::{config, v4},
+    node::{Node, config, v4},
     setup::{pair, with_addresses},
 };
 
@@ -39,6 +39,31 @@ fn a_session_is_followed_to_its_end() {
         // The speaker's end is the end of its story.
         drop(a);
         while let Some(_rest) = timeout(Duration::from_secs(10), following.next()).await.unwrap() {}
+    });
+}
+
+/// Of a speaker to which nothing else happens.
+#[test]
+fn a_configuration_that_is_wrong_is_told_at_once_and_so_is_its_mending() {
+    with_addresses(&[1], async || {
+        let node = Node::start(config(1, 64512, &[]), &[]);
+        let query = EventQuery { follow: true, ..EventQuery::default() };
+        let mut following = node.handle.events(&query);
+        node.handle.note_reading(Vec::new()).await.unwrap();
+        for _ in 0..3 {
+            node.handle.note_reading(vec!["spec.asn: wrong".to_owned()]).await.unwrap();
+            node.handle.note_reading(Vec::new()).await.unwrap();
+        }
+        let mut told: Vec<BgpEvent> = Vec::new();
+        while told.iter().filter(|event| event.kind.starts_with("configuration-")).count() < 6 {
+            let more = timeout(Duration::from_secs(10), following.next()).await;
+            told.extend(more.expect("nothing is told").unwrap());
+        }
+        let told: Vec<_> = told.iter().filter(|event| event.kind.contains("-refused")).collect();
+        assert_eq!(told.len(), 3);
+        assert!(told.iter().all(|event| event.text == "spec.asn: wrong" && event.peer.is_none()));
+        let metrics = node.handle.metrics().await.unwrap();
+        assert!(metrics.contains("viaduct_bgp_configuration_errors 0\n"), "{metrics}");
     });
 }
 

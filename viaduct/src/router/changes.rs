@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "the inotify descriptor is registered with the reactor")]
-//! Whether a file has become another: written in place, renamed over, or reached by another link.
+//! Whether a file, or one that it names, has become another: written in place, renamed over, or reached
+//! by another link.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -50,30 +51,34 @@ enum Seen {
 /// A watch on every folder in which a name on the way to the file is looked up.
 pub(super) struct Changes {
     path: PathBuf,
+    /// What else counts as the file. One of these that cannot be watched is not.
+    others: Vec<PathBuf>,
     events: AsyncFd<Descriptor>,
     names: HashMap<WatchDescriptor, (PathBuf, BTreeSet<OsString>)>,
     seen: Option<Seen>,
 }
 
 impl Changes {
-    pub(super) fn of(path: &Path) -> io::Result<Self> {
+    pub(super) fn of(path: &Path, others: Vec<PathBuf>) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
             .map_err(|errno| wrong("fs.inotify.max_user_instances may be used up", errno))?;
         // SAFETY: the descriptor is owned, and always the same one.
         let events = unsafe { AsyncFd::register(Descriptor(inotify)) }?;
         let path = path.to_owned();
-        let mut changes = Self { path, events, names: HashMap::new(), seen: None };
-        changes.watch()?;
+        let mut changes =
+            Self { path, others: Vec::new(), events, names: HashMap::new(), seen: None };
+        changes.watch(others)?;
         Ok(changes)
     }
 
-    /// Looks for the file anew: what was a link to one folder may be one to another.
-    pub(super) fn watch(&mut self) -> io::Result<()> {
-        let mut hops = hops::of(&self.path)?;
+    /// Looks for the file and the others anew: what was a link to one folder may be one to another.
+    pub(super) fn watch(&mut self, others: Vec<PathBuf>) -> io::Result<()> {
+        self.others = others;
+        let mut hops = self.hops()?;
         loop {
             self.watch_all(&hops)?;
             // Another link may have come before its folder was watched.
-            let again = hops::of(&self.path)?;
+            let again = self.hops()?;
             if again == hops {
                 return Ok(());
             }
@@ -81,17 +86,26 @@ impl Changes {
         }
     }
 
-    fn watch_all(&mut self, hops: &[hops::Hop]) -> io::Result<()> {
+    /// Those to the file end with one that has to be watched.
+    fn hops(&self) -> io::Result<Vec<(hops::Hop, bool)>> {
+        let hops = hops::of(&self.path)?;
+        let last = hops.len().saturating_sub(1);
+        let hops = hops.into_iter().enumerate().map(|(at, hop)| (hop, at == last));
+        let others = self.others.iter().filter_map(|path| hops::of(path).ok()).flatten();
+        Ok(hops.chain(others.map(|hop| (hop, false))).collect())
+    }
+
+    fn watch_all(&mut self, hops: &[(hops::Hop, bool)]) -> io::Result<()> {
         let inotify = &self.events.get_ref().0;
         let mut names = HashMap::<_, (PathBuf, BTreeSet<_>)>::new();
-        for (at, (folder, name)) in hops.iter().enumerate() {
+        for ((folder, name), is_needed) in hops {
             match inotify.add_watch(folder, MASK) {
                 Ok(watch) => {
                     let watched = names.entry(watch).or_insert((folder.clone(), BTreeSet::new()));
                     watched.1.insert(name.clone());
                 }
                 // A folder on the way need not be readable for the file to be.
-                Err(_) if at + 1 < hops.len() => {}
+                Err(_) if !is_needed => {}
                 Err(errno) => return Err(wrong(&folder.display().to_string(), errno)),
             }
         }
@@ -205,7 +219,7 @@ mod tests {
 
     async fn told(changes: &mut Changes) {
         timeout(SOON, changes.next()).await.expect("nothing was seen").unwrap();
-        changes.watch().unwrap();
+        changes.watch(Vec::new()).unwrap();
     }
 
     #[tokio::test]
@@ -213,7 +227,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("bgp.yaml"), "one").unwrap();
-        let mut changes = Changes::of(&at("bgp.yaml")).unwrap();
+        let mut changes = Changes::of(&at("bgp.yaml"), Vec::new()).unwrap();
         // In place.
         fs::write(at("bgp.yaml"), "two").unwrap();
         told(&mut changes).await;
@@ -246,7 +260,7 @@ mod tests {
         }
         symlink("..1", at("..data")).unwrap();
         symlink("..data/bgp.yaml", at("bgp.yaml")).unwrap();
-        let mut changes = Changes::of(&at("bgp.yaml")).unwrap();
+        let mut changes = Changes::of(&at("bgp.yaml"), Vec::new()).unwrap();
         // As the kubelet does.
         symlink("..2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();

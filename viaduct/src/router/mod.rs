@@ -147,6 +147,7 @@ impl Speaker {
         let (running_sender, running) = watch::channel(self.read.running.clone());
         let text = self.read.text.clone();
         self.read.tell(&speaker).await?;
+        speaker.note_reading(Vec::new()).await?;
         let outputs = Outputs {
             config: sender,
             running: running_sender,

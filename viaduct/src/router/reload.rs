@@ -11,7 +11,7 @@ use bgp_speaker::{Config, LocalAddresses};
 use bgpd::{
     Monitoring, Replay,
     config::{
-        self,
+        self, PasswordSource, Passwords,
         documents::{self, Documents},
     },
 };
@@ -147,15 +147,16 @@ pub(super) struct Outputs {
     pub speaker: bgpd::Handle,
 }
 
-/// Reads the file again when it has become another, and at every SIGHUP. What is wrong with it is
-/// shown to operators until it is right.
+/// Reads the file again when it has become another, or one with a password or key has, and at
+/// every SIGHUP. What is wrong with it is shown to operators until it is right.
 pub(super) fn follow(
     source: Source,
     text: String,
     outputs: Outputs,
 ) -> io::Result<impl Future<Output = ()>> {
     let hangup = signal(SignalKind::hangup())?;
-    let changes = match Changes::of(&source.path) {
+    let last = Look { text: Ok(text), passwords: outputs.running.borrow().passwords.clone() };
+    let changes = match Changes::of(&source.path, last.password_files()) {
         Ok(changes) => Some(changes),
         Err(error) => {
             let path = source.path.display();
@@ -163,7 +164,7 @@ pub(super) fn follow(
             None
         }
     };
-    let mut file = Followed { text: Ok(text), source, hangup, changes };
+    let mut file = Followed { last, source, hangup, changes };
     Ok(async move {
         let Outputs { config, running: shown, problems, speaker } = outputs;
         loop {
@@ -174,7 +175,9 @@ pub(super) fn follow(
                     config.send_replace(Arc::new(new.config.clone()));
                     shown.send_replace(new.running.clone());
                     problems.send_replace(Vec::new());
-                    if new.tell(&speaker).await.is_err() {
+                    if new.tell(&speaker).await.is_err()
+                        || speaker.note_reading(Vec::new()).await.is_err()
+                    {
                         return;
                     }
                 }
@@ -186,16 +189,42 @@ pub(super) fn follow(
                     let stays = "the configuration stays as it was until this is mended";
                     let all = errors.iter().map(|error| format!("{path}: {error}; {stays}"));
                     problems.send_replace(all.collect());
+                    if speaker.note_reading(errors).await.is_err() {
+                        return;
+                    }
                 }
             }
         }
     })
 }
 
+/// All that a configuration is read from, good or not.
+#[derive(Clone, PartialEq, Eq)]
+struct Look {
+    text: Result<String, String>,
+    passwords: Passwords,
+}
+
+impl Look {
+    fn at(path: &Path) -> Self {
+        let text = text_of(path);
+        // Whatever else is wrong: a password may be what is missing.
+        let peers = text.as_deref().map(|text| documents::read(text).peers).unwrap_or_default();
+        Self { text, passwords: passwords::of_files(&peers) }
+    }
+
+    fn password_files(&self) -> Vec<PathBuf> {
+        let files = self.passwords.keys().filter_map(|source| match source {
+            PasswordSource::File(path) => Some(PathBuf::from(path)),
+            PasswordSource::Secret(_) => None,
+        });
+        files.collect()
+    }
+}
+
 struct Followed {
     source: Source,
-    /// What was read last, good or not.
-    text: Result<String, String>,
+    last: Look,
     hangup: Signal,
     /// None where the kernel does not tell.
     changes: Option<Changes>,
@@ -207,10 +236,11 @@ impl Followed {
         // It may have become another before it was watched.
         let mut asked = false;
         loop {
-            let text = text_of(&self.source.path);
-            if asked || !self.disturbed() && text != self.text {
-                self.text = text.clone();
-                return match text {
+            let look = Look::at(&self.source.path);
+            if asked || !self.disturbed() && look != self.last {
+                self.last = look;
+                self.watch();
+                return match self.last.text.clone() {
                     Ok(text) => self.source.understand_again(text, running),
                     Err(error) => Err(self.source.wrong(vec![error])),
                 };
@@ -228,10 +258,19 @@ impl Followed {
             Some(()) = self.hangup.recv() => return true,
             seen = changes.next() => seen,
         };
-        if let Err(error) = seen.and_then(|()| changes.watch()) {
-            self.blind(&error);
+        match seen {
+            Ok(()) => self.watch(),
+            Err(error) => self.blind(&error),
         }
         false
+    }
+
+    /// What was read last names the files to be watched, and links on the way to them may have changed.
+    fn watch(&mut self) {
+        let files = self.last.password_files();
+        if let Some(Err(error)) = self.changes.as_mut().map(|changes| changes.watch(files)) {
+            self.blind(&error);
+        }
     }
 
     fn disturbed(&mut self) -> bool {
@@ -253,20 +292,66 @@ impl Followed {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, net::Ipv4Addr};
+    use std::{fs, net::Ipv4Addr, time::Duration};
+
+    use tokio::time::timeout;
 
     use super::*;
+
+    fn source(path: &Path) -> Source {
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        Source {
+            path: path.to_owned(),
+            name: "r1".to_owned(),
+            router_id: address.try_into().unwrap(),
+            addresses: LocalAddresses { v4: Some(address), v6: None },
+        }
+    }
+
+    /// The file says the same all the time.
+    #[tokio::test]
+    async fn a_password_that_becomes_another_is_a_reason_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, password) = (folder.path().join("bgp.yaml"), folder.path().join("secrets/one"));
+        fs::create_dir(folder.path().join("secrets")).unwrap();
+        fs::write(&password, "first\n").unwrap();
+        let text = format!(
+            "apiVersion: viaduct.dev/v1alpha1\nkind: BGPConfiguration\n\
+             metadata: {{name: default}}\nspec: {{asn: 64512}}\n\
+             ---\napiVersion: viaduct.dev/v1alpha1\nkind: BGPPeer\nmetadata: {{name: one}}\n\
+             spec: {{address: 192.0.2.2, asn: 65001, passwordFile: {}}}\n",
+            password.display()
+        );
+        fs::write(&path, text).unwrap();
+        let source = source(&path);
+        let running = source.read().unwrap().config;
+        let last = Look::at(&path);
+        let changes = Changes::of(&path, last.password_files()).unwrap();
+        let hangup = signal(SignalKind::hangup()).unwrap();
+        let mut file = Followed { last, source, hangup, changes: Some(changes) };
+        for (written, expected) in
+            [("second\n", Some(&b"second"[..])), ("", None), ("third", Some(b"third"))]
+        {
+            fs::write(&password, written).unwrap();
+            let read = timeout(Duration::from_secs(20), file.next(&running)).await;
+            match (read.expect("it is not read again"), expected) {
+                (Ok(read), Some(expected)) => {
+                    let peer = read.config.peers.values().next().unwrap();
+                    assert_eq!(peer.transport.md5.as_ref().unwrap().octets(), expected);
+                }
+                (Err(wrong), None) => {
+                    let wrong = wrong.to_string();
+                    assert!(wrong.contains("BGPPeer/one: spec.passwordFile"), "{wrong}");
+                }
+                (read, _) => panic!("{written:?}: {:?}", read.map(|read| read.config)),
+            }
+        }
+    }
 
     #[test]
     fn a_file_that_is_wrong_changes_nothing() {
         let path = std::env::temp_dir().join(format!("viaduct-reload-{}", std::process::id()));
-        let address = Ipv4Addr::new(192, 0, 2, 1);
-        let source = Source {
-            path: path.clone(),
-            name: "r1".to_owned(),
-            router_id: address.try_into().unwrap(),
-            addresses: LocalAddresses { v4: Some(address), v6: None },
-        };
+        let source = source(&path);
         let write = |spec: &str, peers: &[u8]| {
             let mut text = format!(
                 "apiVersion: viaduct.dev/v1alpha1\nkind: BGPConfiguration\n\
