@@ -29,7 +29,7 @@ use crate::{
     connection::{Ears, Paused},
     detail,
     events::{EventWriter, LinkNames},
-    handover::{Offer, Outcome, Predecessor, TakeoverError, commit, decline},
+    handover::{Committed, Offer, Outcome, Predecessor, TakeoverError, commit, decline},
     intake::{Input, MAX_WAITING_INPUTS, Pace},
     listener::Listeners,
     metrics,
@@ -84,7 +84,7 @@ pub(crate) struct Ends {
 pub(crate) struct Task {
     pub(crate) speaker: Speaker,
     pub(crate) network: Network,
-    bfd: Bfd,
+    pub(crate) bfd: Bfd,
     pub(crate) listeners: Listeners,
     pub(crate) unnumbered: Unnumbered,
     pub(crate) inputs: mpsc::Receiver<Input>,
@@ -115,6 +115,7 @@ struct Parts {
     means: Means,
     speaker: Speaker,
     network: Network,
+    bfd: Bfd,
     listeners: Listeners,
     unnumbered: Unnumbered,
     effective: watch::Sender<Arc<Config>>,
@@ -150,7 +151,8 @@ impl Task {
         speaker.handle_originations(&originations.borrow_and_update(), now);
         let network = Network::new(ears.clone());
         let outside = Inputs { config, originations, underlay, routes };
-        let parts = Parts { means, speaker, network, listeners, unnumbered, effective };
+        let bfd = Bfd::new();
+        let parts = Parts { means, speaker, network, bfd, listeners, unnumbered, effective };
         Self::assemble(parts, (ears.inputs, mouths), outside, ends)
     }
 
@@ -160,7 +162,7 @@ impl Task {
         outside: Inputs,
         ends: Ends,
     ) -> Self {
-        let Parts { means, speaker, network, listeners, unnumbered, effective } = parts;
+        let Parts { means, speaker, network, bfd, listeners, unnumbered, effective } = parts;
         let Inputs { config, originations, underlay, routes } = outside;
         let Ends { queries, offers, sessions, events } = ends;
         Self {
@@ -168,7 +170,7 @@ impl Task {
             network,
             monitors: Monitors::new(sender.clone()),
             replays: mrt::Replays::new(sender),
-            bfd: Bfd::new(),
+            bfd,
             listeners,
             unnumbered,
             inputs,
@@ -200,8 +202,14 @@ impl Task {
         let Inputs { mut config, mut originations, mut underlay, routes } = outside;
         let (ears, mouths) = channels();
         let now = Instant::now();
-        let Predecessor { channel, listeners: listening, neighbours, connections, handover } =
-            predecessor;
+        let Predecessor {
+            channel,
+            listeners: listening,
+            neighbours,
+            watching,
+            connections,
+            handover,
+        } = predecessor;
         let mut unnumbered = Unnumbered::default();
         unnumbered.take_over(&config.borrow_and_update(), neighbours)?;
         let means = Means::probe();
@@ -234,8 +242,13 @@ impl Task {
             Ok(speaker) => speaker,
             Err(error) => return Err(decline(channel, error).await),
         };
-        let mut said = commit(channel).await?;
+        let Committed { channel, mut said, watched } = commit(channel).await?;
         // From here on it is all ours.
+        let bfd = match watching {
+            Some(sockets) => Bfd::after(watched, sockets),
+            None => Bfd::new(),
+        };
+        drop(channel);
         let mut listeners = Listeners::new(ears.inputs.clone(), followed);
         listeners.adopt(listening)?;
         listeners.update(&first);
@@ -250,7 +263,7 @@ impl Task {
         // It has taken a while to get here.
         speaker.handle_resume(now);
         let outside = Inputs { config, originations, underlay, routes };
-        let parts = Parts { means, speaker, network, listeners, unnumbered, effective };
+        let parts = Parts { means, speaker, network, bfd, listeners, unnumbered, effective };
         let mut task = Self::assemble(parts, (ears.inputs, mouths), outside, ends);
         task.replays.set(replays, &mut task.speaker);
         Ok(task)
@@ -331,7 +344,7 @@ impl Task {
         self.speaker.handle_underlay(&underlay, Instant::now());
     }
 
-    fn take_bfd(&mut self, bgp_bfd::Event { session, change }: bgp_bfd::Event) {
+    pub(crate) fn take_bfd(&mut self, bgp_bfd::Event { session, change }: bgp_bfd::Event) {
         let now = Instant::now();
         match change {
             Change::Up => self.speaker.handle_bfd_up(session, now),

@@ -4,6 +4,7 @@ use std::{
     time::Instant,
 };
 
+use serde::{Deserialize, Serialize};
 use tracing::debug;
 use viaduct_net::Readable;
 
@@ -43,13 +44,13 @@ pub struct Transmit {
     pub payload: [u8; PACKET_LEN],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     pub session: SessionKey,
     pub change: Change,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     Up,
     /// It was Up and is not any more.
@@ -61,7 +62,7 @@ pub enum Change {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum DownReason {
     /// Nothing has come for the Detection Time.
     DetectionTimeExpired,
@@ -86,10 +87,10 @@ impl DownReason {
 #[derive(Debug)]
 pub struct Bfd {
     /// By our discriminator, which is how packets name them.
-    sessions: BTreeMap<Discriminator, Session>,
-    names: BTreeMap<SessionKey, Discriminator>,
+    pub(crate) sessions: BTreeMap<Discriminator, Session>,
+    pub(crate) names: BTreeMap<SessionKey, Discriminator>,
     /// No more than one deadline for each session.
-    deadlines: BTreeSet<(Instant, Discriminator)>,
+    pub(crate) deadlines: BTreeSet<(Instant, Discriminator)>,
     control_plane_independent: bool,
     rng: Rng,
     /// Bounded by what one input can cause: two packets and one change for each session.

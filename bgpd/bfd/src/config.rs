@@ -1,9 +1,11 @@
 use std::{net::IpAddr, num::NonZeroU8};
 
+use serde::{Deserialize, Serialize};
+
 use crate::Interval;
 
 /// What lies between us and the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Path {
     /// A link: nothing that has passed a router is believed (RFC 5881).
     SingleHop,
@@ -13,6 +15,11 @@ pub enum Path {
 
 impl Path {
     pub const ALL: [Self; 2] = [Self::SingleHop, Self::Multihop];
+
+    /// The other way round.
+    pub fn of_port(port: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|path| path.port() == port)
+    }
 
     /// The UDP port at which packets are taken (RFC 5881 §4, RFC 5883 §5).
     pub const fn port(self) -> u16 {
@@ -24,7 +31,7 @@ impl Path {
 }
 
 /// What a session is known by before its discriminators are: one for each peer and kind of path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionKey {
     pub peer: IpAddr,
     pub path: Path,

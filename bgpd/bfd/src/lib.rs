@@ -13,6 +13,7 @@ mod bfd;
 mod config;
 mod diagnostic;
 mod fsm;
+mod handover;
 mod interval;
 mod packet;
 mod rng;
@@ -23,6 +24,7 @@ pub use bfd::{Bfd, Change, DownReason, Event, MAX_SESSIONS, Received, TooManySes
 pub use config::{Path, Profile, ProfileError, SessionKey};
 pub use diagnostic::Diagnostic;
 pub use fsm::State;
+pub use handover::{HANDOVER_VERSION, Handover, HandoverError};
 pub use interval::Interval;
 pub use packet::{ControlPacket, Discard, Discriminator, PACKET_LEN};
 pub use status::{Discards, SessionCounters, SessionStatus};

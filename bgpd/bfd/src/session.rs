@@ -6,9 +6,14 @@ use std::{
 };
 
 use crate::{
-    ControlPacket, Diagnostic, Discriminator, Interval, Profile, SessionCounters, SessionKey,
-    SessionStatus, State, fsm, rng::Rng,
+    ControlPacket, Diagnostic, Discriminator, HandoverError, Interval, PACKET_LEN, Profile,
+    SessionCounters, SessionKey, SessionStatus, State, fsm,
+    handover::{CountersFrame, ProfileFrame, SessionFrame, TimesFrame},
+    rng::Rng,
 };
+
+/// The longest that a packet can say (RFC 5880 §4.1).
+const MAX_INTERVAL: Duration = Interval::from_micros(u32::MAX).duration();
 
 /// What the peer's latest packet said of it; forgotten when nothing comes for the Detection Time.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +38,13 @@ enum Poll {
     /// The next sequence begins behind a packet without the P bit, so that no late answer to the
     /// one before is taken for its own.
     Pending,
+}
+
+impl Poll {
+    fn of_number(number: u8) -> Option<Self> {
+        let all = [Self::Idle, Self::Active, Self::ActiveAndAgain, Self::Pending];
+        all.into_iter().find(|one| *one as u8 == number)
+    }
 }
 
 #[derive(Debug)]
@@ -62,6 +74,43 @@ pub(crate) struct Session {
     drawn_from: Option<Duration>,
     /// Held down, and only there so that the peer hears of it.
     leaves_at: Option<Instant>,
+    /// Another process hears what the peer says.
+    pub(crate) is_deaf: bool,
+}
+
+impl From<&ControlPacket> for Remote {
+    fn from(packet: &ControlPacket) -> Self {
+        Self {
+            discriminator: packet.my_discriminator,
+            state: packet.state,
+            control_plane_independent: packet.control_plane_independent,
+            diagnostic: packet.diagnostic,
+            demand: packet.demand,
+            multiplier: packet.multiplier,
+            desired_min_tx: packet.desired_min_tx,
+            required_min_rx: packet.required_min_rx,
+        }
+    }
+}
+
+impl Remote {
+    /// A packet that says it.
+    fn packet(&self, local: Discriminator) -> ControlPacket {
+        ControlPacket {
+            diagnostic: self.diagnostic,
+            state: self.state,
+            poll: false,
+            is_final: false,
+            control_plane_independent: self.control_plane_independent,
+            demand: self.demand,
+            multiplier: self.multiplier,
+            my_discriminator: self.discriminator,
+            your_discriminator: Some(local),
+            desired_min_tx: self.desired_min_tx,
+            required_min_rx: self.required_min_rx,
+            required_min_echo_rx: Interval::ZERO,
+        }
+    }
 }
 
 impl Session {
@@ -94,6 +143,7 @@ impl Session {
             next_tx: Some(now),
             drawn_from: None,
             leaves_at: None,
+            is_deaf: false,
         }
     }
 
@@ -129,16 +179,7 @@ impl Session {
     /// A packet that belongs to the session and passes every rule that discards (RFC 5880 §6.8.6).
     pub(crate) fn receive(&mut self, packet: &ControlPacket, now: Instant) {
         self.counters.received += 1;
-        self.remote = Some(Remote {
-            discriminator: packet.my_discriminator,
-            state: packet.state,
-            control_plane_independent: packet.control_plane_independent,
-            diagnostic: packet.diagnostic,
-            demand: packet.demand,
-            multiplier: packet.multiplier,
-            desired_min_tx: packet.desired_min_tx,
-            required_min_rx: packet.required_min_rx,
-        });
+        self.remote = Some(packet.into());
         self.heard_at = Some(now);
         if packet.is_final {
             self.end_poll();
@@ -230,7 +271,8 @@ impl Session {
     }
 
     pub(crate) fn detects_at(&self) -> Option<Instant> {
-        self.heard_at.zip(self.detection_time()).map(|(at, time)| at + time)
+        let heard_at = self.heard_at.filter(|_| !self.is_deaf);
+        heard_at.zip(self.detection_time()).map(|(at, time)| at + time)
     }
 
     /// When the session next wants to be looked at.
@@ -254,6 +296,78 @@ impl Session {
             (drawn, _) => drawn,
         };
         self.drawn_from = interval;
+    }
+}
+
+/// In another process.
+impl Session {
+    pub(crate) fn frame(&self, now: Instant) -> SessionFrame {
+        let ago = |at: Instant| now.saturating_duration_since(at);
+        let millis = |interval: Interval| (interval.micros() / 1000) as u16;
+        SessionFrame {
+            key: self.key,
+            profile: ProfileFrame {
+                min_tx: millis(self.profile.min_tx()),
+                min_rx: millis(self.profile.min_rx()),
+                multiplier: self.profile.multiplier().get(),
+            },
+            local: self.local.get(),
+            state: self.state.code(),
+            diagnostic: self.diagnostic.code(),
+            since: ago(self.since),
+            heard: self.remote.map(|remote| remote.packet(self.local).encode()),
+            told: self.told.map(|told| told.encode()),
+            heard_at: self.heard_at.map(ago),
+            sent_at: self.sent_at.map(ago),
+            next_tx: self.next_tx.map(|at| at.saturating_duration_since(now)),
+            poll: self.poll as u8,
+            times: TimesFrame {
+                desired_min_tx: self.desired_min_tx.micros(),
+                tx_in_force: self.tx_in_force.micros(),
+                required_min_rx: self.required_min_rx.micros(),
+                rx_in_force: self.rx_in_force.micros(),
+            },
+            counters: CountersFrame {
+                received: self.counters.received,
+                sent: self.counters.sent,
+                ups: self.counters.ups,
+                downs: self.counters.downs,
+            },
+        }
+    }
+
+    pub(crate) fn of_frame(
+        frame: &SessionFrame,
+        control_plane_independent: bool,
+        now: Instant,
+    ) -> Result<Self, HandoverError> {
+        let ProfileFrame { min_tx, min_rx, multiplier } = frame.profile;
+        let profile = Profile::new(min_tx, min_rx, multiplier.into()).or(Err(HandoverError))?;
+        let local = Discriminator::new(frame.local).ok_or(HandoverError)?;
+        let packet = |octets: &[u8; PACKET_LEN]| ControlPacket::decode(octets);
+        let heard = frame.heard.as_ref().map(packet).transpose().or(Err(HandoverError))?;
+        let told = frame.told.as_ref().map(packet).transpose().or(Err(HandoverError))?;
+        let at = |ago: Duration| now.checked_sub(ago).unwrap_or(now);
+        let CountersFrame { received, sent, ups, downs } = frame.counters;
+        let TimesFrame { desired_min_tx, tx_in_force, required_min_rx, rx_in_force } = frame.times;
+        Ok(Self {
+            state: State::from_code(frame.state),
+            remote: heard.as_ref().map(Remote::from),
+            counters: SessionCounters { received, sent, ups, downs },
+            diagnostic: Diagnostic::from_code(frame.diagnostic),
+            since: at(frame.since),
+            desired_min_tx: Interval::from_micros(desired_min_tx),
+            tx_in_force: Interval::from_micros(tx_in_force),
+            required_min_rx: Interval::from_micros(required_min_rx),
+            rx_in_force: Interval::from_micros(rx_in_force),
+            poll: Poll::of_number(frame.poll).ok_or(HandoverError)?,
+            told,
+            sent_at: frame.sent_at.map(at),
+            // What is not known of the peer is not known since then, either.
+            heard_at: frame.heard_at.filter(|_| heard.is_some()).map(at),
+            next_tx: frame.next_tx.map(|soon| now + soon.min(MAX_INTERVAL)),
+            ..Self::new(frame.key, profile, local, control_plane_independent, now)
+        })
     }
 }
 

@@ -38,7 +38,7 @@ pub struct BfdSessionConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Loss {
     /// The peer's BFD does not restart with it.
-    control_plane_independent: bool,
+    pub(crate) control_plane_independent: bool,
 }
 
 impl Speaker {

@@ -11,11 +11,11 @@ mod untold;
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     thread::Builder,
 };
 
-use bgp_bfd::{Event, SessionKey};
+use bgp_bfd::{Event, Handover, SessionKey};
 use bgp_speaker::BfdSessionConfig;
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
@@ -32,6 +32,8 @@ const MAX_WAITING_COMMANDS: usize = 64;
 /// Events that wait for the speaker; what is beyond waits in the thread, two for each session.
 const MAX_WAITING_EVENTS: usize = 1024;
 
+type Commands = mpsc::Receiver<Command>;
+
 /// What there shall be.
 type Wanted = BTreeMap<SessionKey, BfdSessionConfig>;
 
@@ -39,8 +41,31 @@ type Wanted = BTreeMap<SessionKey, BfdSessionConfig>;
 enum Command {
     Configure(Wanted),
     Report(oneshot::Sender<BfdStatus>),
+    /// Copies of all there are.
+    Sockets(oneshot::Sender<io::Result<Vec<BfdSocket>>>),
+    /// Let another process go on, and repeat what was said.
+    HandOver(oneshot::Sender<Watched>),
+    /// Nobody has taken it.
+    Resume,
     /// Say farewell and end.
     Stop(oneshot::Sender<()>),
+}
+
+/// A socket that goes to another process.
+#[derive(Debug)]
+pub(crate) struct BfdSocket {
+    /// Whose packets are sent by it; without one packets arrive there.
+    pub(crate) session: Option<SessionKey>,
+    pub(crate) socket: OwnedFd,
+}
+
+/// What goes with them, at the last moment.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// As by [`bgp_bfd::Bfd::hand_over`].
+    pub(crate) sessions: Vec<Vec<u8>>,
+    /// What the speaker has not heard.
+    pub(crate) events: Vec<Event>,
 }
 
 /// The speaker's end of the thread. When it is dropped the thread ends as by a crash.
@@ -65,6 +90,55 @@ impl Bfd {
     pub(crate) fn new() -> Self {
         let (sender, events) = mpsc::channel(MAX_WAITING_EVENTS);
         Self { running: None, untold: None, events, sender, problem: None }
+    }
+
+    /// Goes on with the sessions of another process, by its sockets.
+    pub(crate) fn after(handover: Handover, sockets: Vec<BfdSocket>) -> Self {
+        let mut bfd = Self::new();
+        bfd.begin(|queue, wakes, events| Worker::after(handover, sockets, queue, wakes, events));
+        bfd
+    }
+
+    pub(crate) const fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Copies of the sockets; `None` where nobody is watched.
+    pub(crate) async fn sockets(&mut self) -> io::Result<Option<Vec<BfdSocket>>> {
+        self.pump();
+        if !self.is_running() {
+            return Ok(None);
+        }
+        self.ask(Command::Sockets).await?.map(Some)
+    }
+
+    /// Lets another process go on with the sessions. What they have said is repeated until the end, or
+    /// until [`Self::resume`].
+    pub(crate) async fn hand_over(&mut self) -> io::Result<Watched> {
+        if !self.is_running() {
+            return Ok(Watched::default());
+        }
+        let Watched { sessions, events: later } = self.ask(Command::HandOver).await?;
+        let mut events: Vec<_> = std::iter::from_fn(|| self.try_event()).collect();
+        events.extend(later);
+        Ok(Watched { sessions, events })
+    }
+
+    /// As if nobody had asked for them.
+    pub(crate) fn resume(&mut self) {
+        if let Some(running) = &self.running
+            && running.send(Command::Resume).is_err()
+        {
+            error!("the thread of BFD takes no commands");
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> io::Result<T> {
+        let gone = || io::Error::other("the thread of BFD does not answer");
+        let (sender, answer) = oneshot::channel();
+        let running = self.running.as_ref().ok_or_else(gone)?;
+        running.send(command(sender)).map_err(|_untaken| gone())?;
+        answer.await.map_err(|_untold| gone())
     }
 
     /// Takes over which sessions there shall be.
@@ -127,15 +201,19 @@ impl Bfd {
 
     fn running(&mut self) -> Option<&Running> {
         if self.running.is_none() {
-            match start(self.sender.clone()) {
-                Ok(running) => (self.running, self.problem) = (Some(running), None),
-                Err(error) => {
-                    error!(%error, "cannot start the thread of BFD");
-                    self.problem = Some(format!("cannot start the thread of BFD: {error}"));
-                }
-            }
+            self.begin(Worker::new);
         }
         self.running.as_ref()
+    }
+
+    fn begin(&mut self, worker: impl FnOnce(Commands, UnixStream, mpsc::Sender<Event>) -> Worker) {
+        match start(self.sender.clone(), worker) {
+            Ok(running) => (self.running, self.problem) = (Some(running), None),
+            Err(error) => {
+                error!(%error, "cannot start the thread of BFD");
+                self.problem = Some(format!("cannot start the thread of BFD: {error}"));
+            }
+        }
     }
 }
 
@@ -156,12 +234,15 @@ impl Running {
     }
 }
 
-fn start(events: mpsc::Sender<Event>) -> io::Result<Running> {
+fn start(
+    events: mpsc::Sender<Event>,
+    worker: impl FnOnce(Commands, UnixStream, mpsc::Sender<Event>) -> Worker,
+) -> io::Result<Running> {
     let (commands, queue) = mpsc::channel(MAX_WAITING_COMMANDS);
     let (waker, wakes) = UnixStream::pair()?;
     waker.set_nonblocking(true)?;
     wakes.set_nonblocking(true)?;
-    let worker = Worker::new(queue, wakes, events);
+    let worker = worker(queue, wakes, events);
     Builder::new().name("bfd".to_owned()).spawn(|| worker.run())?;
     Ok(Running { commands, waker })
 }

@@ -27,7 +27,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tracing::{debug, info, warn};
 use viaduct_net::{Family, Readable, neighbour_address, socket_address};
 
-use super::Wanted;
+use super::{BfdSocket, Wanted};
 
 /// RFC 5881 §4.
 const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
@@ -67,6 +67,36 @@ enum Listener {
 }
 
 impl Sockets {
+    /// Those of another process.
+    pub(super) fn adopt(sockets: Vec<BfdSocket>) -> Self {
+        let mut adopted = Self::default();
+        for BfdSocket { session, socket } in sockets {
+            let socket = Socket::from(socket);
+            // One that has no address can be nobody's; what is missing is opened.
+            let Some(local) = socket.local_addr().ok().and_then(|local| local.as_socket()) else {
+                continue;
+            };
+            let address = neighbour_address(local);
+            if let Some(key) = session {
+                adopted.locals.insert(key, address);
+                adopted.senders.insert(key, socket);
+            } else if let Some(path) = Path::of_port(local.port()) {
+                adopted.listeners.insert((address, path), Listener::Open(socket));
+            }
+        }
+        adopted
+    }
+
+    /// Copies for another process.
+    pub(super) fn copies(&self) -> io::Result<Vec<BfdSocket>> {
+        let senders = self.senders.iter().map(|(key, socket)| (Some(*key), socket));
+        let all = self.open().map(|(_, socket)| (None, socket)).chain(senders);
+        let copy = |(session, socket): (_, &Socket)| {
+            Ok(BfdSocket { session, socket: socket.as_fd().try_clone_to_owned()? })
+        };
+        all.map(copy).collect()
+    }
+
     /// Opens what these sessions need and is not there, and closes what they do not.
     pub(super) fn update(&mut self, keys: &[SessionKey], wanted: &Wanted, now: Instant) {
         let local = |key: &SessionKey| match wanted.get(key) {

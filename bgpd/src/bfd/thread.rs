@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bgp_bfd::{Change, Event};
+use bgp_bfd::{Change, Event, Handover};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
@@ -17,7 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 use viaduct_net::Readable;
 
-use super::{Command, Wanted, priority, sockets::Sockets, status, untold::Untold};
+use super::{
+    BfdSocket, Command, Commands, Wanted, Watched, priority, sockets::Sockets, status,
+    untold::Untold,
+};
 
 /// How soon the speaker is told what it has had no room for.
 const RETRY: Duration = Duration::from_millis(5);
@@ -31,7 +34,7 @@ pub(super) struct Worker {
     sockets: Sockets,
     /// What there shall be.
     wanted: Wanted,
-    commands: mpsc::Receiver<Command>,
+    commands: Commands,
     wakes: UnixStream,
     events: mpsc::Sender<Event>,
     /// What the speaker has had no room for.
@@ -39,6 +42,8 @@ pub(super) struct Worker {
     problem: Option<String>,
     /// Sessions that have sockets.
     known: usize,
+    /// Another process hears what arrives.
+    is_deaf: bool,
 }
 
 enum Next {
@@ -48,15 +53,9 @@ enum Next {
 }
 
 impl Worker {
-    pub(super) fn new(
-        commands: mpsc::Receiver<Command>,
-        wakes: UnixStream,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
-        // Every RandomState has keys of its own.
-        let seed = RandomState::new().hash_one(std::process::id());
+    pub(super) fn new(commands: Commands, wakes: UnixStream, events: mpsc::Sender<Event>) -> Self {
         Self {
-            bfd: bgp_bfd::Bfd::new(CONTROL_PLANE_INDEPENDENT, seed),
+            bfd: bgp_bfd::Bfd::new(CONTROL_PLANE_INDEPENDENT, seed()),
             sockets: Sockets::default(),
             wanted: Wanted::new(),
             commands,
@@ -65,7 +64,29 @@ impl Worker {
             untold: Untold::default(),
             problem: None,
             known: 0,
+            is_deaf: false,
         }
+    }
+
+    /// Goes on with the sessions of another process, by its sockets.
+    pub(super) fn after(
+        mut handover: Handover,
+        sockets: Vec<BfdSocket>,
+        commands: Commands,
+        wakes: UnixStream,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let mut worker = Self::new(commands, wakes, events);
+        handover.take_events().into_iter().for_each(|event| worker.untold.push(event));
+        let now = Instant::now();
+        match bgp_bfd::Bfd::taken_over(handover, CONTROL_PLANE_INDEPENDENT, seed(), now) {
+            Ok(bfd) => worker.bfd = bfd,
+            // They begin anew, by the configuration.
+            Err(error) => warn!(%error, "handed over"),
+        }
+        worker.sockets = Sockets::adopt(sockets);
+        worker.known = worker.bfd.keys().len();
+        worker
     }
 
     /// Runs until it is told to stop, or nobody is there any more who could.
@@ -91,12 +112,14 @@ impl Worker {
                 return;
             }
             let now = Instant::now();
-            self.sockets.retry(now);
-            let bfd = &mut self.bfd;
-            self.sockets.receive(|received| {
-                // A wrong packet is a counted one, and concerns nobody else.
-                let _counted = bfd.handle_packet(received, now);
-            });
+            if !self.is_deaf {
+                self.sockets.retry(now);
+                let bfd = &mut self.bfd;
+                self.sockets.receive(|received| {
+                    // A wrong packet is a counted one, and concerns nobody else.
+                    let _counted = bfd.handle_packet(received, now);
+                });
+            }
             // What has arrived while we were late counts before our being late does.
             self.bfd.handle_timeout(Instant::now());
             self.flush();
@@ -111,10 +134,12 @@ impl Worker {
     fn wait(&self) -> nix::Result<()> {
         let now = Instant::now();
         let retry = (!self.untold.is_empty()).then(|| now + RETRY);
-        let due = [self.bfd.poll_timeout(), self.sockets.retry_at(), retry];
+        let retry_at = self.sockets.retry_at().filter(|_| !self.is_deaf);
+        let due = [self.bfd.poll_timeout(), retry_at, retry];
         let due = due.into_iter().flatten().min();
         let timeout = due.map(|at| TimeSpec::from(at.saturating_duration_since(now)));
-        let sources = std::iter::once(self.wakes.as_fd()).chain(self.sockets.descriptors());
+        let heard = self.sockets.descriptors().filter(|_| !self.is_deaf);
+        let sources = std::iter::once(self.wakes.as_fd()).chain(heard);
         let mut sources: Vec<_> =
             sources.map(|source| PollFd::new(source, PollFlags::POLLIN)).collect();
         ppoll(&mut sources, timeout, None).map(drop)
@@ -141,6 +166,10 @@ impl Worker {
                     // Whoever has asked and gone needs no answer.
                     drop(answer.send(status));
                 }
+                // Whoever has asked and gone has no use for them.
+                Command::Sockets(answer) => drop(answer.send(self.sockets.copies())),
+                Command::HandOver(answer) => self.hand_over(answer),
+                Command::Resume => self.resume(),
                 Command::Stop(done) => {
                     self.configure(Wanted::new());
                     return Next::End(Some(done));
@@ -148,6 +177,22 @@ impl Worker {
             }
         }
         if orphaned { Next::End(None) } else { Next::GoOn }
+    }
+
+    fn hand_over(&mut self, answer: oneshot::Sender<Watched>) {
+        self.flush();
+        self.is_deaf = true;
+        let sessions = self.bfd.hand_over(Instant::now());
+        let events = self.untold.take();
+        if let Err(Watched { events, .. }) = answer.send(Watched { sessions, events }) {
+            events.into_iter().for_each(|event| self.untold.push(event));
+            self.resume();
+        }
+    }
+
+    fn resume(&mut self) {
+        self.bfd.resume();
+        self.is_deaf = false;
     }
 
     fn configure(&mut self, wanted: Wanted) {
@@ -190,4 +235,9 @@ impl Worker {
             self.untold.pop();
         }
     }
+}
+
+/// Every RandomState has keys of its own.
+fn seed() -> u64 {
+    RandomState::new().hash_one(std::process::id())
 }

@@ -38,6 +38,16 @@ impl Untold {
         }
     }
 
+    /// All of it, in order.
+    pub(super) fn take(&mut self) -> Vec<Event> {
+        let next = || {
+            let event = self.first()?;
+            self.pop();
+            Some(event)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -69,18 +79,13 @@ mod tests {
         ] {
             untold.push(Event { session: session(last), change });
         }
-        let mut told = Vec::new();
-        while let Some(event) = untold.first() {
-            told.push((event.session, event.change));
-            untold.pop();
-        }
         let expected = [
             (session(1), down(DetectionTimeExpired)),
             (session(1), Change::Up),
             (session(2), Change::Up),
             (session(3), down(NeighborDown)),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(untold.take(), expected.map(|(session, change)| Event { session, change }));
         assert!(untold.is_empty());
     }
 }

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bgp_bfd::{Path, SessionKey};
 use bgp_speaker::MAX_FRAME_BYTES;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, getsockopt, recvmsg, sendmsg, sockopt,
@@ -44,6 +45,12 @@ pub(super) enum Message {
     Yield(String),
     /// Not at all.
     Refused(String),
+    /// Sessions of BFD will follow, of this version.
+    Bfd(u16),
+    /// By which packets of a session are sent, or, without one, those of any arrive.
+    BfdSocket(Option<SessionKey>, OwnedFd),
+    /// A session, or what has happened to one.
+    BfdFrame(Vec<u8>),
 }
 
 /// One end. It blocks.
@@ -121,6 +128,33 @@ impl Channel {
         self.send(12, format!("{address} {interface}").as_bytes())
     }
 
+    pub(super) fn bfd(&mut self, version: u16) -> io::Result<()> {
+        self.send(13, &version.to_be_bytes())
+    }
+
+    pub(super) fn bfd_socket(
+        &mut self,
+        session: Option<SessionKey>,
+        socket: BorrowedFd<'_>,
+    ) -> io::Result<()> {
+        let name = session.map(|key| format!("{} {}", key.path.port(), key.peer));
+        self.send(14, name.unwrap_or_default().as_bytes())?;
+        self.send_descriptor(socket)
+    }
+
+    pub(super) fn bfd_frame(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.send(15, frame)
+    }
+
+    /// Waits until the other has closed its end.
+    pub(super) fn closed(mut self) -> io::Result<()> {
+        match self.0.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(invalid("a word behind the last")),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(super) fn receive(&mut self) -> io::Result<Message> {
         let mut head = [0; 5];
         self.0.read_exact(&mut head)?;
@@ -148,6 +182,15 @@ impl Channel {
             10 => Message::Refused(String::from_utf8_lossy(&payload).into_owned()),
             11 => said(&payload).ok_or_else(|| invalid("octets of nobody"))?,
             12 => neighbour(&payload).ok_or_else(|| invalid("a neighbour that is nobody"))?,
+            13 => {
+                let version = payload.try_into().map_err(|_long| invalid("a version of BFD"))?;
+                Message::Bfd(u16::from_be_bytes(version))
+            }
+            14 => {
+                let session = bfd_session(&payload)?;
+                Message::BfdSocket(session, self.receive_descriptor()?)
+            }
+            15 => Message::BfdFrame(payload),
             _ => return Err(invalid("a message that nobody knows")),
         })
     }
@@ -191,6 +234,17 @@ impl Channel {
 fn peer(name: &[u8]) -> io::Result<IpAddr> {
     let peer = str::from_utf8(name).ok().and_then(|text| text.parse().ok());
     peer.ok_or_else(|| invalid("a connection of nobody"))
+}
+
+fn bfd_session(payload: &[u8]) -> io::Result<Option<SessionKey>> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let session = str::from_utf8(payload).ok().and_then(|text| {
+        let (port, peer) = text.split_once(' ')?;
+        Some(SessionKey { peer: peer.parse().ok()?, path: Path::of_port(port.parse().ok()?)? })
+    });
+    session.map(Some).ok_or_else(|| invalid("a socket of nobody"))
 }
 
 fn neighbour(payload: &[u8]) -> Option<Message> {

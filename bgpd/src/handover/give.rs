@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use bgp_bfd::{HANDOVER_VERSION, Handover};
 use bgp_speaker::ConnId;
 use bytes::Bytes;
 use tokio::{task::spawn_blocking, time::timeout};
@@ -19,7 +20,12 @@ use super::{
     beat::{Beat, Said, Voice},
     channel::{Channel, Message, PATIENCE, invalid},
 };
-use crate::{connection::Paused, task::Task, unnumbered::Neighbours};
+use crate::{
+    bfd::{BfdSocket, Watched},
+    connection::Paused,
+    task::Task,
+    unnumbered::Neighbours,
+};
 
 /// What has become of an offer to go on in our place.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ const FRAMES_WAITING: usize = 8;
 struct Parcel {
     listeners: Vec<OwnedFd>,
     neighbours: Neighbours,
+    /// Where anybody is watched.
+    bfd: Option<Vec<BfdSocket>>,
     connections: Vec<(IpAddr, OwnedFd, Vec<Bytes>)>,
 }
 
@@ -60,8 +68,14 @@ impl Task {
         let cancelled = self.network.cancel_all();
         let given = self.give(channel, &mut paused, begun).await;
         let outcome = match given {
-            Ok((mut channel, Message::Ready, said)) => match self.let_go(&mut channel, &said) {
-                Ok(()) => Outcome::HandedOver,
+            Ok((mut channel, Message::Ready, said)) => match self.let_go(&mut channel, &said).await
+            {
+                Ok(()) => {
+                    if self.bfd.is_running() {
+                        other_has_begun(channel).await;
+                    }
+                    Outcome::HandedOver
+                }
                 Err(error) => {
                     warn!(%error, "the successor has gone");
                     Outcome::Stays
@@ -89,13 +103,7 @@ impl Task {
 
     /// What is to be said instead of a handover.
     fn answer_before(&self, channel: &mut Channel) -> Option<io::Result<()>> {
-        let config = self.speaker.config();
-        let within = config.ranges.values().map(|range| &range.peer);
-        if config.peers.values().chain(within).any(|peer| peer.bfd.is_some()) {
-            // That begins anew, held down or not, is a loss to BIRD 2.0 and FRR 8.4: their routes would
-            // leave at once, which an ordinary restart spares them.
-            Some(channel.refuse("it has peers that are watched by BFD"))
-        } else if self.speaker.can_hand_over() {
+        if self.speaker.can_hand_over() {
             None
         } else if self.speaker.is_starting() {
             Some(channel.later())
@@ -135,7 +143,8 @@ impl Task {
         paused: &mut BTreeMap<ConnId, Paused>,
         begun: Instant,
     ) -> io::Result<(Channel, Message, BTreeMap<ConnId, Said>)> {
-        let parcel = self.parcel(paused)?;
+        let bfd = self.bfd.sockets().await?;
+        let parcel = self.parcel(paused, bfd)?;
         let beat = Beat::start(self.voices(paused, begun)?)?;
         let (frames, made) = sync_channel(FRAMES_WAITING);
         // What comes too late is nobody's: without our word the other touches nothing.
@@ -159,7 +168,11 @@ impl Task {
         Ok((channel, answer, said))
     }
 
-    fn parcel(&mut self, paused: &mut BTreeMap<ConnId, Paused>) -> io::Result<Parcel> {
+    fn parcel(
+        &mut self,
+        paused: &mut BTreeMap<ConnId, Paused>,
+        bfd: Option<Vec<BfdSocket>>,
+    ) -> io::Result<Parcel> {
         // What was said while they stopped stands behind what they had.
         for (conn, connection) in paused.iter_mut() {
             connection.unwritten.extend(self.network.take_waiting(*conn));
@@ -174,7 +187,7 @@ impl Task {
                 connections.push((peer, socket, unwritten));
             }
         }
-        Ok(Parcel { listeners, neighbours, connections })
+        Ok(Parcel { listeners, neighbours, bfd, connections })
     }
 
     fn voices(
@@ -193,8 +206,29 @@ impl Task {
         Ok(voices)
     }
 
-    /// The last word: it has them.
-    fn let_go(&self, channel: &mut Channel, said: &BTreeMap<ConnId, Said>) -> io::Result<()> {
+    /// The last words: it has them.
+    async fn let_go(
+        &mut self,
+        channel: &mut Channel,
+        said: &BTreeMap<ConnId, Said>,
+    ) -> io::Result<()> {
+        let Watched { sessions, events } = self.bfd.hand_over().await?;
+        let all = events.iter().map(Handover::write_event).chain(sessions);
+        let told = self.say_go(channel, all, said);
+        if told.is_err() {
+            self.bfd.resume();
+            events.into_iter().for_each(|event| self.take_bfd(event));
+        }
+        told
+    }
+
+    fn say_go(
+        &self,
+        channel: &mut Channel,
+        mut bfd: impl Iterator<Item = Vec<u8>>,
+        said: &BTreeMap<ConnId, Said>,
+    ) -> io::Result<()> {
+        bfd.try_for_each(|frame| channel.bfd_frame(&frame))?;
         for (peer, conn, _) in self.speaker.handed_over() {
             if let Some(said) = said.get(&conn).filter(|said| **said != Said::default()) {
                 channel.said(peer, said.written, &said.tail)?;
@@ -217,6 +251,14 @@ impl Task {
     }
 }
 
+/// Until the other speaks for BFD we do.
+async fn other_has_begun(channel: Channel) {
+    let closed = spawn_blocking(move || channel.closed()).await;
+    if let Err(error) = closed.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+        warn!(%error, "the successor has not begun with BFD");
+    }
+}
+
 /// Everything in its order; frames as they are made.
 fn send(
     mut channel: Channel,
@@ -229,6 +271,12 @@ fn send(
     }
     for (interface, address) in &parcel.neighbours {
         channel.neighbour(interface, *address)?;
+    }
+    if let Some(sockets) = &parcel.bfd {
+        channel.bfd(HANDOVER_VERSION)?;
+        for BfdSocket { session, socket } in sockets {
+            channel.bfd_socket(*session, socket.as_fd())?;
+        }
     }
     for (peer, socket, unwritten) in &parcel.connections {
         channel.connection(*peer, socket.as_fd())?;

@@ -3,15 +3,18 @@
 //!
 //! ```text
 //! successor ── Hello ──────────────────────────────────────▶ predecessor: stands still
-//!           ◀── Listener*, Neighbour*, (Connection, Unwritten*)*, Speaker*, End ──
+//!           ◀── Listener*, Neighbour*, (Bfd, BfdSocket*)?,
+//!               (Connection, Unwritten*)*, Speaker*, End ──
 //! reads all, makes a speaker of it                           says KEEPALIVE
 //!           ── Ready ──────────────────────────────────────▶ is silent
-//!           ◀───────────────────────────────── Said*, Go ── ends
+//!           ◀────────────────────── BfdFrame*, Said*, Go ── sends for BFD what it has said
+//! goes on with BFD, closes ────────────────────────────────▶ ends
 //! reads and writes
 //! ```
 //!
 //! Frames of the speaker go as they are made; no more than a few wait. `Said` is what has become of the
-//! octets of a connection meanwhile.
+//! octets of a connection meanwhile. BFD never stands still: its thread goes on until the last moment, and
+//! then repeats what it has said until the other has begun.
 //!
 //! `Go` is the one moment at which the sessions change hands: until it is sent the predecessor goes on
 //! as if nothing had happened when the other falls silent or away, and until it has come the successor
@@ -29,5 +32,5 @@ pub use take::{Predecessor, TakeoverError};
 pub(crate) use {
     give::Outcome,
     offer::{Offer, bind, listen},
-    take::{commit, decline},
+    take::{Committed, commit, decline},
 };

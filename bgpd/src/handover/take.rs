@@ -9,15 +9,16 @@ use std::{
     time::Duration,
 };
 
+use bgp_bfd::HANDOVER_VERSION;
 use bgp_speaker::{Handover, HandoverError};
 use tokio::{task::spawn_blocking, time::sleep};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     beat::Said,
     channel::{Channel, Message, invalid},
 };
-use crate::unnumbered::Neighbours;
+use crate::{bfd::BfdSocket, unnumbered::Neighbours};
 
 /// Before a speaker that is still starting is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -50,6 +51,8 @@ pub struct Predecessor {
     pub(crate) channel: Channel,
     pub(crate) listeners: BTreeMap<SocketAddr, TcpListener>,
     pub(crate) neighbours: Neighbours,
+    /// The sockets of BFD, where anybody is watched.
+    pub(crate) watching: Option<Vec<BfdSocket>>,
     pub(crate) connections: BTreeMap<IpAddr, Received>,
     pub(crate) handover: Handover,
 }
@@ -69,18 +72,33 @@ impl Predecessor {
     }
 }
 
-/// Takes what was handed over, for good, and gives what was said meanwhile on connections; an error leaves
-/// it to the other.
-pub(crate) async fn commit(mut channel: Channel) -> io::Result<BTreeMap<IpAddr, Said>> {
+/// The last words.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    /// To be closed when BFD goes on.
+    pub(crate) channel: Channel,
+    /// What was said meanwhile on connections.
+    pub(crate) said: BTreeMap<IpAddr, Said>,
+    pub(crate) watched: bgp_bfd::Handover,
+}
+
+/// Takes what was handed over, for good; an error leaves it to the other.
+pub(crate) async fn commit(mut channel: Channel) -> io::Result<Committed> {
     let answer = spawn_blocking(move || {
         channel.ready()?;
-        let mut all = BTreeMap::new();
+        let (mut said, mut watched) = (BTreeMap::new(), bgp_bfd::Handover::default());
         loop {
             match channel.receive()? {
                 Message::Said(peer, written, tail) => {
-                    all.insert(peer, Said { written, tail: tail.into() });
+                    said.insert(peer, Said { written, tail: tail.into() });
                 }
-                Message::Go => return Ok(all),
+                Message::BfdFrame(frame) => {
+                    // It is too late to say no: that session begins anew.
+                    if let Err(error) = watched.read(&frame) {
+                        warn!(%error, "handed over");
+                    }
+                }
+                Message::Go => return Ok(Committed { channel, said, watched }),
                 _ => return Err(invalid("an answer that is none")),
             }
         }
@@ -111,6 +129,7 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
     channel.hello()?;
     let (mut listeners, mut connections) = (BTreeMap::new(), BTreeMap::<IpAddr, Received>::new());
     let mut neighbours = Neighbours::new();
+    let mut watching = None;
     let mut handover = Handover::default();
     let mut last = None;
     let mut read = Ok(());
@@ -124,6 +143,16 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
             }
             Message::Neighbour(interface, address) => {
                 neighbours.insert(interface, address);
+            }
+            Message::Bfd(version) => {
+                if version != HANDOVER_VERSION {
+                    read = Err(HandoverError::Bfd(version));
+                }
+                watching = Some(Vec::new());
+            }
+            Message::BfdSocket(session, socket) => {
+                let sockets = watching.as_mut().ok_or_else(|| invalid("a socket of nobody"))?;
+                sockets.push(BfdSocket { session, socket });
             }
             Message::Connection(peer, socket) => {
                 let received = Received { stream: socket.into(), unwritten: Vec::new() };
@@ -142,6 +171,7 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
             | Message::Ready
             | Message::Go
             | Message::Said(..)
+            | Message::BfdFrame(_)
             | Message::Yield(_) => {
                 return Err(invalid("no handover").into());
             }
@@ -155,6 +185,7 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
         channel,
         listeners,
         neighbours,
+        watching,
         connections,
         handover,
     })))

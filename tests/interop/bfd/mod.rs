@@ -4,6 +4,7 @@
 mod between_us;
 mod losses;
 mod multihop;
+mod planned_restart;
 mod restart;
 mod third_party;
 mod unnumbered;

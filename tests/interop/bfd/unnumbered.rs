@@ -11,7 +11,7 @@ use nix::{
     net::if_::if_nametoindex,
     sys::socket::{setsockopt, sockopt::Ipv6Ttl},
 };
-use viaduct_api::admin::BfdSession;
+use viaduct_api::admin::{BfdSession, EventQuery};
 
 use super::{FASTEST, TEN_TIMES, WATCHING_FRR, bird_bfd, every, nft};
 use crate::{
@@ -116,6 +116,10 @@ impl Node {
         assert_eq!((peer.bfd.as_deref(), peer.prefixes_stale), (Some("Down"), 0));
         let error = peer.last_error.unwrap();
         assert!(error.starts_with("BFD down: "), "{error}");
+        let query = EventQuery { peer: Some(link_local(2)), ..EventQuery::default() };
+        let events = self.handle.events(&query).next().await.unwrap();
+        let down = events.iter().find(|event| event.kind == "bfd-down").unwrap();
+        assert_eq!(down.peer_name().as_deref(), Some("fe80::2%viaduct0"));
         self.wait("the other side has lost us, too", async |_| lost()).await;
 
         end_blackhole(netns);

@@ -10,9 +10,8 @@ pub(crate) use with_frr::session as frr_session;
 
 use std::time::Duration;
 
-use bgp_bfd::{Path, Profile};
-use bgp_speaker::{BfdConfig, Config, RestartTime};
-use bgpd::{Predecessor, Replay, TakeoverError};
+use bgp_speaker::{Config, RestartTime};
+use bgpd::{Predecessor, Replay};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -79,31 +78,6 @@ fn a_successor_that_goes_away_leaves_everything_as_it_was() {
             assert_eq!(node.peer(v4(2)).await.flaps, 0);
         },
     );
-}
-
-/// Peers would notice.
-#[test]
-fn who_cannot_be_taken_over_stays() {
-    crate::lab::netns::isolated(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let mut watched = graceless(65001);
-            let profile = Profile::new(50, 50, 3).unwrap();
-            let peer = watched.peers.get_mut(&v4(2)).unwrap();
-            peer.bfd = Some(BfdConfig { path: Path::SingleHop, profile });
-            refuses(watched, "BFD").await;
-        });
-    });
-}
-
-async fn refuses(config: Config, reason: &str) {
-    let node = Node::start(config, &[]);
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("bgp-handover.sock");
-    node.handle.offer(&path).unwrap();
-    let refused = Predecessor::find(&path).await.unwrap_err();
-    assert!(matches!(&refused, TakeoverError::Refused(why) if why.contains(reason)), "{refused}");
-    assert!(!node.handle.was_handed_over());
 }
 
 #[test]

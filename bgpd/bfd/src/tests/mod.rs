@@ -1,5 +1,6 @@
 mod captured;
 mod codec;
+mod handover;
 mod harness;
 mod pair;
 mod reception;

@@ -12,10 +12,10 @@ use super::HandoverError;
 use crate::transport::{Transport, Ttl};
 
 /// Of what this speaker hands over.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// Of what it can take. Whoever hands over the first says nothing meanwhile; neither of the first two has
-/// sources.
-pub(super) const TAKEN_VERSIONS: [u16; 3] = [1, 2, VERSION];
+/// sources, nor any before this one peers that are watched.
+pub(super) const TAKEN_VERSIONS: [u16; 4] = [1, 2, 3, VERSION];
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Frame {
@@ -30,6 +30,10 @@ pub(super) enum Frame {
     Table(TablePiece),
     End,
     Source(SourceFrame),
+    /// BFD has lost the peer before, whose BFD may be independent of its control plane.
+    Lost {
+        control_plane_independent: bool,
+    },
 }
 
 /// Octets of both families, as two bits.
@@ -313,12 +317,13 @@ mod tests {
             Frame::Table(piece),
             Frame::End,
             Frame::Source(SourceFrame { id: 2, number: 300, asn: 7, name: "mrt:x".to_owned() }),
+            Frame::Lost { control_plane_independent: true },
         ];
         let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect();
         let mut all: Vec<String> = vec![hex(&write_first(&Frame::Begin))];
         all.extend(frames.iter().map(|frame| hex(&write(frame))));
         let known = [
-            "000300",
+            "000400",
             "0100c000020101ac02e9fb03070102010101010202030201010104090105010180cab5ee01\
              0306010002000109000101017880010000000300010301010106010700010200000103000102",
             "0202010201",
@@ -326,9 +331,10 @@ mod tests {
             "040104400101000100c000020100010101000a0000000801010201ac02000304050100",
             "05",
             "0602ac0207056d72743a78",
+            "0701",
         ];
         assert_eq!(all, known);
         let tables: Vec<_> = frames.iter().map(|frame| is_table(&write(frame))).collect();
-        assert_eq!(tables, [false, false, false, true, false, false]);
+        assert_eq!(tables, [false, false, false, true, false, false, false]);
     }
 }

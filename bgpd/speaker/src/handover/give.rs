@@ -19,6 +19,7 @@ use super::{
 use crate::{
     ConnId, Direction,
     announce::profile,
+    bfd::Loss,
     drive::Cause,
     fsm::Event,
     open::Agreed,
@@ -89,6 +90,9 @@ impl Speaker {
             let frame = self.peer_frame(address, peer, &mut prints);
             let has_session = frame.session.is_some();
             give(write(&Frame::Peer(Box::new(frame))));
+            if let Some(&Loss { control_plane_independent }) = self.losses.get(&address) {
+                give(write(&Frame::Lost { control_plane_independent }));
+            }
             let Some(owed) = self.routing.owed(address).filter(|_| has_session) else { continue };
             for (octets, count) in owed.messages {
                 give(write(&Frame::Messages { octets: octets.to_vec(), count }));

@@ -13,7 +13,7 @@ mod give;
 mod print;
 mod take;
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use bgp_rib::{TableError, out::Owed};
 use viaduct_net::Readable;
@@ -23,6 +23,7 @@ pub use self::{
     frame::VERSION,
     take::{Adopted, Successor},
 };
+use crate::bfd::Loss;
 
 #[cfg(doc)]
 use crate::Speaker;
@@ -43,6 +44,8 @@ pub enum HandoverError {
     Open(IpAddr),
     #[error("what {} was told is not known", Readable(*.0))]
     Peer(IpAddr),
+    #[error("its sessions of BFD are of version {0}")]
+    Bfd(u16),
     #[error("two sources of one number, or one of none that there can be")]
     Source,
     #[error("the table: {0}")]
@@ -56,6 +59,7 @@ pub struct Handover {
     ended: bool,
     peers: Vec<(PeerFrame, Owed)>,
     sources: Vec<SourceFrame>,
+    losses: BTreeMap<IpAddr, Loss>,
     /// Frames: a piece of it takes several times the memory.
     table: Vec<Vec<u8>>,
 }
@@ -92,11 +96,19 @@ impl Handover {
                     owed.missed.push(nlri.try_into()?);
                 }
             }
+            (Frame::Lost { control_plane_independent }, true) => {
+                let (peer, _) = self.peers.last().ok_or(HandoverError::Frame)?;
+                self.losses.insert(peer.address, Loss { control_plane_independent });
+            }
             (Frame::Source(source), true) => self.sources.push(source),
             (Frame::End, true) => self.ended = true,
             (Frame::Begin | Frame::End, _)
             | (
-                Frame::Peer(_) | Frame::Messages { .. } | Frame::Missed(_) | Frame::Source(_),
+                Frame::Peer(_)
+                | Frame::Messages { .. }
+                | Frame::Missed(_)
+                | Frame::Source(_)
+                | Frame::Lost { .. },
                 false,
             )
             | (Frame::Table(_), _) => return Err(HandoverError::Frame),

@@ -91,6 +91,11 @@ impl Speaker {
             let adopted = connections.get(&frame.address).copied();
             going.extend(speaker.adopt_peer(frame, owed, adopted)?);
         }
+        let is_watched = |address: &IpAddr| {
+            speaker.peers.get(address).is_some_and(|peer| peer.config.bfd.is_some())
+        };
+        let losses = handover.losses.into_iter().filter(|(address, _)| is_watched(address));
+        speaker.losses = losses.collect();
         let unwanted = speaker.adopt_sources(handover.sources, sources)?;
         let numbers = speaker.routing.numbers();
         let mut table = speaker.routing.rib.take_over(numbers);

@@ -5,7 +5,7 @@ use bgp_bfd::{DownReason, Path, Profile, SessionKey};
 use super::harness::{Network, v4, with_peers};
 use crate::{BfdConfig, BfdSessionConfig, Config, State};
 
-const LOST: DownReason = DownReason::DetectionTimeExpired;
+pub(super) const LOST: DownReason = DownReason::DetectionTimeExpired;
 
 fn watched(node: u8, peer: u8) -> Config {
     let mut config = with_peers(node, 64512, &[(peer, 64512)]);
@@ -14,7 +14,7 @@ fn watched(node: u8, peer: u8) -> Config {
     config
 }
 
-fn key(peer: u8, path: Path) -> SessionKey {
+pub(super) fn key(peer: u8, path: Path) -> SessionKey {
     SessionKey { peer: v4(peer), path }
 }
 
@@ -173,7 +173,7 @@ fn nothing_is_kept_for_long_of_a_peer_that_bfd_has_lost() {
 
 /// A node with a session with 3 that is watched, and another with a reflector that tells 3's routes, too,
 /// and keeps them for long.
-fn beside_a_reflector() -> Network {
+pub(super) fn beside_a_reflector() -> Network {
     let mut network = Network::default();
     let mut ours = with_peers(1, 64512, &[(3, 64512), (9, 64512)]);
     ours.peers.get_mut(&v4(3)).unwrap().bfd = watched(1, 2).peers[&v4(2)].bfd;
@@ -198,9 +198,9 @@ fn beside_a_reflector() -> Network {
     network
 }
 
-const NEXT_HOP_LOST: &str = "unusable: BFD has lost the next hop (RFC 5882 5)";
+pub(super) const NEXT_HOP_LOST: &str = "unusable: BFD has lost the next hop (RFC 5882 5)";
 
-fn reasons(network: &mut Network, text: &str) -> Vec<String> {
+pub(super) fn reasons(network: &mut Network, text: &str) -> Vec<String> {
     let paths = network.speaker(1).paths();
     let paths = paths.filter(|path| path.prefix.to_string() == text);
     paths.map(|path| path.reason.to_string()).collect()

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bgp_bfd::Path;
 use bgp_rib::{Change, PeerCounts, Policy};
 use bgp_wire::{Announcement, AsPath, PathAttributes, Update};
 use viaduct_net::{Asn, OriginSource, Origination};
 
 use super::{
+    bfd::{LOST, NEXT_HOP_LOST, beside_a_reflector, key, reasons},
     dynamic,
     harness::{Network, own, prefix, underlay, v4, with_peers},
 };
@@ -407,16 +409,42 @@ fn a_source_that_the_next_one_has_not_is_withdrawn() {
     assert_eq!(flaps(&mut network), 0);
 }
 
-/// What the version before hands over has no source in it, and is else the same.
+/// What the versions before hand over has no source in it and nobody who is lost, and is else the same.
 #[test]
-fn the_version_before_is_taken() {
-    let (mut network, config) = world();
-    let (told, mut frames) = (network.told(1), network.frames(1));
-    assert_eq!(frames[0][..2], [0, 3]);
-    frames[0][1] = 2;
-    network.replace_by(1, config, &frames, &own(1), Vec::new());
-    network.run(Duration::from_secs(20));
-    assert_eq!((network.told(1), flaps(&mut network)), (told, 0));
+fn the_versions_before_are_taken() {
+    for version in [2, 3] {
+        let (mut network, config) = world();
+        let (told, mut frames) = (network.told(1), network.frames(1));
+        assert_eq!(frames[0][..2], [0, 4]);
+        frames[0][1] = version;
+        network.replace_by(1, config, &frames, &own(1), Vec::new());
+        network.run(Duration::from_secs(20));
+        assert_eq!((network.told(1), flaps(&mut network)), (told, 0));
+    }
+}
+
+#[test]
+fn whom_bfd_has_lost_is_lost_to_the_next_one_too() {
+    let mut network = beside_a_reflector();
+    let config = Config::clone(network.speaker(1).config());
+    network.cut(1, 3);
+    network.bfd_down(1, key(3, Path::SingleHop), LOST, false);
+    let fib = network.fib(1);
+    network.replace(1, config.clone());
+    network.run(Duration::from_secs(1));
+    assert_eq!(reasons(&mut network, "10.3.0.0/24"), [NEXT_HOP_LOST]);
+    assert_eq!(network.fib(1), fib);
+    network.bfd_up(1, key(3, Path::SingleHop));
+    assert_eq!(network.hops(1, "10.3.0.0/24"), [v4(3)]);
+
+    // Another configuration may have no use for it.
+    network.bfd_down(1, key(3, Path::SingleHop), LOST, false);
+    assert_eq!(network.fib(1), fib);
+    let mut unwatched = config;
+    unwatched.peers.get_mut(&v4(3)).unwrap().bfd = None;
+    network.replace(1, unwatched);
+    network.run(Duration::from_secs(1));
+    assert_eq!(network.hops(1, "10.3.0.0/24"), [v4(3)]);
 }
 
 #[test]
