@@ -1,7 +1,7 @@
 //! What import says of a path. A rejected path stays in the table, where `why` finds it and a
 //! change of policy takes it up again without asking the peer.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use bgp_policy::{Applied, Decided, Route};
 use bgp_wire::{AttributeSet, BgpNextHop, Community, PeerKind};
@@ -74,24 +74,24 @@ pub(crate) fn within_the_as(attributes: &AttributeSet) -> AttributeSet {
 
 /// Prefixes that no router can have a route to (RFC 4271 §6.3: a semantically incorrect prefix is
 /// ignored; RFC 6890 says which): with one of these a peer would take our loopback or our links.
+/// Asked of every prefix that comes, so the bits themselves are looked at.
 fn is_martian(prefix: Prefix) -> bool {
-    let within = |address: IpAddr, len| {
-        Prefix::new(address, len).is_ok_and(|martian| martian.covers(prefix))
-    };
+    let len = prefix.len();
     match prefix.address() {
-        IpAddr::V4(address) => {
-            address.is_loopback()
-                || address.is_link_local() && prefix.len() >= 16
-                || address.is_multicast() && prefix.len() >= 4
-                || within(Ipv4Addr::UNSPECIFIED.into(), 8)
-        }
-        IpAddr::V6(address) => {
-            within(Ipv6Addr::LOCALHOST.into(), 128)
-                || within(Ipv6Addr::UNSPECIFIED.into(), 128)
-                || address.is_multicast() && prefix.len() >= 8
-                || address.is_unicast_link_local() && prefix.len() >= 10
-                || address.to_ipv4_mapped().is_some() && prefix.len() >= 96
-        }
+        IpAddr::V4(address) => match address.octets() {
+            [0, ..] => len >= 8,
+            [127, ..] => true,
+            [169, 254, ..] => len >= 16,
+            [224..=239, ..] => len >= 4,
+            _ => false,
+        },
+        IpAddr::V6(address) => match address.segments() {
+            [0, 0, 0, 0, 0, 0, 0, 0 | 1] => len == 128,
+            [0, 0, 0, 0, 0, 0xffff, ..] => len >= 96,
+            [0xfe80..=0xfebf, ..] => len >= 10,
+            [0xff00..=0xffff, ..] => len >= 8,
+            _ => false,
+        },
     }
 }
 

@@ -86,6 +86,10 @@ impl Path {
         self.origin == peer.0
     }
 
+    pub(crate) fn is_from(&self, origin: Origin) -> bool {
+        self.origin == code_of(origin)
+    }
+
     pub(crate) fn next_hop(&self) -> Option<NextHopId> {
         (self.next_hop != NIL).then_some(NextHopId(self.next_hop))
     }

@@ -332,9 +332,8 @@ impl Rib {
 
     pub(super) fn find_in(&self, destination: u32, origin: Origin, path_id: u32) -> Option<u32> {
         let mut paths = self.paths.list(self.destination(destination).head);
-        let is_it = |&(id, path): &(u32, &Path)| {
-            path.origin() == origin && self.paths.path_id(id) == path_id
-        };
+        let is_it =
+            |&(id, path): &(u32, &Path)| path.is_from(origin) && self.paths.path_id(id) == path_id;
         paths.find(is_it).map(|(id, _)| id)
     }
 
