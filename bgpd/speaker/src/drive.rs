@@ -178,6 +178,7 @@ impl Speaker {
             peer.since = self.now;
         }
         if let Some(text) = &cause.text {
+            peer.attempt_failed = before == State::Connect && cause.notification.is_none();
             let known = peer.last_error.replace(text.clone()).is_some_and(|known| known == *text);
             if !known && before != State::Established && cause.notification.is_none() {
                 self.events.push(address, Happening::AttemptFailed(text.clone()));

@@ -90,6 +90,8 @@ pub(crate) struct Peer {
     /// Ends by error since the last session that lasted; the measure of the back-off.
     pub(crate) failures: u32,
     pub(crate) last_error: Option<String>,
+    /// It says why an attempt to connect has come to nothing, and no more.
+    pub(crate) attempt_failed: bool,
     pub(crate) counters: Counters,
     pub(crate) malformed: Malformed,
     /// There has been a session, so what the peer knows of us is of this life of ours.
@@ -120,6 +122,7 @@ impl Peer {
             connecting: false,
             failures: 0,
             last_error: None,
+            attempt_failed: false,
             counters: Counters::default(),
             malformed: Malformed::default(),
             had_session: false,

@@ -408,9 +408,11 @@ impl Speaker {
             Timer::ConnectRetry if self.waits_for(address) => {}
             Timer::ConnectRetry => {
                 let peer = self.peers.get(&address);
-                // What was wrong before says more than this.
-                let silent = peer
-                    .is_some_and(|peer| peer.state == State::Connect && peer.last_error.is_none());
+                // What was wrong with a session says more than this.
+                let silent = peer.is_some_and(|peer| {
+                    let says_less = peer.last_error.is_none() || peer.attempt_failed;
+                    peer.state == State::Connect && says_less
+                });
                 let cause = if silent { Cause::text("no answer to SYN") } else { Cause::none() };
                 self.step(address, Event::ConnectRetryTimerExpires, cause);
             }

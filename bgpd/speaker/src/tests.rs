@@ -3,6 +3,7 @@
 mod handover;
 mod harness;
 
+mod attempts;
 mod bad_peer;
 mod bfd;
 mod collision;
