@@ -18,7 +18,11 @@ use bgp_speaker::ConnId;
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::{
-    net::TcpStream,
+    io::AsyncReadExt,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     select,
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -36,19 +40,25 @@ const READ_BYTES: usize = 64 << 10;
 /// How long a connection that is being closed has for its last words, which say why.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Ends with whether it was paused, and not at its end.
-type Half = JoinHandle<bool>;
+/// What a connection does, until it is at its end or is to stand still.
+#[derive(Debug)]
+struct Tasks {
+    /// Ends with its half of the stream where it is to stand still.
+    reader: JoinHandle<Option<OwnedReadHalf>>,
+    /// Ends with whether it is to stand still.
+    writer: JoinHandle<bool>,
+}
 
 /// The speaker's end of a connection. Dropping it ends the connection at once, without a word.
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// `None` while the connection stands still.
-    stream: Option<Arc<TcpStream>>,
+    stream: Option<Arc<OwnedWriteHalf>>,
     outbox: Arc<Outbox>,
     /// Ours, then the peer's.
     ends: Option<(SocketAddr, SocketAddr)>,
     pause: watch::Sender<bool>,
-    tasks: Option<(Half, Half)>,
+    tasks: Option<Tasks>,
 }
 
 /// Where a connection tells what has come of it.
@@ -75,11 +85,12 @@ impl Connection {
         let Paused { stream, unwritten } = paused;
         let outbox = Arc::new(Outbox::new(unwritten));
         let ends = stream.local_addr().ok().zip(stream.peer_addr().ok());
+        let (from, stream) = stream.into_split();
         let stream = Arc::new(stream);
         let (pause, paused) = watch::channel(false);
-        let reader = tokio::spawn(read(id, stream.clone(), ears.inputs, paused.clone()));
+        let reader = tokio::spawn(read(id, from, ears.inputs, paused.clone()));
         let writer = tokio::spawn(write(id, stream.clone(), outbox.clone(), ears.taken, paused));
-        Self { stream: Some(stream), outbox, ends, pause, tasks: Some((reader, writer)) }
+        Self { stream: Some(stream), outbox, ends, pause, tasks: Some(Tasks { reader, writer }) }
     }
 
     /// Our end and the peer's; `None` where they were gone before they could be asked.
@@ -91,16 +102,17 @@ impl Connection {
     /// does. One that is at its end does not come back. What is said meanwhile waits: see
     /// [`Self::take_waiting`].
     pub(crate) fn pause(&mut self) -> Option<impl Future<Output = Option<Paused>> + use<>> {
-        let (reader, writer) = self.tasks.take()?;
+        let Tasks { reader, writer } = self.tasks.take()?;
         let stream = self.stream.take()?;
         let outbox = self.outbox.clone();
         outbox.pause();
         self.pause.send_replace(true);
         Some(async move {
-            let whole = reader.await.ok()? & writer.await.ok()?;
+            let (from, whole) = (reader.await.ok()?, writer.await.ok()?);
             let unwritten = outbox.take();
-            // Both tasks have let go of it.
-            Some(Paused { stream: Arc::into_inner(stream).filter(|_| whole)?, unwritten })
+            // The task has let go of it.
+            let to = Arc::into_inner(stream).filter(|_| whole)?;
+            Some(Paused { stream: to.reunite(from?).ok()?, unwritten })
         })
     }
 
@@ -124,7 +136,7 @@ impl Connection {
     /// chance to read it.
     pub(crate) fn close(mut self) -> Option<JoinHandle<()>> {
         self.outbox.close();
-        let (mut reader, mut writer) = self.tasks.take()?;
+        let Tasks { mut reader, mut writer } = self.tasks.take()?;
         Some(tokio::spawn(async move {
             // The reader goes on to throw away what comes: a socket closed with unread octets
             // resets the connection, and with it our last words.
@@ -139,7 +151,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Some((reader, writer)) = &self.tasks {
+        if let Some(Tasks { reader, writer }) = &self.tasks {
             reader.abort();
             writer.abort();
         }
@@ -162,17 +174,17 @@ async fn wanted(pause: &mut watch::Receiver<bool>) {
 
 async fn read(
     id: ConnId,
-    stream: Arc<TcpStream>,
+    mut stream: OwnedReadHalf,
     inputs: mpsc::Sender<Input>,
     mut pause: watch::Receiver<bool>,
-) -> bool {
+) -> Option<OwnedReadHalf> {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     let reason = loop {
         buffer.reserve(READ_BYTES);
         let read = select! {
             biased;
-            () = wanted(&mut pause) => return true,
-            read = read_some(&stream, &mut buffer) => read,
+            () = wanted(&mut pause) => return Some(stream),
+            read = stream.read_buf(&mut buffer) => read,
         };
         match read {
             Ok(0) => break "closed by the peer".to_owned(),
@@ -180,7 +192,7 @@ async fn read(
                 let (bytes, at) = (buffer.split().freeze(), Instant::now());
                 let input = Input::Bytes { conn: id, bytes, at };
                 if inputs.send(input).await.is_err() {
-                    return false;
+                    return None;
                 }
             }
             Err(error) => break error.to_string(),
@@ -188,21 +200,12 @@ async fn read(
     };
     // Nobody to be told means that the speaker is gone, and we with it.
     drop(inputs.send(Input::Closed { conn: id, reason }).await);
-    false
-}
-
-async fn read_some(stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
-    loop {
-        match stream.try_read_buf(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
-            read => return read,
-        }
-    }
+    None
 }
 
 async fn write(
     id: ConnId,
-    stream: Arc<TcpStream>,
+    stream: Arc<OwnedWriteHalf>,
     outbox: Arc<Outbox>,
     taken: Told,
     mut pause: watch::Receiver<bool>,
@@ -239,7 +242,7 @@ async fn write(
         }
         if close {
             // Where that is not possible it has been.
-            drop(SockRef::from(&*stream).shutdown(Shutdown::Write));
+            drop(SockRef::from((*stream).as_ref()).shutdown(Shutdown::Write));
             return false;
         }
     }

@@ -17,7 +17,7 @@ use std::{
 use bgp_speaker::ConnId;
 use bytes::{Buf, Bytes};
 use tokio::{
-    net::TcpStream,
+    net::tcp::OwnedWriteHalf,
     sync::{Notify, mpsc},
 };
 
@@ -93,7 +93,7 @@ impl Outbox {
 
     /// Writes what waits where that is little, and leaves to the task what TCP does not take. Gives how
     /// many octets TCP has taken. To be called after [`Self::push`].
-    pub(crate) fn flush(&self, stream: &TcpStream) -> usize {
+    pub(crate) fn flush(&self, stream: &OwnedWriteHalf) -> usize {
         let mut waiting = self.lock();
         // The task looks again before it gives the hand back.
         if waiting.hand != Hand::Ours {
@@ -177,9 +177,18 @@ impl Outbox {
 pub(crate) type Told = mpsc::UnboundedSender<Taken>;
 
 /// Writes as much as TCP takes at once, and gives how much that was.
-pub(crate) fn write_some(stream: &TcpStream, bytes: &mut VecDeque<Bytes>) -> io::Result<usize> {
-    let slices: Vec<_> = bytes.iter().take(MAX_SLICES).map(|one| IoSlice::new(one)).collect();
-    let count = stream.try_write_vectored(&slices)?;
+pub(crate) fn write_some(
+    stream: &OwnedWriteHalf,
+    bytes: &mut VecDeque<Bytes>,
+) -> io::Result<usize> {
+    let count = match bytes.len() {
+        1 => stream.try_write(&bytes[0])?,
+        _ => {
+            let slices: Vec<_> =
+                bytes.iter().take(MAX_SLICES).map(|one| IoSlice::new(one)).collect();
+            stream.try_write_vectored(&slices)?
+        }
+    };
     if count == 0 {
         return Err(io::ErrorKind::WriteZero.into());
     }

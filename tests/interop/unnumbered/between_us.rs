@@ -9,7 +9,16 @@ use crate::lab::{
 
 /// Two nodes with a session over one link, both in sync.
 pub(super) fn with_pair(test: impl AsyncFnOnce(&Netns, &Node, &Node) + Send + 'static) {
+    with_pair_within(|| (), test);
+}
+
+/// The same, with what `begin` gives held from before the first of them starts.
+pub(super) fn with_pair_within<T>(
+    begin: impl FnOnce() -> T + Send + 'static,
+    test: impl AsyncFnOnce(&Netns, &Node, &Node) + Send + 'static,
+) {
     isolated(|| {
+        let _held = begin();
         let netns = Arc::new(Netns::new());
         wire(&netns);
         let (far_runtime, far) = far_node(&netns, ours(2, 64513, &[FAR], 64512), PAIR[1]);

@@ -18,7 +18,7 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 use viaduct_api::admin::{EventQuery, PeerPolicy};
 use viaduct_net::{IfIndex, LinkLocal};
 
-use super::{NEAR, between_us::with_pair, link_local};
+use super::{NEAR, between_us::with_pair_within, link_local};
 use crate::lab::{
     netns::output,
     node::Node,
@@ -70,14 +70,17 @@ fn has(octets: &[u8], address: IpAddr) -> bool {
 
 #[test]
 fn a_neighbour_on_a_link_is_told_of_by_its_own_address() {
-    with_pair(async |_, near, _| {
-        let log = Log::default();
+    let log = Log::default();
+    let writer = log.clone();
+    let logged = || {
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new("debug"))
-            .with_writer(log.clone())
+            .with_writer(writer)
             .with_ansi(false)
             .finish();
-        let _logged = tracing::subscriber::set_default(subscriber);
+        tracing::subscriber::set_default(subscriber)
+    };
+    with_pair_within(logged, async move |_, near, _| {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("updates.mrt");
         let station = Station::start("127.0.0.1:11019".parse().unwrap()).await;
