@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod add_path;
+mod advertisement_interval;
 mod as_override;
 mod bfd;
 mod blackhole;

@@ -21,6 +21,7 @@ use crate::{
     peer::{Peer, Slot},
     routing::local_speaker,
     speaker::Speaker,
+    timer::{Owner, Timer},
 };
 
 /// Updates are handed out while less than this waits to be taken by TCP; what comes after waits where it
@@ -119,13 +120,26 @@ impl Speaker {
         while let Some(peer) = self.peers.get_mut(&address)
             && peer.is_established()
             && !self.startup.is_restarting()
-            && let Some(connection) = &peer.connection
+            && let Some(connection) = &mut peer.connection
             && connection.unwritten < SEND_BUFFER_BYTES
         {
+            let owner = Owner::Connection(connection.id);
+            let interval = peer.config.times.advertisement;
+            if !interval.is_zero() && self.timers.is_running(owner, Timer::Advertisement) {
+                return;
+            }
             let room = SEND_BUFFER_BYTES - connection.unwritten;
             match self.routing.next(address, room) {
-                Ok(outgoing) if outgoing.bytes.is_empty() => return,
+                Ok(outgoing) if outgoing.bytes.is_empty() => {
+                    if std::mem::take(&mut connection.telling) && !interval.is_zero() {
+                        self.routing.gather(address);
+                        let at = self.now + self.rng.jitter(interval);
+                        self.timers.start(owner, Timer::Advertisement, at);
+                    }
+                    return;
+                }
                 Ok(outgoing) => {
+                    connection.telling = true;
                     peer.counters.updates_sent += outgoing.messages;
                     peer.counters.messages_sent += outgoing.messages;
                     for bytes in outgoing.bytes {

@@ -342,6 +342,7 @@ impl Speaker {
                 let text = "the peer does not read: send hold timer expired (RFC 9687)";
                 self.step(address, Event::SendHoldTimerExpires, Cause::text(text));
             }
+            Timer::Advertisement => drop(self.ready.insert(address)),
             Timer::ConnectRetry
             | Timer::IdleHold
             | Timer::Restart

@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     pub(crate) heard: Option<Instant>,
     /// Octets handed out that TCP has not taken yet.
     pub(crate) unwritten: usize,
+    /// Something was told since the advertisement timer was started last.
+    pub(crate) telling: bool,
 }
 
 impl Connection {
@@ -41,6 +43,7 @@ impl Connection {
             inbox: BytesMut::new(),
             heard: None,
             unwritten: 0,
+            telling: false,
         }
     }
 

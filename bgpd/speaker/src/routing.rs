@@ -274,6 +274,13 @@ impl Routing {
         }
     }
 
+    /// What the peer is told next is what is so by then.
+    pub(crate) fn gather(&mut self, address: IpAddr) {
+        if let Some(id) = self.id(address) {
+            self.out.gather(id);
+        }
+    }
+
     /// What the peer would be told of so many places of the table.
     pub(crate) fn told_from(
         &self,

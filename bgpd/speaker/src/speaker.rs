@@ -417,7 +417,7 @@ impl Speaker {
                 self.step(address, Event::ConnectRetryTimerExpires, cause);
             }
             Timer::IdleHold => self.start_peer(address),
-            Timer::Hold | Timer::Keepalive | Timer::SendHold => {
+            Timer::Hold | Timer::Keepalive | Timer::SendHold | Timer::Advertisement => {
                 if let Owner::Connection(conn) = owner {
                     self.expire_on_connection(address, conn, timer);
                 }

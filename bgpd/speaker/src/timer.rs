@@ -24,6 +24,8 @@ pub enum Timer {
     Keepalive,
     /// RFC 9687: the peer has not read for too long.
     SendHold,
+    /// RFC 4271 §9.2.1.1: what has changed since may be told.
+    Advertisement,
     /// RFC 4724 §4.2: the peer has not come back in time; its stale routes go.
     Restart,
     /// The peer is back but has not said End-of-RIB in time; what is stale goes (RFC 4724 §4.2).
@@ -43,7 +45,11 @@ impl Timer {
             | Self::Stale
             | Self::LongLived(_)
             | Self::SelectionDeferral => true,
-            Self::ConnectRetry | Self::IdleHold | Self::Keepalive | Self::SendHold => false,
+            Self::ConnectRetry
+            | Self::IdleHold
+            | Self::Keepalive
+            | Self::SendHold
+            | Self::Advertisement => false,
         }
     }
 }

@@ -14,6 +14,9 @@ pub struct PeerTimes {
     /// SendHoldTime (RFC 9687 §3.1): eight minutes, or twice the hold time where that is longer,
     /// where nothing is said. Longer than the hold time.
     pub send_hold: Option<Duration>,
+    /// MinRouteAdvertisementInterval (RFC 4271 §9.2.1.1): when a peer has been told all there was, what
+    /// changes is told it after so long, as it is by then. Zero: at once.
+    pub advertisement: Duration,
 }
 
 /// RFC 4271 §10 suggests two minutes for the Internet; within a cluster a node that comes up is
@@ -33,6 +36,7 @@ impl Default for PeerTimes {
             keepalive: None,
             idle_hold: IDLE_HOLD_TIME,
             send_hold: None,
+            advertisement: Duration::ZERO,
         }
     }
 }

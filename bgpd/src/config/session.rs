@@ -11,6 +11,9 @@ use super::reader::Reader;
 /// The longest message that a shutdown can carry, in octets of UTF-8 (RFC 9003 §2).
 const MAX_SHUTDOWN_MESSAGE: usize = 255;
 
+/// Ten minutes, as other makers have it.
+const MAX_ADVERTISEMENT_INTERVAL: Duration = Duration::from_secs(600);
+
 impl Reader<'_> {
     pub(super) fn times(&mut self, place: &str, spec: &BGPPeerSpec, hold: HoldTime) -> PeerTimes {
         let default = PeerTimes::default();
@@ -26,7 +29,12 @@ impl Reader<'_> {
             keepalive: secs("keepaliveSeconds", spec.keepalive_seconds),
             idle_hold: secs("idleHoldSeconds", spec.idle_hold_seconds).unwrap_or(default.idle_hold),
             send_hold: secs("sendHoldSeconds", spec.send_hold_seconds),
+            advertisement: Duration::from_millis(spec.advertisement_interval_milliseconds.into()),
         };
+        if times.advertisement > MAX_ADVERTISEMENT_INTERVAL {
+            let problem = format!("{} ms: at most 600000", times.advertisement.as_millis());
+            self.wrong(format!("{place}.advertisementIntervalMilliseconds"), problem);
+        }
         if let (Some(send), Some(hold)) = (times.send_hold, hold.duration())
             && send <= hold
         {

@@ -162,6 +162,24 @@ impl Member {
         }
     }
 
+    /// Leaves the log, of which everything was read.
+    pub(super) fn gather(&mut self, log: &mut Log) {
+        if self.lagging.is_none() {
+            log.leave(self.cursor);
+            self.lagging = Some(BTreeSet::new());
+        }
+    }
+
+    /// Reads the log again where nothing was missed; gives whether that is so.
+    pub(super) fn gather_no_more(&mut self, log: &mut Log) -> bool {
+        let misses_nothing = self.lagging.as_ref().is_some_and(BTreeSet::is_empty);
+        if misses_nothing {
+            self.lagging = None;
+            self.cursor = log.join();
+        }
+        misses_nothing
+    }
+
     /// Moves entries of the log to what is owed, up to about `room` octets; gives what is left of it.
     pub(super) fn take_log(&mut self, peer: PeerId, log: &mut Log, mut room: usize) -> usize {
         let from = self.cursor;

@@ -149,6 +149,9 @@ impl AdjRibsOut {
             return;
         }
         // What the group has said already is said.
+        if member.gather_no_more(&mut group.log) {
+            group.lagging.remove(&peer);
+        }
         if !member.is_lagging() {
             member.take_log(peer, &mut group.log, usize::MAX);
         }
@@ -246,6 +249,19 @@ impl AdjRibsOut {
             group.lagging.remove(&peer);
         }
         Ok(member.take_own(room))
+    }
+
+    /// A member that has been told everything will not ask for a while: what changes meanwhile is kept as
+    /// a set of paths, and it is told what they are by then. It keeps nobody's log from being
+    /// forgotten.
+    pub fn gather(&mut self, peer: PeerId) {
+        if self.is_pending(peer) {
+            return;
+        }
+        let Some((at, member)) = self.members.get_mut(&peer) else { return };
+        let Some(group) = &mut self.groups[*at] else { return };
+        member.gather(&mut group.log);
+        group.lagging.insert(peer);
     }
 
     /// What a member would be told of the next `count` places of a settled table, in whole messages,

@@ -130,6 +130,7 @@ enum Operation {
     Change { peer: usize, policy: usize },
     Refresh { peer: usize, v6: bool },
     Read { peer: usize, room: usize },
+    Gather { peer: usize },
     HandOver { changed: Option<(usize, usize)> },
 }
 
@@ -158,6 +159,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (peer(), any::<bool>()).prop_map(|(peer, v6)| Operation::Refresh { peer, v6 }),
         6 => (peer(), select(&[1, 200, 100_000][..]))
             .prop_map(|(peer, room)| Operation::Read { peer, room }),
+        2 => peer().prop_map(|peer| Operation::Gather { peer }),
         1 => proptest::option::of((peer(), 0..3_usize))
             .prop_map(|changed| Operation::HandOver { changed }),
     ]
@@ -350,6 +352,10 @@ impl World {
                     reader.read(&out.next(rib, ids[*peer], *room).unwrap(), profile);
                 }
             }
+            Operation::Gather { peer } => {
+                drop(out.flush(rib));
+                out.gather(ids[*peer]);
+            }
             Operation::HandOver { changed } => self.hand_over(*changed),
         }
     }
@@ -507,6 +513,37 @@ fn what_most_have_to_read_counts_and_not_what_a_few_have() {
     assert_eq!(world.out.unread(), 0, "one is slow");
     world.read_all();
     assert_eq!(world.out.unread(), 0);
+}
+
+#[test]
+fn who_gathers_is_told_what_is_so_by_then_and_holds_nothing() {
+    let mut world = World::new(MAX_LOG_BYTES);
+    for peer in [3, 4] {
+        world.apply(&Operation::Join { peer, policy: 0, v6: true, several: Several::No });
+    }
+    world.read_all();
+    world.apply(&Operation::Gather { peer: 4 });
+    let all: BTreeSet<_> = (0..PREFIXES).collect();
+    for round in 0..9 {
+        world.apply(&Operation::Announce { peer: 0, prefixes: all.clone(), kind: round % 3 });
+        world.apply(&Operation::Flush);
+        world.apply(&Operation::Withdraw {
+            peer: 0,
+            prefixes: (0..PREFIXES).filter(|n| n % 4 < 2).collect(),
+        });
+        world.apply(&Operation::Read { peer: 3, room: usize::MAX });
+        assert_eq!(
+            world.out.groups.iter().flatten().map(|group| group.log.bytes()).sum::<usize>(),
+            0
+        );
+    }
+    let told = world.out.next(&world.rib, world.ids[4], usize::MAX).unwrap();
+    // Withdrawn and announced in one message each for either family.
+    assert_eq!(told.messages, 4);
+    let (profile, reader) = world.sessions.get_mut(&4).unwrap();
+    reader.read(&told, profile);
+    assert_eq!(reader.known.len(), PREFIXES / 2);
+    world.check();
 }
 
 #[test]

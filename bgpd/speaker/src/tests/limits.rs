@@ -106,6 +106,31 @@ fn times_of_ones_own() {
 }
 
 #[test]
+fn a_peer_is_told_of_changes_no_more_often_than_it_is_to_be() {
+    let times = PeerTimes { advertisement: secs(10), ..PeerTimes::default() };
+    let (mut network, _) = pair(|peer| peer.times = times);
+    network.run(secs(30));
+    let sent = |network: &mut Network| network.status(1, v4(2)).updates_sent;
+    let has = |network: &Network, text: &str| network.fib(2).contains(&text.to_owned());
+    let before = sent(&mut network);
+    network.originate(1, &["10.1.7.0/24"]);
+    network.run(secs(1));
+    assert!(has(&network, "10.1.7.0/24"), "after a rest at once");
+    let first = sent(&mut network);
+    for _ in 0..3 {
+        for prefixes in [&[][..], &["10.1.8.0/24", "10.1.7.0/24"], &["10.1.8.0/24"]] {
+            network.originate(1, prefixes);
+            network.run(secs(1) / 2);
+        }
+    }
+    assert_eq!(sent(&mut network), first, "less than three quarters of the time have passed");
+    assert!(has(&network, "10.1.7.0/24") && !has(&network, "10.1.8.0/24"));
+    network.run(secs(5));
+    assert!(!has(&network, "10.1.7.0/24") && has(&network, "10.1.8.0/24"), "what is so by then");
+    assert!(sent(&mut network) - first <= first - before + 1, "in a message each way");
+}
+
+#[test]
 fn a_peer_that_does_not_read_is_left_after_its_send_hold_time() {
     let times = PeerTimes { send_hold: Some(secs(20)), ..PeerTimes::default() };
     let (mut network, _) = pair(|peer| (peer.times, peer.hold_time) = (times, HoldTime::INFINITE));

@@ -85,6 +85,14 @@ fn times_are_bounded_and_the_default_where_nothing_is_said() {
     };
     let fields = ["connectRetrySeconds", "keepaliveSeconds", "idleHoldSeconds", "sendHoldSeconds"];
     assert_eq!(wrong(zero), fields, "nine is the hold time");
+    let rare = |milliseconds| BGPPeerSpec {
+        advertisement_interval_milliseconds: milliseconds,
+        ..border()
+    };
+    let times =
+        read(rare(30_000), &Passwords::new()).unwrap().peers[&border().address.unwrap()].times;
+    assert_eq!(times.advertisement, Duration::from_secs(30));
+    assert_eq!(wrong(rare(600_001)), ["advertisementIntervalMilliseconds"]);
 }
 
 #[test]
