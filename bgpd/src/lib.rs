@@ -1,8 +1,7 @@
 //! The speaker's shell: sockets, the clock, and what the node wants to know.
 //!
-//! [`spawn`] starts a thread with one task that owns a [`bgp_speaker::Speaker`]; listeners and
-//! connections have tasks of their own, joined to it by bounded channels, so that a slow peer slows
-//! nobody else.
+//! [`spawn`] starts one task that owns a [`bgp_speaker::Speaker`]; listeners and connections have
+//! tasks of their own, joined to it by bounded channels, so that a slow peer slows nobody else.
 //! What comes in are the latest values of configuration, originations and underlay; what goes out
 //! are routes, merged by prefix.
 
@@ -25,7 +24,6 @@ mod readings;
 mod status;
 mod task;
 mod tcp;
-mod thread;
 mod trial;
 mod unnumbered;
 
@@ -125,31 +123,20 @@ pub struct Ended;
 /// Starts a speaker with the configuration there is. To be called within a tokio runtime.
 pub fn spawn(inputs: Inputs) -> Handle {
     let (handle, ends, alive) = join();
-    thread::start(alive, async move || Some(Task::new(inputs, ends)));
+    start(Task::new(inputs, ends), alive);
     handle
 }
 
 /// Starts a speaker that goes on in another's place, with the files that it replays
 /// ([`Handle::replay`]): the routes of those that the other has replayed stay meanwhile. After an error the
-/// other goes on, or has given way to an ordinary start, as the error says. To be called within a tokio
-/// runtime.
+/// other goes on, or has given way to an ordinary start, as the error says.
 pub async fn spawn_after(
     predecessor: Predecessor,
     inputs: Inputs,
     replays: Vec<Replay>,
 ) -> Result<Handle, TakeoverError> {
     let (handle, ends, alive) = join();
-    let (sender, taken) = oneshot::channel();
-    thread::start(alive, async move || {
-        let (task, outcome) = match Task::after(predecessor, inputs, replays, ends).await {
-            Ok(task) => (Some(task), Ok(())),
-            Err(error) => (None, Err(error)),
-        };
-        // Whoever has asked and gone has dropped the handle too, and the task ends by that.
-        drop(sender.send(outcome));
-        task
-    });
-    taken.await.unwrap_or(Err(io::Error::other("no thread for the speaker").into()))?;
+    start(Task::after(predecessor, inputs, replays, ends).await?, alive);
     Ok(handle)
 }
 
@@ -161,6 +148,12 @@ fn join() -> (Handle, Ends, watch::Sender<bool>) {
     let (writer, events) = events::log();
     let handle = Handle { queries: sender, offers: offered, events, sessions, running };
     (handle, Ends { queries, offers, sessions: counts, events: writer }, alive)
+}
+
+fn start(task: Task, alive: watch::Sender<bool>) {
+    tokio::spawn(async move {
+        alive.send_replace(task.run().await);
+    });
 }
 
 impl Handle {

@@ -246,10 +246,10 @@ pub struct BGPPeerSpec {
     #[schemars(range(min = 1))]
     pub send_hold_seconds: Option<u16>,
     /// Milliseconds that lie at least between two times that the neighbour is told what has changed (RFC
-    /// 4271 §9.2.1.1), up to ten minutes: it is told what is so by then. At once where 0.
-    #[serde(default)]
+    /// 4271 §9.2.1.1), up to ten minutes: it is told what is so by then. At once where 0 or not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 600000))]
-    pub advertisement_interval_milliseconds: u32,
+    pub advertisement_interval_milliseconds: Option<u32>,
     /// What this speaker is to the neighbour (RFC 9234): the session comes up only with its
     /// counterpart, and routes do not leak. External neighbours only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -318,7 +318,7 @@ impl BGPPeerSpec {
             connect_retry_seconds: None,
             idle_hold_seconds: None,
             send_hold_seconds: None,
-            advertisement_interval_milliseconds: 0,
+            advertisement_interval_milliseconds: None,
             role: None,
             strict_role: false,
             local_as: None,

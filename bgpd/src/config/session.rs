@@ -29,7 +29,9 @@ impl Reader<'_> {
             keepalive: secs("keepaliveSeconds", spec.keepalive_seconds),
             idle_hold: secs("idleHoldSeconds", spec.idle_hold_seconds).unwrap_or(default.idle_hold),
             send_hold: secs("sendHoldSeconds", spec.send_hold_seconds),
-            advertisement: Duration::from_millis(spec.advertisement_interval_milliseconds.into()),
+            advertisement: spec
+                .advertisement_interval_milliseconds
+                .map_or(default.advertisement, |millis| Duration::from_millis(millis.into())),
         };
         if times.advertisement > MAX_ADVERTISEMENT_INTERVAL {
             let problem = format!("{} ms: at most 600000", times.advertisement.as_millis());

@@ -86,7 +86,7 @@ fn times_are_bounded_and_the_default_where_nothing_is_said() {
     let fields = ["connectRetrySeconds", "keepaliveSeconds", "idleHoldSeconds", "sendHoldSeconds"];
     assert_eq!(wrong(zero), fields, "nine is the hold time");
     let rare = |milliseconds| BGPPeerSpec {
-        advertisement_interval_milliseconds: milliseconds,
+        advertisement_interval_milliseconds: Some(milliseconds),
         ..border()
     };
     let times =
