@@ -17,7 +17,7 @@ export CARGO_TARGET_DIR := $(TARGET)
 export VIADUCT_CACHE    := $(CACHE)
 export VIADUCT_BIN      := $(BIN)
 
-.PHONY: help up down build echo deps deps-test deps-tools test soak sim fuzz lint fmt ebpf vm tcp-ao bench-up bench-bgp clean
+.PHONY: help up down build echo deps deps-test deps-tools test soak sim fuzz lint fmt ebpf vm bench-up bench-bgp clean
 
 help:
 	@echo 'make up         build and start a cluster of $(NODES) nodes here (NODES=, NAME=, RACKS=, REFLECTOR=1)'
@@ -29,7 +29,6 @@ help:
 	@echo 'make lint       formatting, clippy, the arrows between the crates, cargo-deny'
 	@echo 'make ebpf       rebuild the BPF object and compare it with the committed one'
 	@echo 'make vm         load and attach every BPF program under kernels 6.1 and 6.12'
-	@echo 'make tcp-ao     the tests of TCP-AO under a kernel that has it, built at the first time'
 	@echo 'make bench-up   measure a cluster: start, memory, pods, the way of a packet'
 	@echo 'make bench-bgp  measure the BGP speaker beside BIRD, FRR, GoBGP and OpenBGPD (ARGS=)'
 
@@ -91,10 +90,6 @@ ebpf: deps-tools
 vm:
 	@$(SUDO) xtask/deps.sh vm
 	@$(SUDO) cargo xtask vm
-
-tcp-ao:
-	@$(SUDO) xtask/deps.sh tcp-ao
-	@$(SUDO) cargo xtask tcp-ao
 
 bench-up: deps-test build
 	@cargo build --release --package viaduct-bench

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian or Ubuntu packages that a group of tasks needs and that are missing.
-# usage: xtask/deps.sh run|test|bench-bgp|ebpf|fuzz|vm|tcp-ao ...
+# usage: xtask/deps.sh run|test|bench-bgp|ebpf|fuzz|vm ...
 set -euo pipefail
 
 declare -A groups=(
@@ -14,8 +14,6 @@ declare -A groups=(
   [ebpf]="rustc-web cargo-web libstd-rust-web-dev-bpf llvm-22-dev bpftool"
   # The runtime of the fuzzers is C++.
   [fuzz]="g++"
-  # A kernel of Debian's source, for tests under it.
-  [tcp-ao]="bc bison busybox-static flex gcc iproute2 libc6-dev make xz-utils"
   [vm]="qemu-system-x86 busybox-static cpio gzip xz-utils"
 )
 

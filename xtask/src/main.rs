@@ -4,7 +4,6 @@ mod cache;
 mod ebpf;
 mod initramfs;
 mod run;
-mod tcp_ao;
 mod tidy;
 mod vm;
 
@@ -28,8 +27,6 @@ enum Chore {
     },
     /// Hold the crates against the rules of the house: who may import whom, unsafe, length of files
     Tidy,
-    /// Run the tests of TCP-AO under a kernel that has it
-    TcpAo,
     /// Load and attach every BPF program on other kernels, in a virtual machine
     Vm {
         /// The series to boot; both where none is named
@@ -42,7 +39,6 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Ebpf { check: false } => ebpf::update(),
         Chore::Ebpf { check: true } => ebpf::check(),
-        Chore::TcpAo => tcp_ao::tcp_ao(),
         Chore::Tidy => tidy::tidy(),
         Chore::Vm { kernel } => vm::vm(&kernel),
     }

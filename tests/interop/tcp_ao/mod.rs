@@ -1,6 +1,6 @@
 //! RFC 5925 between two speakers of ours, whatever the kernel: one that has TCP-AO signs every segment,
-//! and with one that lacks it the session stays down and says why. The kernels of Debian 12 lack it;
-//! `cargo xtask tcp-ao` runs these tests under one that has it.
+//! and with one that lacks it the session stays down and says why. The kernels of Debian 12 lack it; under
+//! one that is built with CONFIG_TCP_AO the same tests have real sessions.
 
 use std::{fs, net::IpAddr, sync::Arc};
 
