@@ -120,8 +120,12 @@ impl Speaker {
             loss.control_plane_independent || !self.peers.get(address).is_some_and(keeps)
         };
         let lost = self.losses.iter().filter(|(address, loss)| is_lost(address, loss));
-        let lost = lost.map(|(address, _)| *address).collect();
-        self.routing.rib.set_lost(lost);
+        let lost = lost.map(|(address, _)| address);
+        // Asked at every step, and almost never another.
+        if !lost.clone().eq(self.routing.rib.lost()) {
+            let lost = lost.copied().collect();
+            self.routing.rib.set_lost(lost);
+        }
     }
 
     /// Nothing is kept of a peer that cannot be reached (RFC 5882 §4.3.2.1), neither for the restart

@@ -269,6 +269,11 @@ impl Rib {
         self.refresh(all);
     }
 
+    /// What [`Self::set_lost`] was told last.
+    pub const fn lost(&self) -> &BTreeSet<IpAddr> {
+        &self.lost
+    }
+
     fn refresh(&mut self, next_hops: Vec<NextHopId>) {
         let (underlay, own, lost) = (&self.underlay, &self.config.addresses[..], &self.lost);
         let ground = Ground { underlay, own, lost };
