@@ -49,7 +49,7 @@ use viaduct_api::admin::{
     BfdStatus, BgpPath, EventQuery, PathQuery, PeerDetail, PeerPolicy, PeerStatus, PolicyTrial,
     PolicyTrialQuery,
 };
-use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
+use viaduct_net::{LostNeighbours, Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
     events::EventLog,
@@ -83,6 +83,7 @@ pub struct Handle {
     events: EventLog,
     offers: mpsc::Sender<Offer>,
     sessions: watch::Receiver<SessionCounts>,
+    lost: watch::Receiver<LostNeighbours>,
     /// Says at the end whether another goes on.
     running: watch::Receiver<bool>,
 }
@@ -145,9 +146,10 @@ fn join() -> (Handle, Ends, watch::Sender<bool>) {
     let (offered, offers) = mpsc::channel(1);
     let (alive, running) = watch::channel(false);
     let (counts, sessions) = watch::channel(SessionCounts::default());
+    let (losses, lost) = watch::channel(LostNeighbours::default());
     let (writer, events) = events::log();
-    let handle = Handle { queries: sender, offers: offered, events, sessions, running };
-    (handle, Ends { queries, offers, sessions: counts, events: writer }, alive)
+    let handle = Handle { queries: sender, offers: offered, events, sessions, lost, running };
+    (handle, Ends { queries, offers, sessions: counts, lost: losses, events: writer }, alive)
 }
 
 fn start(task: Task, alive: watch::Sender<bool>) {
@@ -225,6 +227,11 @@ impl Handle {
     /// How many sessions there are, as it changes.
     pub fn sessions(&self) -> watch::Receiver<SessionCounts> {
         self.sessions.clone()
+    }
+
+    /// The neighbours that cannot be reached, as it changes: see [`bgp_speaker::Speaker::lost_neighbours`].
+    pub fn lost(&self) -> watch::Receiver<LostNeighbours> {
+        self.lost.clone()
     }
 
     /// Metrics in the text format of Prometheus.

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tracing::info;
 use viaduct_api::admin::{BfdStatus, BgpPath, PeerDetail, PeerStatus, PolicyTrialQuery};
-use viaduct_net::{Origination, Prefix, Route, Underlay, feed};
+use viaduct_net::{LostNeighbours, Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
     Inputs, Monitoring, PathQueryError, Replay,
@@ -78,6 +78,7 @@ pub(crate) struct Ends {
     pub(crate) queries: mpsc::Receiver<Query>,
     pub(crate) offers: mpsc::Receiver<Offer>,
     pub(crate) sessions: watch::Sender<SessionCounts>,
+    pub(crate) lost: watch::Sender<LostNeighbours>,
     pub(crate) events: EventWriter,
 }
 
@@ -96,6 +97,7 @@ pub(crate) struct Task {
     offers: mpsc::Receiver<Offer>,
     queries: mpsc::Receiver<Query>,
     sessions: watch::Sender<SessionCounts>,
+    lost: watch::Sender<LostNeighbours>,
     events: EventWriter,
     link_names: LinkNames,
     readings: Readings,
@@ -164,7 +166,7 @@ impl Task {
     ) -> Self {
         let Parts { means, speaker, network, bfd, listeners, unnumbered, effective } = parts;
         let Inputs { config, originations, underlay, routes } = outside;
-        let Ends { queries, offers, sessions, events } = ends;
+        let Ends { queries, offers, sessions, lost, events } = ends;
         Self {
             speaker,
             network,
@@ -181,6 +183,7 @@ impl Task {
             offers,
             queries,
             sessions,
+            lost,
             events,
             link_names: LinkNames::default(),
             readings: Readings::default(),
@@ -356,6 +359,8 @@ impl Task {
 
     /// Does all that the speaker wants by now.
     pub(crate) fn pump(&mut self) {
+        // First: all else can wait longer than new flows to where nobody is.
+        self.tell_lost();
         loop {
             while let Some(action) = self.speaker.poll_action() {
                 if let Some(full) = self.network.act(action) {
@@ -392,6 +397,17 @@ impl Task {
         self.unnumbered.tell_sessions(&self.effective.borrow(), &self.speaker);
         let counts = self.speaker.session_counts();
         self.sessions.send_if_modified(|told| std::mem::replace(told, counts) != counts);
+    }
+
+    fn tell_lost(&mut self) {
+        let lost = self.speaker.lost_neighbours();
+        self.lost.send_if_modified(|told| {
+            let differs = **told != lost;
+            if differs {
+                *told = Arc::new(lost);
+            }
+            differs
+        });
     }
 
     fn tell_events(&mut self) {

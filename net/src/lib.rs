@@ -7,12 +7,14 @@
 mod asn;
 pub mod feed;
 mod link_local;
+mod loss;
 mod prefix;
 mod route;
 mod router_id;
 
 pub use asn::{Asn, AsnParseError};
 pub use link_local::{LinkLocal, Readable, neighbour_address, socket_address};
+pub use loss::{LossCause, LostNeighbours, LostNodes};
 pub use prefix::{Family, Prefix, PrefixError};
 pub use route::{
     NextHop, OriginSource, Origination, Route, RouteSource, RouteUpdate, Underlay, UnderlayRoute,

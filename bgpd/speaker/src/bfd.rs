@@ -1,11 +1,16 @@
 //! What BFD and the speaker say to each other (RFC 5882).
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Instant,
+};
 
 use bgp_bfd::{DownReason, Path, Profile, SessionKey};
 use bgp_wire::{Families, Notification, NotificationCode};
 use tracing::debug;
-use viaduct_net::Readable;
+use viaduct_net::{LossCause, Readable};
 
 use crate::{
     drive::Cause,
@@ -115,17 +120,41 @@ impl Speaker {
     /// Says which peers are no next hops. One that restarts is what it was before, as its routes are,
     /// for as long as any of them is kept.
     pub(crate) fn tell_lost(&mut self) {
-        let is_lost = |address: &IpAddr, loss: &Loss| {
-            let keeps = |peer: &Peer| !peer.is_established() && !peer.stale.is_empty();
-            loss.control_plane_independent || !self.peers.get(address).is_some_and(keeps)
-        };
-        let lost = self.losses.iter().filter(|(address, loss)| is_lost(address, loss));
-        let lost = lost.map(|(address, _)| address);
         // Asked at every step, and almost never another.
-        if !lost.clone().eq(self.routing.rib.lost()) {
-            let lost = lost.copied().collect();
+        if !self.lost_by_bfd().eq(self.routing.rib.lost()) {
+            let lost = self.lost_by_bfd().copied().collect();
             self.routing.rib.set_lost(lost);
         }
+    }
+
+    fn lost_by_bfd(&self) -> impl Iterator<Item = &IpAddr> {
+        let keeps = |peer: &Peer| !peer.is_established() && !peer.stale.is_empty();
+        let is_lost = move |address: &IpAddr, loss: &Loss| {
+            loss.control_plane_independent || !self.peers.get(address).is_some_and(keeps)
+        };
+        let lost = self.losses.iter().filter(move |(address, loss)| is_lost(address, loss));
+        lost.map(|(address, _)| address)
+    }
+
+    /// The peers that cannot be reached right now. One that is gone in order is not among them, nor one
+    /// that restarts or whose session alone is lost: to those packets still lead.
+    pub fn lost_neighbours(&self) -> BTreeMap<IpAddr, LossCause> {
+        let by_bfd = self.lost_by_bfd().map(|address| (*address, LossCause::Bfd));
+        let by_link = self.cut_off.iter().map(|address| (*address, LossCause::Link));
+        by_bfd.chain(by_link).collect()
+    }
+
+    /// Looks which peers the underlay leads to. What it has not led to yet may be still to come, as when
+    /// the machine starts. An unnumbered neighbour needs no route.
+    pub(crate) fn find_cut_off(&mut self) {
+        let numbered = self.peers.iter().filter(|(_, peer)| peer.config.link.is_none());
+        let peers: BTreeSet<IpAddr> = numbered.map(|(address, _)| *address).collect();
+        let (there, not): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
+            peers.into_iter().partition(|address| self.routing.rib.is_underlaid(*address));
+        let was_there =
+            |address: &IpAddr| self.underlaid.contains(address) || self.cut_off.contains(address);
+        self.cut_off = not.into_iter().filter(was_there).collect();
+        self.underlaid = there;
     }
 
     /// Nothing is kept of a peer that cannot be reached (RFC 5882 §4.3.2.1), neither for the restart

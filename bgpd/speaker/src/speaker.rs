@@ -118,6 +118,9 @@ pub struct Speaker {
     pub(crate) bfd_changed: bool,
     /// Peers that BFD has lost and not found again.
     pub(crate) losses: BTreeMap<IpAddr, Loss>,
+    /// Peers that the underlay leads to, and those that it has led to before and does not any more.
+    pub(crate) underlaid: BTreeSet<IpAddr>,
+    pub(crate) cut_off: BTreeSet<IpAddr>,
     pub(crate) watch: Watch,
     /// What those who watch have not been told: bounded as the actions are.
     pub(crate) observed: VecDeque<Observed>,
@@ -158,6 +161,8 @@ impl Speaker {
             events: Events::default(),
             bfd_changed: true,
             losses: BTreeMap::new(),
+            underlaid: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
             watch: Watch::default(),
             observed: VecDeque::new(),
             sources: BTreeMap::new(),
@@ -229,6 +234,7 @@ impl Speaker {
                 Some(_) => self.change_peer(address, wanted.clone()),
             }
         }
+        self.find_cut_off();
         self.tell_held_ranges(Some(&old));
         self.tell_by_config();
         self.check_startup();
@@ -238,6 +244,7 @@ impl Speaker {
     pub fn handle_underlay(&mut self, underlay: &Underlay, now: Instant) {
         self.now = now;
         self.routing.set_underlay(underlay);
+        self.find_cut_off();
         self.check_startup();
     }
 

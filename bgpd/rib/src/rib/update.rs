@@ -250,6 +250,11 @@ impl Rib {
         }
     }
 
+    /// Whether the underlay leads to the address.
+    pub fn is_underlaid(&self, address: IpAddr) -> bool {
+        self.underlay.lookup(address).is_some()
+    }
+
     /// Neighbours that BFD has lost and not found again, one on a link as in
     /// [`LinkLocal::embedded`](viaduct_net::LinkLocal::embedded): they are the next hop of nobody, and
     /// no way to any other.

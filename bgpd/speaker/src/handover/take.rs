@@ -96,6 +96,7 @@ impl Speaker {
         };
         let losses = handover.losses.into_iter().filter(|(address, _)| is_watched(address));
         speaker.losses = losses.collect();
+        speaker.find_cut_off();
         let unwanted = speaker.adopt_sources(handover.sources, sources)?;
         let numbers = speaker.routing.numbers();
         let mut table = speaker.routing.rib.take_over(numbers);

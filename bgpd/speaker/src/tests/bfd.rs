@@ -1,9 +1,10 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use bgp_bfd::{DownReason, Path, Profile, SessionKey};
+use viaduct_net::{LossCause, Underlay};
 
-use super::harness::{Network, v4, with_peers};
-use crate::{BfdConfig, BfdSessionConfig, Config, State};
+use super::harness::{Network, underlay, v4, with_peers};
+use crate::{BfdConfig, BfdSessionConfig, Config, State, Stop};
 
 pub(super) const LOST: DownReason = DownReason::DetectionTimeExpired;
 
@@ -16,6 +17,15 @@ fn watched(node: u8, peer: u8) -> Config {
 
 pub(super) fn key(peer: u8, path: Path) -> SessionKey {
     SessionKey { peer: v4(peer), path }
+}
+
+/// Whom the first node has lost.
+fn lost(network: &mut Network) -> BTreeMap<IpAddr, LossCause> {
+    network.speaker(1).lost_neighbours()
+}
+
+fn by_bfd(peer: u8) -> BTreeMap<IpAddr, LossCause> {
+    BTreeMap::from([(v4(peer), LossCause::Bfd)])
 }
 
 /// What the first node's BFD is to be.
@@ -43,6 +53,7 @@ fn a_peer_that_is_lost_takes_its_routes_along_graceful_restart_or_not() {
         network.cut(1, 2);
         network.bfd_down(1, key(2, Path::SingleHop), LOST, independent);
         assert_eq!(network.fib(1), Vec::<String>::new());
+        assert_eq!(lost(&mut network), by_bfd(2));
         let status = network.status(1, v4(2));
         assert_eq!((status.state, status.prefixes_stale, status.flaps), (State::Idle, 0, 1));
         let error = status.last_error.unwrap();
@@ -51,6 +62,7 @@ fn a_peer_that_is_lost_takes_its_routes_along_graceful_restart_or_not() {
         network.mend(1, 2);
         network.run(Duration::from_secs(10));
         network.wait_established(1, 2);
+        assert_eq!(lost(&mut network), BTreeMap::new());
     }
 }
 
@@ -72,6 +84,7 @@ fn a_peer_whose_operator_holds_bfd_down_is_not_lost() {
     network.run(Duration::from_secs(1));
     assert_eq!(network.state(1, 2), State::Established);
     assert_eq!(network.fib(1).len(), 2);
+    assert_eq!(lost(&mut network), BTreeMap::new());
 }
 
 #[test]
@@ -94,6 +107,8 @@ fn a_peer_that_restarts_loses_its_routes_only_to_a_bfd_that_does_not_restart_wit
         let kept = if independent { 0 } else { 2 };
         assert_eq!(network.status(1, v4(2)).prefixes_stale, kept);
         assert_eq!(network.fib(1).len(), kept);
+        let expected = if independent { by_bfd(2) } else { BTreeMap::new() };
+        assert_eq!(lost(&mut network), expected);
         let mut again = watched(2, 1);
         again.restarting = true;
         network.start(2, again);
@@ -252,8 +267,10 @@ fn who_is_not_watched_any_more_is_not_lost() {
         let mut config = Config::clone(network.speaker(1).config());
         let bfd = &mut config.peers.get_mut(&v4(3)).unwrap().bfd;
         *bfd = bfd.filter(|_| another_path).map(|bfd| BfdConfig { path: Path::Multihop, ..bfd });
+        assert_eq!(lost(&mut network), by_bfd(3));
         network.configure(1, config);
         assert_eq!(network.hops(1, "10.3.0.0/24"), [v4(3)]);
+        assert_eq!(lost(&mut network), BTreeMap::new());
     }
 }
 
@@ -275,9 +292,64 @@ fn who_restarts_is_a_next_hop_for_as_long_as_its_routes_are_kept() {
                 "control detection time expired; kept, for it restarts"
             );
         }
+        let expected = if independent { by_bfd(3) } else { BTreeMap::new() };
+        assert_eq!(lost(&mut network), expected);
         // It does not come back in time; the reflector tells of it all the while.
         network.run(Duration::from_secs(60));
+        assert_eq!(lost(&mut network), by_bfd(3));
         assert_eq!(network.status(1, v4(9)).prefixes_accepted, 3);
         assert_eq!(reasons(&mut network, "10.3.0.0/24"), [NEXT_HOP_LOST]);
     }
+}
+
+/// It may still be shutting down, and its BFD be heard or not: nobody has lost it.
+#[test]
+fn who_has_parted_in_order_is_not_lost() {
+    for stop in [Stop::Restart, Stop::Administrative(String::new())] {
+        let mut network = pair();
+        network.shutdown(2, &stop);
+        network.run(Duration::from_millis(100));
+        assert_ne!(network.state(1, 2), State::Established, "{stop:?}");
+        let reason = DownReason::NeighborAdminDown;
+        network.bfd_down(1, key(2, Path::SingleHop), reason, false);
+        assert_eq!(lost(&mut network), BTreeMap::new(), "{stop:?}");
+    }
+}
+
+#[test]
+fn a_session_that_is_lost_while_bfd_is_up_loses_nobody() {
+    let mut network = pair();
+    network.kill(2);
+    network.run(Duration::from_secs(60));
+    assert_ne!(network.state(1, 2), State::Established);
+    assert_eq!(lost(&mut network), BTreeMap::new());
+}
+
+#[test]
+fn a_neighbour_that_no_link_leads_to_any_more_is_lost() {
+    let mut network = pair();
+    let now = network.now();
+    let by_link = BTreeMap::from([(v4(2), LossCause::Link)]);
+    let nowhere = Underlay::from([]);
+    network.speaker(1).handle_underlay(&nowhere, now);
+    assert_eq!(lost(&mut network), by_link);
+    // BFD finds it out, too, and the link is the better reason.
+    network.cut(1, 2);
+    network.bfd_down(1, key(2, Path::SingleHop), LOST, false);
+    assert_eq!(lost(&mut network), by_link);
+    network.speaker(1).handle_underlay(&underlay(), now);
+    assert_eq!(lost(&mut network), by_bfd(2));
+    network.bfd_up(1, key(2, Path::SingleHop));
+    assert_eq!(lost(&mut network), BTreeMap::new());
+
+    // Nobody else's configuration brings it back, nor is it lost when it is nobody's neighbour.
+    network.speaker(1).handle_underlay(&nowhere, now);
+    let config = Config::clone(network.speaker(1).config());
+    let mut more = config.clone();
+    let third = more.peers[&v4(2)].clone();
+    more.peers.insert(v4(3), third);
+    network.configure(1, more);
+    assert_eq!(lost(&mut network), by_link, "what was never there is not lost");
+    network.configure(1, Config { peers: BTreeMap::new(), ..config });
+    assert_eq!(lost(&mut network), BTreeMap::new());
 }
