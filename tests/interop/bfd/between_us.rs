@@ -61,6 +61,7 @@ fn a_restart_is_not_noticed_by_the_fib_of_the_peer() {
             drop(b);
             a.wait("stale", async |a| a.peer(v4(2)).await.prefixes_stale == 2).await;
             a.wait("BFD down", async |a| a.bfd(v4(2)).await.state == "Down").await;
+            assert!(a.handle.lost().borrow().is_empty());
             let mut again = watched(2, v4(1), true);
             again.restarting = true;
             b = Node::start(again, PAIR[1]);
