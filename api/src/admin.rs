@@ -574,8 +574,11 @@ pub struct BackendStatus {
     pub address: SocketAddr,
     pub node: Option<String>,
     pub id: u32,
-    /// `active`, `terminating` or `unready`.
+    /// `active`, `masked`, `terminating` or `unready`.
     pub state: String,
+    /// Why it is masked, or why it is not although its node is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Open connections that this node has led to the backend through the frontend: of its own pods
     /// and processes, and of clients outside whose packets entered here. A connected UDP socket is
     /// one, and so is a UDP client outside that has sent lately.

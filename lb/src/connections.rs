@@ -210,6 +210,7 @@ mod tests {
                 node: None,
                 id: 7,
                 state: "active".to_owned(),
+                why: None,
                 connections: 0,
             }],
             programmed: true,

@@ -17,6 +17,13 @@ pub struct CounterValues {
     /// Frontends and backends in the maps.
     pub frontends: u64,
     pub backends: u64,
+    /// Times that a node was masked because it was lost.
+    pub masks: u64,
+    /// Nodes that are masked, backends that get no new flows for it, and services that have lost so
+    /// many that theirs get them all the same.
+    pub masked_nodes: u64,
+    pub masked_backends: u64,
+    pub masks_ignored: u64,
     /// Changes of services taken in.
     pub updates: u64,
     /// Time from a change being seen to the last map write: the latest, the sum, and how many took
@@ -33,6 +40,10 @@ pub(crate) struct Counters {
     pub(crate) mended: AtomicU64,
     pub(crate) frontends: AtomicU64,
     pub(crate) backends: AtomicU64,
+    pub(crate) masks: AtomicU64,
+    pub(crate) masked_nodes: AtomicU64,
+    pub(crate) masked_backends: AtomicU64,
+    pub(crate) masks_ignored: AtomicU64,
     updates: AtomicU64,
     last_update_micros: AtomicU64,
     update_sum_micros: AtomicU64,
@@ -65,6 +76,10 @@ impl Counters {
             mended: load(&self.mended),
             frontends: load(&self.frontends),
             backends: load(&self.backends),
+            masks: load(&self.masks),
+            masked_nodes: load(&self.masked_nodes),
+            masked_backends: load(&self.masked_backends),
+            masks_ignored: load(&self.masks_ignored),
             updates: load(&self.updates),
             last_update: Duration::from_micros(load(&self.last_update_micros)),
             update_sum: Duration::from_micros(load(&self.update_sum_micros)),

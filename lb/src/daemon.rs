@@ -7,7 +7,9 @@ use std::{
 
 use ebpf_abi::{Address, NodeConfig};
 use lb_maps::{DataPlane, MapError, Options};
-use lb_plan::{Balancer, Desired, Maps as _, Problem, Snapshot, expand};
+use lb_plan::{
+    Balancer, Desired, Maps as _, MaskChanges, Masks, Operation, Problem, Snapshot, expand,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{self, MissedTickBehavior},
@@ -15,6 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use viaduct_api::admin::{ServiceStatus, Withdrawal};
+use viaduct_net::LostNodes;
 
 use crate::{
     Config, Pods, SpawnError, attachments::Attachments, counters::Counters,
@@ -38,6 +41,14 @@ pub(crate) enum Query {
     },
 }
 
+/// What the balancer follows, all of it the latest value.
+pub(crate) struct Inputs {
+    pub(crate) services: watch::Receiver<Arc<Snapshot>>,
+    pub(crate) lost: watch::Receiver<LostNodes>,
+    pub(crate) pods: watch::Receiver<Arc<Pods>>,
+    pub(crate) queries: mpsc::Receiver<Query>,
+}
+
 pub(crate) struct Daemon {
     config: Config,
     attachments: Attachments,
@@ -46,6 +57,7 @@ pub(crate) struct Daemon {
     balancer: Option<Balancer>,
     started: Instant,
     snapshot: Arc<Snapshot>,
+    masks: Masks,
     desired: Desired,
     problems: Vec<Problem>,
     waiters: Waiters,
@@ -83,6 +95,7 @@ impl Daemon {
             balancer: Some(Balancer::adopt(contents)),
             started: Instant::now(),
             snapshot: Arc::default(),
+            masks: Masks::default(),
             desired: Desired::default(),
             problems: Vec::new(),
             waiters: Waiters::default(),
@@ -96,16 +109,13 @@ impl Daemon {
         Ok((daemon, maps))
     }
 
-    pub(crate) async fn run(
-        &mut self,
-        mut services: watch::Receiver<Arc<Snapshot>>,
-        mut pods: watch::Receiver<Arc<Pods>>,
-        mut queries: mpsc::Receiver<Query>,
-        shutdown: CancellationToken,
-    ) {
+    pub(crate) async fn run(&mut self, inputs: Inputs, shutdown: CancellationToken) {
+        let Inputs { mut services, mut lost, mut pods, mut queries } = inputs;
         services.mark_changed();
+        lost.mark_changed();
         pods.mark_changed();
         let (mut services_open, mut pods_open, mut queries_open) = (true, true, true);
+        let mut lost_open = true;
         let mut audit = time::interval(self.config.audit_interval);
         audit.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first tick is at once, and all has just been read.
@@ -117,6 +127,10 @@ impl Daemon {
                 changed = services.changed(), if services_open => match changed {
                     Ok(()) => self.take_services(services.borrow_and_update().clone()),
                     Err(_closed) => services_open = false,
+                },
+                changed = lost.changed(), if lost_open => match changed {
+                    Ok(()) => self.take_lost(&lost.borrow_and_update().clone()),
+                    Err(_closed) => lost_open = false,
                 },
                 changed = pods.changed(), if pods_open => match changed {
                     Ok(()) => {
@@ -149,7 +163,8 @@ impl Daemon {
         let settled = self.snapshot.complete && self.retry_maps.is_none();
         let expiry = self.balancer.as_ref().and_then(Balancer::poll_timeout);
         let expiry = expiry.filter(|_| settled).map(|at| self.started + at);
-        [self.retry_maps, self.retry_pods, expiry].into_iter().flatten().min()
+        let unmask = self.masks.poll_timeout().map(|at| self.started + at);
+        [self.retry_maps, self.retry_pods, expiry, unmask].into_iter().flatten().min()
     }
 
     fn on_deadline(&mut self) {
@@ -157,8 +172,72 @@ impl Daemon {
         if self.retry_pods.is_some_and(|at| at <= now) {
             self.ensure_pods();
         }
+        let changes = self.masks.handle_timeout(self.now());
+        if !changes.is_empty() {
+            self.work_out();
+            self.tell_masks(&changes, now);
+        }
         if self.retry_maps.is_none_or(|at| at <= now) {
             self.program();
+        }
+    }
+
+    /// Works out anew what the maps should hold.
+    fn work_out(&mut self) {
+        let desired = expand(&self.snapshot, &self.config.node, &self.masks);
+        let ignored = desired.ignored.len();
+        if ignored != self.desired.ignored.len() {
+            let service = desired.ignored.first_key_value().map(|(name, _)| name.to_string());
+            match service {
+                Some(service) => warn!(services = ignored, service, "too many backends are lost"),
+                None => info!("no service has lost too many backends any more"),
+            }
+        }
+        Counters::set(&self.counters.masked_nodes, self.masks.len());
+        Counters::set(&self.counters.masked_backends, desired.masked.len());
+        Counters::set(&self.counters.masks_ignored, ignored);
+        self.desired = desired;
+    }
+
+    /// Takes backends on lost nodes out at once: the few writes that lead new flows elsewhere come
+    /// before all else.
+    fn take_lost(&mut self, lost: &LostNodes) {
+        let seen = Instant::now();
+        let changes = self.masks.handle_lost(lost, self.now());
+        if changes.is_empty() {
+            return;
+        }
+        Counters::add(&self.counters.masks, changes.masked.len() as u64);
+        if self.retry_maps.is_none()
+            && self.snapshot.complete
+            && let Err(error) = self.hasten(&changes)
+        {
+            self.failed(&error);
+        }
+        self.tell_masks(&changes, seen);
+        self.work_out();
+        if self.retry_maps.is_none() {
+            self.program();
+        }
+    }
+
+    fn hasten(&mut self, changes: &MaskChanges) -> Result<(), MapError> {
+        let now = self.now();
+        let Some(balancer) = &mut self.balancer else { return Ok(()) };
+        let node = &self.config.node;
+        let changed = self.desired.hasten(&self.snapshot, node, &self.masks, &changes.masked);
+        let operations = balancer.plan_frontends(&self.desired, &changed, now);
+        self.apply(&operations)
+    }
+
+    fn tell_masks(&self, changes: &MaskChanges, seen: Instant) {
+        let took = seen.elapsed();
+        for node in &changes.masked {
+            let Some(mask) = self.masks.mask(node) else { continue };
+            info!(node, cause = %mask.cause, ?took, "lost: its backends are masked");
+        }
+        for node in &changes.unmasked {
+            info!(node, "back: its backends are not masked any more");
         }
     }
 
@@ -167,8 +246,8 @@ impl Daemon {
         if !snapshot.complete {
             return;
         }
-        self.desired = expand(&snapshot, &self.config.node);
         self.snapshot = snapshot;
+        self.work_out();
         if self.retry_maps.is_some() {
             return;
         }
@@ -186,10 +265,7 @@ impl Daemon {
             return true;
         }
         if let Err(error) = self.try_program() {
-            warn!(error = &error as &dyn std::error::Error, "maps not written");
-            Counters::add(&self.counters.failed, 1);
-            self.balancer = None;
-            self.retry_maps = Some(Instant::now() + RETRY);
+            self.failed(&error);
             return false;
         }
         self.answer_waiters();
@@ -205,6 +281,21 @@ impl Daemon {
         true
     }
 
+    fn failed(&mut self, error: &MapError) {
+        warn!(error = error as &dyn std::error::Error, "maps not written");
+        Counters::add(&self.counters.failed, 1);
+        self.balancer = None;
+        self.retry_maps = Some(Instant::now() + RETRY);
+    }
+
+    fn apply(&mut self, operations: &[Operation]) -> Result<(), MapError> {
+        for operation in operations {
+            self.maps.apply(operation)?;
+            Counters::add(&self.counters.writes, 1);
+        }
+        Ok(())
+    }
+
     fn try_program(&mut self) -> Result<(), MapError> {
         let now = self.now();
         let balancer = match &mut self.balancer {
@@ -213,10 +304,7 @@ impl Daemon {
         };
         let plan = balancer.plan(&self.desired, now);
         let (frontends, backends) = balancer.sizes();
-        for operation in &plan.operations {
-            self.maps.apply(operation)?;
-            Counters::add(&self.counters.writes, 1);
-        }
+        self.apply(&plan.operations)?;
         if plan.problems != self.problems {
             for problem in &plan.problems {
                 warn!(%problem, "service maps");
@@ -290,14 +378,28 @@ impl Daemon {
                 }
             }
             Query::Services(reply) => {
-                let rows = self
-                    .balancer
-                    .as_ref()
-                    .map(|balancer| status::services(&self.snapshot, &self.desired, balancer));
+                let rows = self.balancer.as_ref().map(|balancer| {
+                    let picture = status::Picture {
+                        snapshot: &self.snapshot,
+                        desired: &self.desired,
+                        balancer,
+                        node: &self.config.node,
+                        masks: &self.masks,
+                        now: self.now(),
+                    };
+                    picture.services()
+                });
                 drop(reply.send(rows.unwrap_or_default()));
             }
             Query::Problems(reply) => {
                 let mut texts: Vec<String> = self.problems.iter().map(Problem::to_string).collect();
+                texts.extend(self.desired.ignored.iter().map(|(service, share)| {
+                    format!(
+                        "{} of {} backends of {service} are on nodes that are lost: so many are not \
+                         masked",
+                        share.masked, share.of
+                    )
+                }));
                 if self.retry_maps.is_some() {
                     texts.push("service maps could not be written; retrying".to_owned());
                 }

@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use viaduct_api::admin::{ServiceStatus, Withdrawal};
-use viaduct_net::Prefix;
+use viaduct_net::{LostNodes, Prefix};
 
 pub use counters::{CounterValues, UPDATE_BUCKETS};
 pub use ebpf_abi::Counter;
@@ -38,7 +38,7 @@ pub use lb_maps::{AttachError, LoadError, MapError, Sizes};
 pub use lb_plan::{Node, Snapshot};
 
 use counters::Counters;
-use daemon::{Daemon, Query};
+use daemon::{Daemon, Inputs, Query};
 
 /// Below the node ports and `ip_local_port_range` as Kubernetes and Linux have them. A port is not
 /// used again towards the same backend while that may hold the last connection in TIME-WAIT, so
@@ -118,12 +118,14 @@ pub struct Handle {
 }
 
 /// Loads or adopts the programs and attaches them, in the network and mount namespace of this
-/// thread, then follows the services. Blocks for some hundred milliseconds.
+/// thread, then follows the services, and which nodes are lost: backends there get no new flows.
+/// Blocks for some hundred milliseconds.
 ///
 /// It ends with `shutdown`; the programs go on with what the maps hold.
 pub fn spawn(
     config: Config,
     services: watch::Receiver<Arc<Snapshot>>,
+    lost: watch::Receiver<LostNodes>,
     pods: watch::Receiver<Arc<Pods>>,
     shutdown: CancellationToken,
 ) -> Result<Handle, SpawnError> {
@@ -143,7 +145,8 @@ pub fn spawn(
         match Daemon::open(config, vips_sender, programmed_sender, shared) {
             Ok((mut daemon, maps)) => {
                 drop(started.send(Ok((maps, daemon.no_release()))));
-                runtime.block_on(daemon.run(services, pods, queries, shutdown));
+                let inputs = Inputs { services, lost, pods, queries };
+                runtime.block_on(daemon.run(inputs, shutdown));
             }
             Err(error) => drop(started.send(Err(error))),
         }

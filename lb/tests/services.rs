@@ -9,7 +9,7 @@ use std::{
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ebpf_abi::{ServiceKey, map};
@@ -19,6 +19,7 @@ use lb_plan::{Endpoint, Protocol, Service, ServiceName, ServicePort};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use viaduct_api::admin::FrontendStatus;
+use viaduct_net::{LossCause, LostNodes};
 
 const CLUSTER_IPS: [&str; 2] = ["10.96.0.1", "fd00:96::1"];
 const FOUR: [&str; 3] = ["127.0.1.1", "127.0.1.2", "127.0.1.3"];
@@ -97,6 +98,7 @@ fn askers(address: &str, port: u16, times: usize) -> BTreeSet<String> {
 struct Running {
     handle: Handle,
     services: watch::Sender<Arc<Snapshot>>,
+    lost: watch::Sender<LostNodes>,
     pods: watch::Sender<Arc<Pods>>,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
@@ -111,12 +113,14 @@ impl Running {
         config.audit_interval = Duration::from_millis(100);
         config.sizes = Sizes { maglev: 1 << 14, flows_established: 1024, ..Sizes::default() };
         let (services, services_receiver) = watch::channel(Arc::default());
+        let (lost, lost_receiver) = watch::channel(LostNodes::default());
         let (pods, pods_receiver) = watch::channel(Arc::default());
         let shutdown = CancellationToken::new();
-        let handle = spawn(config, services_receiver, pods_receiver, shutdown.clone())
-            .expect("the balancer starts");
+        let handle =
+            spawn(config, services_receiver, lost_receiver, pods_receiver, shutdown.clone())
+                .expect("the balancer starts");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Self { handle, services, pods, shutdown, runtime }
+        Self { handle, services, lost, pods, shutdown, runtime }
     }
 
     /// Sets the services and waits until the maps hold them.
@@ -225,6 +229,78 @@ fn an_endpoint_is_withdrawn_when_new_flows_go_elsewhere() {
     running.set(snapshot(endpoints));
     let found = ask_of(&both, Duration::from_millis(50));
     assert!(!found.withdrawn, "the last ones are used while they serve: {found:?}");
+}
+
+/// The way of a loss from the outside: seen by the next connection, told to the operator, and over
+/// when the node has stayed for a while.
+#[test]
+fn a_lost_node_gets_no_new_connection_until_it_has_stayed_for_a_while() {
+    let host = Host::enter();
+    serve(&host);
+    let running = Running::start(&host, &["lo"]);
+    let mut endpoints = all_ready();
+    for third in [2, 5] {
+        endpoints[third].node = Some("node-2".to_owned());
+    }
+    running.set(snapshot(endpoints));
+    let lose = |nodes: &[&str]| {
+        let nodes = nodes.iter().map(|node| ((*node).to_owned(), LossCause::Bfd));
+        running.lost.send_replace(Arc::new(nodes.collect()));
+    };
+    let masked = |count: u64| {
+        wait_for("the mask", || {
+            let counters = running.handle.counters();
+            (counters.masked_backends == count).then_some(()).ok_or(format!("{counters:?}"))
+        });
+    };
+    // Of both families.
+    lose(&["node-2", "node-9"]);
+    masked(2);
+    for (address, backends) in CLUSTER_IPS.into_iter().zip([FOUR, SIX]) {
+        let left = backends[..2].iter().map(|one| (*one).to_owned()).collect();
+        assert_eq!(askers(address, 80, 60), left, "{address}");
+    }
+    let row = || {
+        let rows = running.runtime.block_on(running.handle.services());
+        let mut backends = rows[0].frontends.iter().flat_map(|frontend| &frontend.backends);
+        let backend = backends.find(|one| one.address.ip() == ip(FOUR[2]));
+        let backend = backend.unwrap().clone();
+        (backend.state, backend.why.unwrap_or_default())
+    };
+    assert_eq!(row(), ("masked".to_owned(), "node node-2 lost (BFD)".to_owned()));
+    let counters = running.handle.counters();
+    assert_eq!((counters.masks, counters.masked_nodes), (2, 2));
+    assert!(running.runtime.block_on(running.handle.problems()).is_empty());
+
+    // A change of services does not undo it.
+    let mut fewer = all_ready();
+    for one in &mut fewer {
+        one.node = Some(if one.address == ip(FOUR[0]) { "node-1" } else { "node-2" }.to_owned());
+    }
+    running.set(snapshot(fewer));
+    let problems = running.runtime.block_on(running.handle.problems());
+    let expected = "of 3 backends of default/web are on nodes that are lost";
+    assert!(problems.iter().any(|problem| problem.contains(expected)), "{problems:?}");
+    assert_eq!(askers(CLUSTER_IPS[0], 80, 60).len(), 3, "two of three are too many");
+    let (state, why) = row();
+    assert_eq!(state, "active");
+    assert_eq!(why, "node node-2 lost (BFD), as 2 of 3 are");
+    let mut endpoints = all_ready();
+    endpoints[2].node = Some("node-2".to_owned());
+    running.set(snapshot(endpoints));
+    masked(1);
+
+    let back = Instant::now();
+    lose(&[]);
+    wait_for("the node to be on its way back", || {
+        let (state, why) = row();
+        (state == "masked" && why.contains("is back")).then_some(()).ok_or(why)
+    });
+    masked(0);
+    assert!(back.elapsed() >= Duration::from_secs(3), "{:?}", back.elapsed());
+    assert_eq!(askers(CLUSTER_IPS[0], 80, 60).len(), 3);
+    assert_eq!(row(), ("active".to_owned(), String::new()));
+    assert_eq!(running.handle.counters().masks, 2);
 }
 
 #[test]
@@ -366,7 +442,11 @@ fn an_error_at_the_start_says_what_is_wrong() {
     };
     let start = |config: Config| {
         let (services, pods) = (watch::channel(Arc::default()).1, watch::channel(Arc::default()).1);
-        spawn(config, services, pods, CancellationToken::new()).map(drop).unwrap_err().to_string()
+        let lost = watch::channel(LostNodes::default()).1;
+        spawn(config, services, lost, pods, CancellationToken::new())
+            .map(drop)
+            .unwrap_err()
+            .to_string()
     };
     assert!(start(config("eth9")).contains("eth9"));
     let wrong = Config { pin_dir: "/proc/viaduct".into(), ..config("lo") };

@@ -97,8 +97,8 @@ impl Balancer {
         let mut work = Work { plan: Plan::default(), arena: Arena::default(), now, balancer: self };
         work.expire(desired);
         work.delete_services(desired);
-        work.enter_backends(desired);
-        work.put_services(desired);
+        work.enter_backends(desired.backends.iter().filter(|(_, need)| need.takes_flows));
+        work.put_services(&desired.frontends);
         work.put_addresses(desired);
         let named = work.balancer.named_backends();
         work.drain_backends(desired, &named);
@@ -106,6 +106,29 @@ impl Balancer {
         let mut plan = work.plan;
         plan.problems.extend(desired.conflicts.iter().cloned().map(Problem::Conflict));
         plan
+    }
+
+    /// The operations that lead some of the frontends to their backends; [`Balancer::plan`] is to
+    /// follow, for all that can wait. What is taken out of use is not told to the programs yet.
+    pub fn plan_frontends(
+        &mut self,
+        desired: &Desired,
+        frontends: &BTreeSet<ServiceKey>,
+        now: Duration,
+    ) -> Vec<Operation> {
+        let mut work = Work { plan: Plan::default(), arena: Arena::default(), now, balancer: self };
+        work.survey();
+        let frontends: Vec<(&ServiceKey, &Frontend)> =
+            frontends.iter().filter_map(|key| desired.frontends.get_key_value(key)).collect();
+        let backends: BTreeSet<&BackendKey> =
+            frontends.iter().flat_map(|(_, frontend)| frontend.backends.iter()).collect();
+        let needs = backends.into_iter().filter_map(|key| desired.backends.get_key_value(key));
+        work.enter_backends(needs);
+        work.put_services(frontends.iter().copied());
+        for (key, _) in frontends {
+            work.keep(key);
+        }
+        work.plan.operations
     }
 
     /// The id under which a backend is entered.
@@ -183,6 +206,16 @@ impl Work<'_> {
         }
     }
 
+    /// What the frontend leads to is not to be forgotten, whatever was meant for it.
+    fn keep(&mut self, key: &ServiceKey) {
+        let held = self.balancer.held.services.get(key).filter(|value| value.length > 0);
+        let Some(value) = held else { return };
+        self.balancer.retired_tables.remove(&value.offset);
+        for id in self.balancer.members.get(&value.offset).into_iter().flat_map(|ids| ids.iter()) {
+            self.balancer.retired_backends.remove(id);
+        }
+    }
+
     /// Takes away what was retired long enough ago and is not wanted again.
     fn expire(&mut self, desired: &Desired) {
         let now = self.now;
@@ -209,6 +242,11 @@ impl Work<'_> {
             }
             self.push(Operation::DeleteBackend { id });
         }
+        self.survey();
+    }
+
+    /// Finds the places that no table has.
+    fn survey(&mut self) {
         let limits = self.balancer.held.limits;
         self.arena = Arena::new(limits.places);
         for (offset, ids) in &self.balancer.held.tables {
@@ -232,8 +270,11 @@ impl Work<'_> {
     }
 
     /// Enters the backends that flows are to begin at, before any table names them.
-    fn enter_backends(&mut self, desired: &Desired) {
-        for (key, need) in desired.backends.iter().filter(|(_, need)| need.takes_flows) {
+    fn enter_backends<'a>(
+        &mut self,
+        backends: impl IntoIterator<Item = (&'a BackendKey, &'a BackendNeed)>,
+    ) {
+        for (key, need) in backends {
             let id = match self.balancer.backend_id(key) {
                 Some(id) => id,
                 None => match self.allocate_id() {
@@ -267,8 +308,11 @@ impl Work<'_> {
         Some(id)
     }
 
-    fn put_services(&mut self, desired: &Desired) {
-        for (key, frontend) in &desired.frontends {
+    fn put_services<'a>(
+        &mut self,
+        frontends: impl IntoIterator<Item = (&'a ServiceKey, &'a Frontend)>,
+    ) {
+        for (key, frontend) in frontends {
             let held = self.balancer.held.services.get(key).copied();
             let limit = self.balancer.held.limits.services;
             if held.is_none() && self.balancer.held.services.len() >= limit as usize {

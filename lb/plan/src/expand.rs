@@ -9,7 +9,9 @@ use ebpf_abi::{
     SERVICE_DROP_WHEN_EMPTY, ServiceKey,
 };
 
-use crate::{Endpoint, Node, Service, ServiceName, ServicePort, Snapshot, TrafficPolicy};
+use crate::{
+    Endpoint, Masks, Node, Service, ServiceName, ServicePort, Share, Snapshot, TrafficPolicy,
+};
 
 /// What tells backends apart: the endpoint's address and port. TCP and UDP of one port share it.
 pub type BackendKey = SocketAddr;
@@ -99,6 +101,10 @@ pub struct Desired {
     /// terminates is no reason to draw traffic here from nodes that have a ready one.
     pub vips: BTreeSet<IpAddr>,
     pub conflicts: Vec<Conflict>,
+    /// Those that new flows would go to if their nodes were not masked.
+    pub masked: BTreeSet<BackendKey>,
+    /// Services of which so many backends are on masked nodes that they get flows all the same.
+    pub ignored: BTreeMap<ServiceName, Share>,
     pub(crate) backends: BTreeMap<BackendKey, BackendNeed>,
 }
 
@@ -112,13 +118,51 @@ impl Desired {
     pub fn sends_flows_to(&self, addresses: &BTreeSet<IpAddr>) -> bool {
         self.backends.iter().any(|(key, need)| need.takes_flows && addresses.contains(&key.ip()))
     }
+
+    /// Takes in the masks of these nodes as far as it cannot wait: where new flows go of the services
+    /// that have backends there. Gives the frontends that it has changed, to be entered before
+    /// everything is worked out by [`expand`].
+    pub fn hasten(
+        &mut self,
+        snapshot: &Snapshot,
+        node: &Node,
+        masks: &Masks,
+        nodes: &BTreeSet<String>,
+    ) -> BTreeSet<ServiceKey> {
+        let is_there =
+            |endpoint: &Endpoint| endpoint.node.as_ref().is_some_and(|there| nodes.contains(there));
+        let mut changed = BTreeSet::new();
+        let concerned = |(_, service): &(_, &Arc<Service>)| service.endpoints.iter().any(is_there);
+        for (name, service) in snapshot.services.iter().filter(concerned) {
+            let mut alone = Self::default();
+            for port in &service.ports {
+                Expansion { name, service, port, node, masks, desired: &mut alone }.expand();
+            }
+            for (key, new) in alone.frontends {
+                // Where two want one address this may be the other's.
+                let held = self.frontends.get_mut(&key).filter(|held| {
+                    (&held.service, &held.port_name) == (&new.service, &new.port_name)
+                        && held.backends != new.backends
+                });
+                let Some(held) = held else { continue };
+                for backend in new.backends.iter() {
+                    if let Some(need) = self.backends.get_mut(backend) {
+                        need.takes_flows = true;
+                    }
+                }
+                *held = new;
+                changed.insert(key);
+            }
+        }
+        changed
+    }
 }
 
 /// Works out the frontends of every service for one node.
 ///
 /// Clients inside the cluster reach node ports and VIPs whatever `externalTrafficPolicy` says, as
 /// in Kubernetes; `internalTrafficPolicy` rules ClusterIPs.
-pub fn expand(snapshot: &Snapshot, node: &Node) -> Desired {
+pub fn expand(snapshot: &Snapshot, node: &Node, masks: &Masks) -> Desired {
     let mut desired = Desired::default();
     for address in &node.addresses {
         *desired.addresses.entry((*address).into()).or_default() |= ADDRESS_NODE;
@@ -132,7 +176,7 @@ pub fn expand(snapshot: &Snapshot, node: &Node) -> Desired {
             *desired.addresses.entry((*address).into()).or_default() |= flags;
         }
         for port in &service.ports {
-            Expansion { name, service, port, node, desired: &mut desired }.expand();
+            Expansion { name, service, port, node, masks, desired: &mut desired }.expand();
         }
     }
     desired
@@ -144,6 +188,7 @@ struct Expansion<'a> {
     service: &'a Service,
     port: &'a ServicePort,
     node: &'a Node,
+    masks: &'a Masks,
     desired: &'a mut Desired,
 }
 
@@ -244,21 +289,42 @@ impl Expansion<'_> {
         }
     }
 
-    /// The active ones, or where there is none those that terminate but still serve.
-    fn chosen(&self, v4: bool, policy: TrafficPolicy) -> Arc<[BackendKey]> {
+    /// The active ones, or where there is none those that terminate but still serve; without those
+    /// on masked nodes, unless there are too many.
+    fn chosen(&mut self, v4: bool, policy: TrafficPolicy) -> Arc<[BackendKey]> {
         let candidates = || {
             self.backends().filter(|(key, endpoint)| {
                 key.is_ipv4() == v4 && (policy == TrafficPolicy::Cluster || self.is_local(endpoint))
             })
         };
-        let of = |wanted: fn(&Endpoint) -> bool| -> BTreeSet<BackendKey> {
-            candidates().filter(|(_, endpoint)| wanted(endpoint)).map(|(key, _)| key).collect()
+        // Whether each is masked.
+        let of = |wanted: fn(&Endpoint) -> bool| -> BTreeMap<BackendKey, bool> {
+            let mut found = BTreeMap::new();
+            for (key, endpoint) in candidates().filter(|(_, endpoint)| wanted(endpoint)) {
+                *found.entry(key).or_insert(true) &= self.is_masked(endpoint);
+            }
+            found
         };
         let mut chosen = of(|endpoint| BackendState::of(endpoint) == BackendState::Active);
         if chosen.is_empty() {
             chosen = of(|endpoint| endpoint.terminating && endpoint.serving);
         }
-        chosen.into_iter().collect()
+        let masked = chosen.values().filter(|masked| **masked).count();
+        let share = Share { masked, of: chosen.len() };
+        if share.is_ignored() {
+            self.desired.ignored.insert(self.name.clone(), share);
+            return chosen.into_keys().collect();
+        }
+        let (masked, chosen): (Vec<_>, Vec<_>) =
+            chosen.into_iter().partition(|(_, masked)| *masked);
+        self.desired.masked.extend(masked.into_iter().map(|(key, _)| key));
+        chosen.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// A node reaches itself, whatever the others hear of it.
+    fn is_masked(&self, endpoint: &Endpoint) -> bool {
+        let node = endpoint.node.as_deref().filter(|_| !self.is_local(endpoint));
+        node.is_some_and(|node| self.masks.mask(node).is_some())
     }
 
     fn is_local(&self, endpoint: &Endpoint) -> bool {

@@ -4,6 +4,8 @@
 //!  Snapshot ──expand──▶ Desired ──Balancer──▶ operations ──▶ Maps
 //!  services,            frontends with        ids, tables,
 //!  endpoints            their backends        order in time
+//!  Masks ─────▲
+//!  nodes that are lost
 //! ```
 //!
 //! A frontend's value names a range of one flat array, where its Maglev table lies. A new table is
@@ -17,11 +19,13 @@ mod expand;
 pub mod fake;
 pub mod maglev;
 mod maps;
+mod masks;
 mod model;
 
 pub use balancer::{Balancer, Plan, Problem};
 pub use expand::{BackendKey, BackendState, Conflict, Desired, Frontend, FrontendKind, expand};
 pub use maps::{Contents, Limits, Maps, Operation};
+pub use masks::{Mask, MaskChanges, Masks, Share};
 pub use model::{
     Endpoint, Node, Protocol, Service, ServiceName, ServicePort, Snapshot, TrafficPolicy,
 };

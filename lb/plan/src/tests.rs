@@ -11,10 +11,11 @@ use ebpf_abi::{
 };
 
 use crate::{
-    BackendKey, Balancer, Desired, Endpoint, Limits, Maps, Node, Operation, Plan, Problem,
+    BackendKey, Balancer, Desired, Endpoint, Limits, Maps, Masks, Node, Operation, Plan, Problem,
     Protocol, Service, ServiceName, ServicePort, Snapshot, TrafficPolicy, expand, fake::FakeMaps,
 };
 
+mod masks;
 mod properties;
 
 const LIMITS: Limits = Limits { services: 64, backends: 64, addresses: 64, places: 1 << 14 };
@@ -75,7 +76,7 @@ fn snapshot(services: &[(&str, Service)]) -> Snapshot {
 }
 
 fn desired(endpoints: &[Endpoint]) -> Desired {
-    expand(&snapshot(&[("web", service(endpoints))]), &node())
+    expand(&snapshot(&[("web", service(endpoints))]), &node(), &Masks::default())
 }
 
 /// A balancer with its maps and a clock.
@@ -187,7 +188,7 @@ fn local_policy_keeps_outside_traffic_on_the_node() {
         service(&[endpoint("10.244.0.1", "node-1"), endpoint("10.244.1.1", "node-2")]);
     service.external_traffic_policy = TrafficPolicy::Local;
     let mut lab = Lab::new(LIMITS);
-    let desired = expand(&snapshot(&[("web", service.clone())]), &node());
+    let desired = expand(&snapshot(&[("web", service.clone())]), &node(), &Masks::default());
     lab.settle(&desired);
     let outside = lab.maps.services[&key("198.51.100.1", 80, SCOPE_EXTERNAL)];
     assert_eq!(outside.flags, SERVICE_DROP_WHEN_EMPTY);
@@ -197,7 +198,7 @@ fn local_policy_keeps_outside_traffic_on_the_node() {
 
     // One that only terminates serves what comes, but draws nothing.
     service.endpoints[0] = terminating("10.244.0.1", "node-1");
-    let desired = expand(&snapshot(&[("web", service)]), &node());
+    let desired = expand(&snapshot(&[("web", service)]), &node(), &Masks::default());
     lab.settle(&desired);
     assert_eq!(lab.backends("198.51.100.1", 80, SCOPE_EXTERNAL), set(&["10.244.0.1:8080"]));
     assert!(desired.vips.is_empty());
@@ -208,7 +209,7 @@ fn internal_local_policy_rules_the_cluster_ip_alone() {
     let mut service = service(&[endpoint("10.244.1.1", "node-2")]);
     service.internal_traffic_policy = TrafficPolicy::Local;
     let mut lab = Lab::new(LIMITS);
-    lab.settle(&expand(&snapshot(&[("web", service)]), &node()));
+    lab.settle(&expand(&snapshot(&[("web", service)]), &node(), &Masks::default()));
     assert_eq!(lab.backends("10.96.0.1", 80, SCOPE_INTERNAL), set(&[]));
     assert_eq!(lab.backends("198.51.100.1", 80, SCOPE_INTERNAL), set(&["10.244.1.1:8080"]));
 }
@@ -286,7 +287,7 @@ fn the_first_by_name_has_an_address_that_two_want() {
     let mut lab = Lab::new(LIMITS);
     let one = service(&[endpoint("10.244.0.1", "node-1")]);
     let other = service(&[endpoint("10.244.0.2", "node-1")]);
-    let desired = expand(&snapshot(&[("b", other), ("a", one)]), &node());
+    let desired = expand(&snapshot(&[("b", other), ("a", one)]), &node(), &Masks::default());
     let plan = lab.plan(&desired);
     assert!(matches!(&plan.problems[0], Problem::Conflict(one) if one.winner.name == "a"));
     assert_eq!(lab.backends("10.96.0.1", 80, SCOPE_INTERNAL), set(&["10.244.0.1:8080"]));

@@ -304,6 +304,19 @@ fn balancer_metrics(text: &mut metrics::Text, balancer: &lb::Handle) {
     text.counter("viaduct_lb_mended_total", "Times maps were put right.", counters.mended);
     text.gauge("viaduct_lb_frontends", "Frontends in the maps.", counters.frontends);
     text.gauge("viaduct_lb_backends", "Backends in the maps.", counters.backends);
+    text.counter("viaduct_lb_masks_total", "Times a lost node was masked.", counters.masks);
+    let masked = [
+        ("viaduct_lb_masked_nodes", "Nodes masked, for they are lost.", counters.masked_nodes),
+        ("viaduct_lb_masked_backends", "Backends masked with them.", counters.masked_backends),
+        (
+            "viaduct_lb_masks_ignored",
+            "Services with too many backends on lost nodes to mask them.",
+            counters.masks_ignored,
+        ),
+    ];
+    for (name, help, value) in masked {
+        text.gauge(name, help, value);
+    }
     let bounds = lb::UPDATE_BUCKETS.map(|micros| micros as f64 / 1e6);
     text.histogram(
         "viaduct_lb_update_seconds",

@@ -55,13 +55,8 @@ pub(crate) fn speaker(
 
 /// A node without an internal address has not been registered whole and cannot be a peer yet.
 fn other(name: &str, node: &Node) -> Option<OtherNode> {
-    let addresses = node.status.as_ref()?.addresses.as_ref()?;
-    let internal = addresses
-        .iter()
-        .filter(|address| address.type_ == "InternalIP")
-        .filter_map(|address| address.address.parse::<IpAddr>().ok());
     let (mut v4, mut v6) = (None, None);
-    for address in internal {
+    for address in internal_addresses(node) {
         match address {
             IpAddr::V4(address) => v4 = v4.or(Some(address)),
             IpAddr::V6(address) => v6 = v6.or(Some(address)),
@@ -71,6 +66,13 @@ fn other(name: &str, node: &Node) -> Option<OtherNode> {
         return None;
     }
     Some(OtherNode { name: name.to_owned(), v4, v6, router_id: router_id(name, v4) })
+}
+
+/// By which other nodes reach a node.
+pub(crate) fn internal_addresses(node: &Node) -> impl Iterator<Item = IpAddr> {
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_ref());
+    let internal = addresses.into_iter().flatten().filter(|address| address.type_ == "InternalIP");
+    internal.filter_map(|address| address.address.parse().ok())
 }
 
 /// A node's router id: its IPv4 address, or a number made of its name where it has none.

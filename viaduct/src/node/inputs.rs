@@ -171,7 +171,7 @@ impl Senders {
 }
 
 /// Hands on what differs.
-fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) -> bool {
+pub(super) fn set<T: PartialEq>(sender: &watch::Sender<T>, value: T) -> bool {
     sender.send_if_modified(|current| {
         let differs = *current != value;
         if differs {

@@ -11,6 +11,7 @@ mod freshness;
 pub(crate) mod generation;
 mod guard;
 mod inputs;
+mod lost;
 pub(crate) mod metrics;
 mod monitoring;
 pub(crate) mod passwords;
@@ -23,7 +24,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use tokio::sync::watch;
 use tracing::info;
-use viaduct_net::{Family, Prefix, RouterId, feed};
+use viaduct_net::{Family, LostNodes, Prefix, RouterId, feed};
 use vrouter_cni::{Mark, PodNetwork, PodNetworkConfig};
 
 use self::{
@@ -134,6 +135,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let vrouter_config = vrouter::Config { uplinks: uplinks.clone(), ..Default::default() };
     let vrouter = vrouter::spawn(vrouter_config, fib, inputs.local.clone(), stop.clone())
         .context("start the vRouter")?;
+    let (lost_sender, lost_nodes) = watch::channel(LostNodes::default());
     let balancer = lb::spawn(
         lb::Config::new(
             lb::Node {
@@ -145,6 +147,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
             args.bpf_dir,
         ),
         inputs.services.clone(),
+        lost_nodes,
         inputs.pods.clone(),
         stop.clone(),
     )
@@ -167,6 +170,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     });
     let asn = inputs.speaker.borrow().asn.to_u32();
     tokio::spawn(sources.follow(senders));
+    tokio::spawn(lost::follow(speaker.lost(), nodes.clone(), lost_sender));
     tokio::spawn(monitoring::follow(identity.name.clone(), nodes.clone(), speaker.clone()));
     tokio::spawn(guard.keep(speaker.sessions(), balancer.programmed(), server, args.kubeconfig));
 

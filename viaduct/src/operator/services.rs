@@ -25,9 +25,10 @@ pub(crate) async fn print(target: &Target, service: Option<&str>) -> Result<()> 
                     let connections = frontend.backends.iter().map(|backend| backend.connections);
                     let connections = connections.map(|count| format!("{about}{count}"));
                     let backends = frontend.backends.iter().map(|backend| {
-                        let state = match backend.state.as_str() {
-                            "active" => String::new(),
-                            other => format!("({other})"),
+                        let state = match (backend.state.as_str(), &backend.why) {
+                            ("active", None) => String::new(),
+                            (state, None) => format!("({state})"),
+                            (state, Some(why)) => format!("({state}: {why})"),
                         };
                         format!("{}{state}", backend.address)
                     });

@@ -1,4 +1,5 @@
 use proptest::{collection, prelude::*};
+use viaduct_net::LossCause;
 
 use super::*;
 
@@ -54,6 +55,12 @@ enum Step {
     Restart,
     /// A write fails after so many; the daemon starts afresh.
     Fail(Snapshot, usize),
+    /// The nodes that are lost from now on, and no others.
+    Lose(BTreeMap<String, LossCause>),
+}
+
+fn any_nodes() -> impl Strategy<Value = BTreeMap<String, LossCause>> {
+    collection::btree_map("node-[0-3]", Just(LossCause::Bfd), 0..4)
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -62,6 +69,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (0..1500_u64).prop_map(Step::Wait),
         1 => Just(Step::Restart),
         1 => (any_snapshot(), 0..8_usize).prop_map(|(all, after)| Step::Fail(all, after)),
+        5 => any_nodes().prop_map(Step::Lose),
     ]
 }
 
@@ -71,11 +79,43 @@ fn tables(maps: &FakeMaps) -> Tables {
     maps.services.keys().map(|key| (*key, maps.table(key).unwrap())).collect()
 }
 
+/// What the balancer's daemon does when a node is lost: what is urgent, and then everything.
+fn hasten(
+    lab: &mut Lab,
+    snapshot: &Snapshot,
+    masks: &Masks,
+    current: &mut Desired,
+    lost: &BTreeSet<String>,
+) -> Result<(), TestCaseError> {
+    let keys = current.hasten(snapshot, &node(), masks, lost);
+    let operations = lab.balancer.plan_frontends(current, &keys, lab.now);
+    prop_assert!(write(lab, current, &operations)?);
+    let whole = expand(snapshot, &node(), masks);
+    // No frontend has to wait for the rest.
+    prop_assert_eq!(&current.frontends, &whole.frontends);
+    for key in &keys {
+        let table = lab.maps.table(key).unwrap_or_default();
+        let wanted: BTreeSet<_> = whole.frontends[key].backends.iter().copied().collect();
+        prop_assert!(wanted.iter().all(|backend| lab.maps.takes_flows(backend)));
+        prop_assert_eq!(table.into_iter().flatten().collect::<BTreeSet<_>>(), wanted);
+    }
+    *current = whole;
+    Ok(())
+}
+
 /// Applies a plan write by write, and looks at the maps as a program would after each.
 fn apply(lab: &mut Lab, desired: &Desired) -> Result<bool, TestCaseError> {
+    let operations = lab.balancer.plan(desired, lab.now).operations;
+    write(lab, desired, &operations)
+}
+
+fn write(
+    lab: &mut Lab,
+    desired: &Desired,
+    operations: &[Operation],
+) -> Result<bool, TestCaseError> {
     let before = tables(&lab.maps);
-    let plan = lab.balancer.plan(desired, lab.now);
-    for operation in &plan.operations {
+    for operation in operations {
         if lab.maps.apply(operation).is_err() {
             return Ok(false);
         }
@@ -99,24 +139,41 @@ proptest! {
     fn any_sequence_ends_where_a_fresh_start_would(
         steps in collection::vec(any_step(), 1..12),
         last in any_snapshot(),
+        lost in any_nodes(),
     ) {
-        let mut lab = Lab::new(LIMITS);
+        // Room for all tables that wait to be taken away.
+        let mut lab = Lab::new(Limits { places: 1 << 17, ..LIMITS });
         let mut keys_of_ids: BTreeMap<u32, BackendKey> = BTreeMap::new();
         let mut current = Desired::default();
+        let mut snapshot = Snapshot::default();
+        let mut masks = Masks::default();
         for step in steps {
             lab.now += Duration::from_millis(1);
             match step {
-                Step::Change(snapshot) => {
-                    current = expand(&snapshot, &node());
+                Step::Change(new) => {
+                    snapshot = new;
+                    current = expand(&snapshot, &node(), &masks);
                     prop_assert!(apply(&mut lab, &current)?);
                 }
                 Step::Wait(millis) => {
                     lab.now += Duration::from_millis(millis);
+                    masks.handle_timeout(lab.now);
+                    current = expand(&snapshot, &node(), &masks);
                     prop_assert!(apply(&mut lab, &current)?);
                 }
                 Step::Restart => lab.restart(),
-                Step::Fail(snapshot, after) => {
-                    current = expand(&snapshot, &node());
+                Step::Lose(nodes) => {
+                    let changes = masks.handle_lost(&nodes, lab.now);
+                    if changes.unmasked.is_empty() {
+                        hasten(&mut lab, &snapshot, &masks, &mut current, &changes.masked)?;
+                    } else {
+                        current = expand(&snapshot, &node(), &masks);
+                    }
+                    prop_assert!(apply(&mut lab, &current)?);
+                }
+                Step::Fail(new, after) => {
+                    snapshot = new;
+                    current = expand(&snapshot, &node(), &masks);
                     lab.maps.fail_after = Some(after);
                     let whole = apply(&mut lab, &current)?;
                     lab.maps.fail_after = None;
@@ -132,7 +189,15 @@ proptest! {
                 prop_assert_eq!(known, key, "id {} was given out twice", id);
             }
         }
-        let desired = expand(&last, &node());
+        masks.handle_lost(&lost, lab.now);
+        let desired = expand(&last, &node(), &masks);
+        let unmasked = expand(&last, &node(), &Masks::default());
+        prop_assert_eq!(&desired.vips, &unmasked.vips);
+        for (key, frontend) in &desired.frontends {
+            let all = &unmasked.frontends[key].backends;
+            prop_assert_eq!(frontend.backends.is_empty(), all.is_empty(), "{:?}", key);
+            prop_assert!(frontend.backends.iter().all(|backend| all.contains(backend)));
+        }
         prop_assert!(apply(&mut lab, &desired)?);
         lab.settle(&desired);
 
