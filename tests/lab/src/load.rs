@@ -106,6 +106,8 @@ pub struct Outcome {
     pub replies: Vec<Reply>,
     /// `#seq @milliseconds-since-the-epoch kind message` of each failure.
     pub failures: Vec<String>,
+    /// When each of those was due, in milliseconds since the epoch.
+    pub failed_at: Vec<u64>,
     /// Of a client that has ended.
     pub summary: Option<Summary>,
 }
@@ -159,6 +161,7 @@ impl Outcome {
 
     fn fail(&mut self, sequence: u64, at: u64, kind: Option<String>, why: &str) {
         let kind = kind.unwrap_or_default();
+        self.failed_at.push(at);
         self.failures.push(format!("#{sequence} @{at} {kind} {why}"));
     }
 }

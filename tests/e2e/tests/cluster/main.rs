@@ -15,6 +15,7 @@ mod node_loss;
 mod orderly_end;
 mod page;
 mod racks;
+mod reachability;
 mod readiness;
 mod restart;
 mod routing;
@@ -72,6 +73,10 @@ const TESTS: &[(&str, Test)] = &[
     ("node_loss::cut_off_node", node_loss::cut_off_node),
 ];
 
+/// On one segment, where nodes are neighbours and watch each other.
+const MESH_TESTS: &[(&str, Test)] =
+    &[("reachability::lost_node_is_masked", reachability::lost_node_is_masked)];
+
 /// On racks behind routers, with reflectors.
 const RACK_TESTS: &[(&str, Test)] = &[
     ("racks::routes_lead_through_the_routers", racks::routes_lead_through_the_routers),
@@ -90,7 +95,7 @@ fn suite() -> (Options, Vec<(&'static str, Test)>) {
         options.arguments = ["--racks", "2", "--reflector"].map(str::to_owned).into();
         (options, [TESTS, RACK_TESTS].concat())
     } else {
-        (Options::new("e2e", 18080), TESTS.to_vec())
+        (Options::new("e2e", 18080), [MESH_TESTS, TESTS].concat())
     }
 }
 

@@ -111,7 +111,7 @@ fn start_loads(cluster: &Cluster) -> Result<Vec<(String, Load)>> {
 
 /// How many virtual IPs a node announces, and how many there are. It is asked itself: behind
 /// reflectors others hear the best of several ways only.
-fn vips_of(cluster: &Cluster, node: &str) -> Result<(usize, usize)> {
+pub(crate) fn vips_of(cluster: &Cluster, node: &str) -> Result<(usize, usize)> {
     let (_, vips, _) = cluster.service("echo")?;
     let paths = cluster.node_json(node, &["bgp", "routes"])?;
     let paths = paths.as_array().context("no paths")?;
