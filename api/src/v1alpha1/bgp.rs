@@ -334,6 +334,17 @@ impl BGPPeerSpec {
 
     pub const MAX_TCP_AO_KEYS: usize = 16;
 
+    /// Whether a node with these labels is one of those that peer.
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+
+    /// The Secrets that the peer names.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretKeyRef> {
+        let keys = self.tcp_ao.iter().filter_map(|key| key.key_secret_ref.as_ref());
+        self.password_secret_ref.iter().chain(keys)
+    }
+
     /// What is wrong with who the neighbour is said to be, and how it is known.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Fault::one_of(&[

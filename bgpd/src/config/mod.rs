@@ -89,7 +89,7 @@ impl std::error::Error for ConfigErrors {}
 
 /// The configuration of a node of the cluster: iBGP with every other node where the mesh is on, and
 /// the peers whose selector the node's labels meet. `peers` by the name of the resource; `passwords`
-/// of all their sources.
+/// of all their sources. A peer whose password cannot be had is held down, and nobody else.
 pub fn cluster(
     configuration: &BGPConfigurationSpec,
     peers: &BTreeMap<String, BGPPeerSpec>,
@@ -98,6 +98,7 @@ pub fn cluster(
     passwords: &Passwords,
 ) -> Result<Config, ConfigErrors> {
     let mut reader = Reader::new(configuration, node, passwords);
+    reader.holds_down = true;
     reader.name_peers(peers);
     if configuration.node_to_node_mesh {
         for other in others.iter().filter(|other| other.name != node.name) {
@@ -105,8 +106,7 @@ pub fn cluster(
         }
     }
     for (name, spec) in peers {
-        let selected = spec.node_selector.iter().all(|(k, v)| node.labels.get(k) == Some(v));
-        if selected {
+        if spec.selects(&node.labels) {
             reader.peer(&format!("BGPPeer/{name}: spec"), spec);
         }
     }

@@ -1,7 +1,7 @@
 //! Passwords and keys that resources name and do not hold. Whoever reads the configuration has fetched
 //! them: the reader itself does no I/O.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bgp_speaker::Password;
 use viaduct_api::v1alpha1::{BGPPeerSpec, SecretKeyRef};
@@ -71,11 +71,11 @@ impl Reader<'_> {
         let octets = match self.passwords.get(&source) {
             Some(Ok(octets)) => octets,
             Some(Err(problem)) => {
-                self.wrong(format!("{place}.{field}"), problem.clone());
+                self.not_there(place, field, problem.clone());
                 return None;
             }
             None => {
-                self.wrong(format!("{place}.{field}"), "cannot be read here");
+                self.not_there(place, field, "cannot be read here".to_owned());
                 return None;
             }
         };
@@ -84,9 +84,25 @@ impl Reader<'_> {
         match Password::try_from(octets) {
             Ok(password) => Some(password),
             Err(error) => {
-                self.wrong(format!("{place}.{field}"), format!("the {what} {error}"));
+                self.not_there(place, field, format!("the {what} {error}"));
                 None
             }
         }
+    }
+
+    /// A password or key cannot be had from where it should stand.
+    fn not_there(&mut self, place: &str, field: &str, problem: String) {
+        if !self.holds_down {
+            return self.wrong(format!("{place}.{field}"), problem);
+        }
+        // The peer is named by whoever says it.
+        let within = place.split_once(": spec.").map(|(_, within)| format!("{within}."));
+        self.obstacles.push(format!("{}{field}: {problem}", within.unwrap_or_default()));
+    }
+
+    /// Why the peer that has been read is held down.
+    pub(super) fn take_obstacle(&mut self) -> Option<Arc<str>> {
+        let obstacles = std::mem::take(&mut self.obstacles);
+        (!obstacles.is_empty()).then(|| obstacles.join("; ").into())
     }
 }

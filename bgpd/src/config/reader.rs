@@ -24,6 +24,11 @@ const MIN_DEFERRAL: Duration = Duration::from_secs(10);
 
 pub(super) struct Reader<'a> {
     pub(super) passwords: &'a Passwords,
+    /// Whether a password that cannot be had holds its peer down and is no error: who reads a file can
+    /// keep the last one, and who follows an API cannot.
+    pub(super) holds_down: bool,
+    /// What holds down the peer that is being read.
+    pub(super) obstacles: Vec<String>,
     pub(super) config: Config,
     hold_time: HoldTime,
     /// How the nodes of the mesh watch each other.
@@ -112,6 +117,8 @@ impl<'a> Reader<'a> {
         };
         let mut reader = Self {
             passwords,
+            holds_down: false,
+            obstacles: Vec::new(),
             config,
             hold_time,
             mesh_bfd: None,
@@ -192,6 +199,7 @@ impl<'a> Reader<'a> {
         peer.export = peer.import.clone();
         peer.port = spec.port;
         peer.transport = self.transport(place, spec);
+        peer.obstacle = self.take_obstacle();
         peer.times = self.times(place, spec, hold_time);
         if let Some(limits) = &spec.max_prefixes {
             peer.prefix_limits = self.prefix_limits(place, limits);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bgp_speaker::{AoAlgorithm, AoKey, Transport};
+use bgp_speaker::{AoAlgorithm, AoKey, PeerConfig, Transport};
 use viaduct_api::v1alpha1::{BGPPeerSpec, TCPAOAlgorithm, TCPAOKey};
 use viaduct_net::Prefix;
 
@@ -67,12 +67,16 @@ impl Reader<'_> {
     /// nothing unsigned from it where there are any.
     pub(super) fn check_keys_of_ranges(&mut self) {
         let mut problems = Vec::new();
-        for (range, outer) in &self.config.ranges {
+        // Of those held down the listener knows no keys.
+        let known = |peer: &PeerConfig| peer.obstacle.is_none();
+        for (range, outer) in self.config.ranges.iter().filter(|(_, one)| known(&one.peer)) {
             let outer = &outer.peer.transport;
-            let named = self.config.peers.iter().map(|(address, peer)| {
+            let named = self.config.peers.iter().filter(|(_, peer)| known(peer));
+            let named = named.map(|(address, peer)| {
                 (Prefix::host(*address), &peer.transport, self.place_of(*address))
             });
-            let ranges = self.config.ranges.iter().map(|(prefix, other)| {
+            let ranges = self.config.ranges.iter().filter(|(_, one)| known(&one.peer));
+            let ranges = ranges.map(|(prefix, other)| {
                 let place = self.range_names.get(prefix).cloned().unwrap_or_default();
                 (*prefix, &other.peer.transport, place)
             });

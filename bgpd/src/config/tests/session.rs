@@ -16,6 +16,13 @@ fn read(spec: BGPPeerSpec, passwords: &Passwords) -> Result<Config, ConfigErrors
     cluster(&BGPConfigurationSpec::default(), &peers(spec), &local(), &[], passwords)
 }
 
+/// As a speaker that reads a file does.
+fn read_file(spec: BGPPeerSpec, passwords: &Passwords) -> Result<Config, ConfigErrors> {
+    let LocalNode { router_id, v4, v6, .. } = local();
+    let addresses = LocalAddresses { v4, v6 };
+    standalone(&BGPConfigurationSpec::default(), router_id, addresses, &peers(spec), passwords)
+}
+
 fn transport(spec: BGPPeerSpec) -> Transport {
     let address = spec.address.unwrap();
     read(spec, &Passwords::new()).unwrap().peers[&address].transport.clone()
@@ -59,13 +66,49 @@ fn a_password_comes_from_where_the_peer_says() {
         assert!(!format!("{config:?}").contains("hunter2"));
         for bad in [Ok(Vec::new()), Ok(vec![b'x'; 81]), Err("no such thing".to_owned())] {
             let known = Passwords::from([(source(&spec), bad)]);
-            assert_eq!(fields(read(spec.clone(), &known)).len(), 1);
+            assert_eq!(fields(read_file(spec.clone(), &known)).len(), 1);
         }
     }
-    assert_eq!(wrong(of_secret.clone()), ["passwordSecretRef"]);
-    assert_eq!(wrong(of_file.clone()), ["passwordFile"]);
+    let wrong_in_file = |spec| fields(read_file(spec, &Passwords::new()));
+    assert_eq!(wrong_in_file(of_secret.clone()), ["BGPPeer/border: spec.passwordSecretRef"]);
+    assert_eq!(wrong_in_file(of_file.clone()), ["BGPPeer/border: spec.passwordFile"]);
     let both = BGPPeerSpec { password_file: of_file.password_file, ..of_secret };
     assert_eq!(wrong(both), ["passwordFile"]);
+}
+
+/// A node cannot keep the last configuration of all peers for one that lacks its password.
+#[test]
+fn on_a_node_only_the_peer_without_its_password_is_held_down() {
+    let secret = |name: &str| SecretKeyRef { name: name.to_owned(), key: "password".to_owned() };
+    let with = |last: u8, name: &str| BGPPeerSpec {
+        password_secret_ref: Some(secret(name)),
+        ..BGPPeerSpec::new([198, 51, 100, last].into(), 64999)
+    };
+    let peers = BTreeMap::from([
+        ("border".to_owned(), border()),
+        ("missing".to_owned(), with(1, "missing")),
+        ("there".to_owned(), with(2, "there")),
+        ("unheard-of".to_owned(), with(3, "unheard-of")),
+        ("long".to_owned(), with(4, "long")),
+    ]);
+    let passwords = Passwords::from([
+        (PasswordSource::Secret(secret("missing")), Err("is missing".to_owned())),
+        (PasswordSource::Secret(secret("there")), Ok(b"hunter2".to_vec())),
+        (PasswordSource::Secret(secret("long")), Ok(vec![b'x'; 81])),
+    ]);
+    let config =
+        cluster(&BGPConfigurationSpec::default(), &peers, &local(), &[], &passwords).unwrap();
+    let obstacles: Vec<_> = config.peers.values().map(|peer| peer.obstacle.as_deref()).collect();
+    assert_eq!(
+        obstacles,
+        [
+            None,
+            Some("passwordSecretRef: is missing"),
+            None,
+            Some("passwordSecretRef: cannot be read here"),
+            Some("passwordSecretRef: the password has 81 octets, of which the kernel takes 80"),
+        ]
+    );
 }
 
 #[test]

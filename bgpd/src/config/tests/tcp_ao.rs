@@ -22,7 +22,10 @@ fn with(keys: &[TCPAOKey]) -> BGPPeerSpec {
 fn read_all(peers: &BTreeMap<String, BGPPeerSpec>) -> Result<Config, ConfigErrors> {
     let sources = peers.values().flat_map(password_sources);
     let passwords = sources.map(|one| (one.clone(), Ok(format!("{one:?}\n").into_bytes())));
-    cluster(&BGPConfigurationSpec::default(), peers, &local(), &[], &passwords.collect())
+    let LocalNode { router_id, v4, v6, .. } = local();
+    let addresses = LocalAddresses { v4, v6 };
+    let configuration = BGPConfigurationSpec::default();
+    standalone(&configuration, router_id, addresses, peers, &passwords.collect())
 }
 
 fn read(spec: BGPPeerSpec) -> Result<Config, ConfigErrors> {
@@ -157,4 +160,39 @@ fn a_machine_without_tcp_ao_is_said_of_those_who_ask_for_it() {
     let said: Vec<_> =
         without_tcp_ao(&peers, &missing).map(|one| (one.field, one.problem)).collect();
     assert_eq!(said, [("BGPPeer/b: spec.tcpAo".to_owned(), missing.to_string())]);
+}
+
+/// Ids and ranges are no matter of a peer to which nobody connects.
+#[test]
+fn on_a_node_a_peer_without_its_keys_is_held_down_and_its_range_goes_on() {
+    let secret = |key: &str| TCPAOKey {
+        key_secret_ref: Some(SecretKeyRef { name: "bgp".to_owned(), key: key.to_owned() }),
+        key_file: None,
+        ..key_of(key)
+    };
+    let inner = with(&[secret("2026"), secret("2027")]);
+    let outer = BGPPeerSpec {
+        address: None,
+        address_range: Some("192.0.2.0/24".parse().unwrap()),
+        asn: 0,
+        range_kind: Some(RangeKind::External),
+        ..with(&[key(9)])
+    };
+    let peers = BTreeMap::from([("border".to_owned(), inner), ("range".to_owned(), outer)]);
+    let passwords =
+        Passwords::from([(PasswordSource::File("/key".to_owned()), Ok(b"secret".to_vec()))]);
+    let config =
+        cluster(&BGPConfigurationSpec::default(), &peers, &local(), &[], &passwords).unwrap();
+    assert_eq!(
+        config.peers[&border().address.unwrap()].obstacle.as_deref(),
+        Some(
+            "tcpAo[0].keySecretRef: cannot be read here; tcpAo[1].keySecretRef: cannot be read here"
+        )
+    );
+    let ranges: Vec<_> = config.ranges.values().map(|range| &range.peer).collect();
+    assert!(ranges[0].obstacle.is_none() && ranges[0].transport.ao.len() == 1);
+}
+
+fn key_of(name: &str) -> TCPAOKey {
+    key(name[2..].parse().unwrap())
 }
