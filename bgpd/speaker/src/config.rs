@@ -174,8 +174,8 @@ pub struct PeerConfig {
     pub extended_next_hop: bool,
     /// Hold the session down: no connection is made or taken.
     pub shutdown: bool,
-    /// The same where this machine lacks what the peer is to be spoken to with, and what it lacks. The
-    /// shell says it, who knows the machine.
+    /// The same for want of what the peer is to be spoken to with, such as its password, and what is
+    /// wanting. The shell says it, who knows the machine and has read the password.
     pub obstacle: Option<Arc<str>>,
     /// What the operator of the other side is told with it, at most 255 octets (RFC 9003 §2).
     pub shutdown_message: Option<String>,
@@ -347,7 +347,7 @@ impl PeerConfig {
             add_path_send => "ADD-PATH",
             extended_next_hop => "extended next hop",
             shutdown => "shutdown",
-            obstacle => "what this machine lacks",
+            obstacle => "what is wanting",
             shutdown_message => "shutdown",
         );
         if changed.is_empty() && self != other { vec!["other settings"] } else { changed }

@@ -67,10 +67,6 @@ impl Speaker {
         if peer.config.shutdown {
             let words = peer.config.shutdown_message.as_deref().unwrap_or_default();
             peer.last_error = Some(format!("shut down by configuration: {words:?}"));
-        } else if let Some(obstacle) = &peer.config.obstacle {
-            peer.last_error = Some(obstacle.to_string());
-            self.events
-                .push(address, Happening::HeldDown { range: None, obstacle: obstacle.clone() });
         }
         self.peers.insert(address, peer);
         self.start_peer(address);
