@@ -78,8 +78,8 @@ pub(crate) struct Attributes<'a> {
 pub(crate) enum Condition {
     /// The pod is assigned to the node.
     OwnPod,
-    /// A pod of the node uses the Secret or ConfigMap.
-    UsedByOwnPod,
+    /// A pod of the node uses the Secret or ConfigMap, or a BGPPeer of the node the Secret.
+    UsedByNode,
     /// The object to be made is named after the node.
     NamedAsNode,
 }
@@ -105,7 +105,7 @@ pub(crate) fn decide(identity: &Identity, wanted: &Attributes<'_>) -> Decision {
     identity.node().map_or(Decision::Deny, |node| decide_for_node(node, wanted))
 }
 
-/// A node reads what it needs to route, balance and run its pods, and writes of itself only: its
+/// A node reads what it needs to speak BGP, route, balance and run its pods, and writes of itself only: its
 /// Node, its lease, the status of its pods, and events.
 fn decide_for_node(node: &str, wanted: &Attributes<'_>) -> Decision {
     let Some(verb) = Verb::of_name(wanted.verb) else { return Decision::Deny };
@@ -117,7 +117,7 @@ fn decide_for_node(node: &str, wanted: &Attributes<'_>) -> Decision {
         // The last step of a graceful deletion is the kubelet's.
         ("", "pods", "") if verb == Verb::Delete => Decision::AllowIf(Condition::OwnPod),
         ("", "secrets" | "configmaps", "") if verb.is_read() && !wanted.name.is_empty() => {
-            Decision::AllowIf(Condition::UsedByOwnPod)
+            Decision::AllowIf(Condition::UsedByNode)
         }
         ("" | "events.k8s.io", "events", "") => {
             allow_if(matches!(verb, Verb::Create | Verb::Update | Verb::Patch))
@@ -205,8 +205,8 @@ mod tests {
             ("update /pods/ default/p", Decision::Deny),
             ("create /pods/binding default/p", Decision::Deny),
             ("get /pods/log default/p", Decision::Deny),
-            ("get /secrets/ default/s", Decision::AllowIf(Condition::UsedByOwnPod)),
-            ("watch /configmaps/ default/c", Decision::AllowIf(Condition::UsedByOwnPod)),
+            ("get /secrets/ default/s", Decision::AllowIf(Condition::UsedByNode)),
+            ("watch /configmaps/ default/c", Decision::AllowIf(Condition::UsedByNode)),
             ("list /secrets/ default/", Decision::Deny),
             ("update /secrets/ default/s", Decision::Deny),
             ("update coordination.k8s.io/leases/ kube-node-lease/n1", Decision::Allow),

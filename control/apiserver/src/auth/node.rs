@@ -1,6 +1,11 @@
-//! Which Secrets and ConfigMaps a pod uses: its node may read these and no others.
+//! Which Secrets and ConfigMaps a pod uses, and which Secrets a BGPPeer names: their nodes may read these
+//! and no others.
 
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
 use serde_json::Value;
+use viaduct_api::v1alpha1::BGPPeerSpec;
 
 fn items<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     value[field].as_array().into_iter().flatten()
@@ -32,6 +37,16 @@ pub(crate) fn uses(pod: &Value, plural: &str, name: &str) -> bool {
     let pulls =
         plural == "secrets" && items(spec, "imagePullSecrets").any(|secret| secret["name"] == name);
     in_volumes || in_env || pulls
+}
+
+/// Whether the peer is one of nodes with these labels and has a password or key from the Secret, which
+/// is in the namespace of such Secrets.
+pub(crate) fn peers_by(peer: &Value, secret: &str, labels: &Value) -> bool {
+    let labels = BTreeMap::deserialize(labels).unwrap_or_default();
+    // What is not understood here is not by the node either.
+    BGPPeerSpec::deserialize(&peer["spec"]).is_ok_and(|spec| {
+        spec.selects(&labels) && spec.secrets().any(|reference| reference.name == secret)
+    })
 }
 
 #[cfg(test)]
@@ -66,5 +81,30 @@ mod tests {
             assert!(uses(&pod, "configmaps", name), "{name}");
         }
         assert!(!uses(&pod, "secrets", "s9") && !uses(&pod, "secrets", ""));
+    }
+
+    #[test]
+    fn a_peer_names_its_secrets_to_its_own_nodes() {
+        let peer = json!({"spec": {
+            "address": "192.0.2.1", "asn": 64999, "nodeSelector": {"rack": "a"},
+            "tcpAo": [
+                {"sendId": 1, "keySecretRef": {"name": "s1", "key": "k"}},
+                {"sendId": 2, "keyFile": "/s2"},
+                {"sendId": 3, "keySecretRef": {"name": "s3"}},
+            ],
+        }});
+        let here = json!({"rack": "a", "more": ""});
+        for (name, expected) in [("s1", true), ("s3", true), ("k", false), ("/s2", false)] {
+            assert_eq!(peers_by(&peer, name, &here), expected, "{name}");
+        }
+        for elsewhere in [json!({"rack": "b"}), json!({}), Value::Null] {
+            assert!(!peers_by(&peer, "s1", &elsewhere), "{elsewhere}");
+        }
+        let everywhere = json!({"spec": {
+            "address": "192.0.2.1", "asn": 1, "passwordSecretRef": {"name": "s1"},
+        }});
+        assert!(peers_by(&everywhere, "s1", &Value::Null));
+        assert!(!peers_by(&everywhere, "", &Value::Null));
+        assert!(!peers_by(&json!({"spec": {}}), "s1", &here));
     }
 }

@@ -12,12 +12,12 @@ pub(crate) mod render;
 mod review;
 mod scale;
 mod update;
+mod used;
 mod write;
 
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use control_store::List;
 use hyper::{HeaderMap, Method, Request, body::Incoming, header};
 use tracing::debug;
 
@@ -27,11 +27,9 @@ use crate::{
     auth::{
         Attributes, Decision, Identity, Peer, Verb,
         authorize::{Condition, decide, denial, may_see_path},
-        node,
     },
     http::{Media, Output, Query, ResourcePath, Response, Target, body, respond},
     kinds::{self, Kind},
-    registry,
     selector::FieldSelector,
     status_error::StatusError,
     ui, watch,
@@ -215,24 +213,13 @@ async fn authorize(call: &Call, verb: Verb) -> Result<Option<Condition>, StatusE
                 return deny();
             }
         }
-        Condition::UsedByOwnPod => {
-            let pods = kinds::find("", "v1", "pods").ok_or_else(StatusError::unknown_path)?;
-            if namespace.is_empty() {
+        Condition::UsedByNode => {
+            let used = !namespace.is_empty()
+                && (used::by_pods(call, node, wanted.plural, wanted.name).await?
+                    || used::by_peers(call, node, wanted.plural, wanted.name).await?);
+            if !used {
                 return deny();
             }
-            let list = List { prefix: registry::prefix(pods, namespace), ..List::default() };
-            let page = call.registry().list(pods, list).await?;
-            // Few are the node's, and only those are worth a closer look.
-            let text = serde_json::Value::from(node).to_string();
-            let finder = memchr::memmem::Finder::new(&text);
-            let own = page.entries.iter().filter(|entry| finder.find(&entry.value).is_some());
-            for entry in own {
-                let pod = registry::decode(entry)?;
-                if pod["spec"]["nodeName"] == node && node::uses(&pod, wanted.plural, wanted.name) {
-                    return Ok(None);
-                }
-            }
-            return deny();
         }
     }
     Ok(None)

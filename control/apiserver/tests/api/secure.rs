@@ -191,6 +191,75 @@ async fn a_node_is_let_to_what_is_its_own() {
 }
 
 #[tokio::test]
+async fn a_node_reads_the_secrets_that_its_bgp_peers_name() {
+    let ca = Ca::new();
+    let (server, address) = start(&ca, "127.0.0.1:0").await;
+    let node = |name: &str| Client {
+        address,
+        tls: ca.client(Some(ca.sign(&format!("system:node:{name}"), &["system:nodes"]))),
+    };
+    for (name, rack) in [("n1", "a"), ("n2", "b")] {
+        let node = json!({"metadata": {"name": name, "labels": {"rack": rack}}});
+        server.post("/api/v1/nodes", &node).await.expect(201);
+    }
+    let secrets = |namespace: &str| format!("/api/v1/namespaces/{namespace}/secrets");
+    for namespace in ["kube-system", "default"] {
+        for name in ["password", "key", "other"] {
+            let secret = json!({"metadata": {"name": name}, "stringData": {"password": "x"}});
+            server.post(&secrets(namespace), &secret).await.expect(201);
+        }
+    }
+    let peers = "/apis/viaduct.dev/v1alpha1/bgppeers";
+    let peer = |name: &str, spec: Value| {
+        let mut peer = json!({"apiVersion": "viaduct.dev/v1alpha1", "kind": "BGPPeer",
+            "metadata": {"name": name}, "spec": {"address": "192.0.2.1", "asn": 64999}});
+        peer["spec"].as_object_mut().unwrap().append(&mut spec.as_object().unwrap().clone());
+        peer
+    };
+    let (n1, n2) = (node("n1"), node("n2"));
+    let all = async |client: &Client| {
+        let mut read = Vec::new();
+        for namespace in ["kube-system", "default"] {
+            for name in ["password", "key", "other", "none"] {
+                let path = format!("{}/{name}", secrets(namespace));
+                let code = client.code(Method::GET, &path, &Value::Null).await;
+                let query = format!("{}?fieldSelector=metadata.name%3D{name}", secrets(namespace));
+                let listed = client.code(Method::GET, &query, &Value::Null).await;
+                assert_eq!(code == 403, listed == 403, "{path}");
+                if code != 403 {
+                    read.push(format!("{namespace}/{name} {code}"));
+                }
+            }
+            let list = client.code(Method::GET, &secrets(namespace), &Value::Null).await;
+            assert_eq!(list, 403, "all of {namespace}");
+        }
+        read
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(all(&n1).await, none);
+    let password = json!({"passwordSecretRef": {"name": "password"}});
+    server.post(peers, &peer("everywhere", password)).await.expect(201);
+    let keys = json!({"nodeSelector": {"rack": "a"}, "tcpAo": [
+        {"sendId": 1, "keySecretRef": {"name": "key"}},
+        {"sendId": 2, "keySecretRef": {"name": "none"}},
+    ]});
+    server.post(peers, &peer("rack-a", keys)).await.expect(201);
+    // One that is not there is said to be missing, not forbidden.
+    assert_eq!(
+        all(&n1).await,
+        ["kube-system/password 200", "kube-system/key 200", "kube-system/none 404"]
+    );
+    assert_eq!(all(&n2).await, ["kube-system/password 200"]);
+    let path = format!("{}/password", secrets("kube-system"));
+    for verb in [Method::PUT, Method::PATCH, Method::DELETE] {
+        assert_eq!(n1.code(verb.clone(), &path, &json!({})).await, 403, "{verb}");
+    }
+    server.delete(&format!("{peers}/everywhere"), &json!({})).await.expect(200);
+    assert_eq!(all(&n2).await, none);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn the_plain_port_is_for_root_alone() {
     use std::{os::unix::process::CommandExt, process::Command};
     assert!(nix::unistd::geteuid().is_root(), "this test needs root to become somebody else");
