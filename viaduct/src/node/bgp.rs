@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Node;
 use viaduct_api::v1alpha1::{BGPConfigurationSpec, BGPPeerSpec, DEFAULT_CONFIGURATION};
 use viaduct_net::{OriginSource, Origination, Prefix, RouterId};
 
-use super::cache::View;
+use super::cache::{Custom, View};
 
 /// Who this node is. Given at its start and never changed.
 #[derive(Clone, Debug)]
@@ -33,11 +33,7 @@ pub(crate) fn speaker(
     identity: &Identity,
     passwords: &config::Passwords,
 ) -> Result<bgp_speaker::Config, config::ConfigErrors> {
-    let labels = view
-        .nodes
-        .get(&identity.name)
-        .and_then(|node| node.metadata.labels.clone())
-        .unwrap_or_default();
+    let labels = labels(view, &identity.name);
     let local = LocalNode {
         name: identity.name.clone(),
         labels,
@@ -51,6 +47,19 @@ pub(crate) fn speaker(
     let peers: BTreeMap<String, BGPPeerSpec> =
         view.peers.iter().map(|(name, peer)| (name.clone(), peer.spec.clone())).collect();
     config::cluster(&configuration(view), &peers, &local, &others, passwords)
+}
+
+/// The peers that are this node's.
+pub(crate) fn own_peers<'view>(
+    view: &'view View,
+    node: &str,
+) -> impl Iterator<Item = &'view Custom<BGPPeerSpec>> {
+    let labels = labels(view, node);
+    view.peers.values().map(AsRef::as_ref).filter(move |peer| peer.spec.selects(&labels))
+}
+
+fn labels(view: &View, node: &str) -> BTreeMap<String, String> {
+    view.nodes.get(node).and_then(|node| node.metadata.labels.clone()).unwrap_or_default()
 }
 
 /// A node without an internal address has not been registered whole and cannot be a peer yet.

@@ -20,7 +20,9 @@ use super::{
     bgp::{self, Identity},
     cache::View,
     freshness::Gate,
-    passwords, services,
+    passwords,
+    secrets::{self, Secrets},
+    services,
 };
 
 /// The receiving ends, for the parts.
@@ -80,6 +82,7 @@ impl Inputs {
 pub(crate) struct Sources {
     pub identity: Identity,
     pub view: watch::Receiver<Option<Arc<View>>>,
+    pub secrets: watch::Receiver<Arc<Secrets>>,
     pub pods: watch::Receiver<BTreeMap<Prefix, String>>,
     pub vips: watch::Receiver<BTreeSet<IpAddr>>,
     /// Whether virtual IPs are announced.
@@ -87,12 +90,16 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Waits for the first view and derives the inputs from it. A part that says once what it knows
+    /// Waits for the first view, and the Secrets that it names, and derives the inputs from it. A part that says once what it knows
     /// is started after this: a speaker that began without its peers would tell the FIB that its
     /// picture is complete while it knows nothing, and the routes of an earlier run would go.
     pub(crate) async fn begin(&mut self, senders: &Senders) -> Result<()> {
-        self.view.wait_for(Option::is_some).await?;
-        self.derive(senders);
+        while !self.derive(senders) {
+            tokio::select! {
+                changed = self.view.changed() => changed?,
+                changed = self.secrets.changed() => changed?,
+            }
+        }
         Ok(())
     }
 
@@ -102,6 +109,7 @@ impl Sources {
             self.derive(&senders);
             let changed = tokio::select! {
                 changed = self.view.changed() => changed,
+                changed = self.secrets.changed() => changed,
                 changed = self.pods.changed() => changed,
                 changed = self.vips.changed() => changed,
                 changed = self.gate.changed() => changed,
@@ -112,19 +120,21 @@ impl Sources {
         }
     }
 
-    fn derive(&mut self, senders: &Senders) {
+    /// Gives whether enough is known for the speaker to begin.
+    fn derive(&mut self, senders: &Senders) -> bool {
         let view = self.view.borrow_and_update().clone();
+        let secrets = self.secrets.borrow_and_update().clone();
         let pods = self.pods.borrow_and_update().clone();
         let vips = self.vips.borrow_and_update().clone();
         let gate = self.gate.borrow_and_update().clone();
         // The pods of this node are known from its own disk, whatever the API says.
         let interfaces = pods.clone();
         set(&senders.pods, Arc::new(lb::Pods { interfaces, complete: true }));
-        let Some(view) = view else { return };
+        let Some(view) = view else { return false };
         // What the services depend on changes first, what depends on them last.
         set(&senders.services, Arc::new(services::snapshot(&view)));
         let vips = if gate.closed { BTreeSet::new() } else { vips };
-        senders.update(&self.identity, &view, pods, &vips, gate.problem);
+        senders.update(&self.identity, &view, &secrets, pods, &vips, gate.problem)
     }
 }
 
@@ -133,12 +143,12 @@ impl Senders {
         &self,
         identity: &Identity,
         view: &View,
+        secrets: &Secrets,
         pods: BTreeMap<Prefix, String>,
         vips: &BTreeSet<IpAddr>,
         problem: Option<String>,
-    ) {
+    ) -> bool {
         let blocks = bgp::blocks(view, &identity.name);
-        let mut problems: Vec<String> = problem.into_iter().collect();
         set(&self.pod_blocks, blocks.iter().copied().collect());
         let local = LocalState {
             blocks: blocks.clone(),
@@ -148,7 +158,19 @@ impl Senders {
         };
         set(&self.local, Arc::new(local));
         set(&self.originations, bgp::originations(&blocks, vips));
-        match bgp::speaker(view, identity, &passwords::of(view)) {
+        let mut problems: Vec<String> = problem.into_iter().collect();
+        if blocks.is_empty() {
+            problems
+                .push("no block of pod addresses yet: is there an IPPool with room?".to_owned());
+        }
+        set(&self.blocks, blocks);
+        // A Secret that has just been named is heard of within a moment; until then it is not said to be
+        // unread, and the sessions there are stay as they are.
+        if !secrets.answer(&secrets::wanted(view, &identity.name)) {
+            return false;
+        }
+        problems.extend(secrets.problems());
+        match bgp::speaker(view, identity, &passwords::of(view, &identity.name, secrets)) {
             Ok(config) => {
                 set(&self.speaker, Arc::new(config));
             }
@@ -157,16 +179,12 @@ impl Senders {
                 problems.extend(wrong.0.iter().map(|error| format!("BGP: {error}")));
             }
         }
-        if blocks.is_empty() {
-            problems
-                .push("no block of pod addresses yet: is there an IPPool with room?".to_owned());
-        }
-        set(&self.blocks, blocks);
         if set(&self.problems, problems.clone()) {
             for problem in problems {
                 error!(problem, "configuration");
             }
         }
+        true
     }
 }
 

@@ -15,6 +15,7 @@ mod lost;
 pub(crate) mod metrics;
 mod monitoring;
 pub(crate) mod passwords;
+mod secrets;
 mod services;
 mod withdrawal;
 
@@ -60,7 +61,8 @@ pub(crate) struct NodeArgs {
     /// Folder of the sockets and of what ends with a reboot.
     #[arg(long, default_value = "/run/viaduct")]
     run_dir: PathBuf,
-    /// Folder of what must survive this process: the addresses of pods, the last view of the API.
+    /// Folder of what must survive this process: the addresses of pods, the last view of the API,
+    /// the passwords of BGP sessions.
     #[arg(long, default_value = "/var/lib/viaduct/node")]
     state_dir: PathBuf,
     /// The folder of cgroup2 whose processes reach services; all of the host's where not given.
@@ -104,7 +106,9 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let server = guard::address(&api)?;
     let source = Source { generation: 1, client: kubeclient::connect(api)? };
     let (source, watches) = watch::channel(source);
-    let view = cache::follow(watches, &identity.name, args.state_dir.join("view.json"));
+    let view = cache::follow(watches.clone(), &identity.name, args.state_dir.join("view.json"));
+    let secrets = args.state_dir.join("passwords.json");
+    let secrets = secrets::follow(watches, view.clone(), &identity.name, secrets);
     // Before all that takes time: queries wait for it.
     let dns = dns::Dns::start(
         dns::Settings {
@@ -157,6 +161,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     let mut sources = Sources {
         identity: identity.clone(),
         view,
+        secrets,
         pods: pods.pods(),
         vips: balancer.vips(),
         gate: guard.gate(),

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fs::File, io::Read};
 use bgpd::config::{PasswordSource, Passwords, password_sources};
 use viaduct_api::v1alpha1::BGPPeerSpec;
 
-use super::cache::View;
-
-/// More than any password has.
-const MAX_FILE_LEN: u64 = 4096;
+use super::{
+    bgp,
+    cache::View,
+    secrets::{MAX_VALUE_LEN, Secrets},
+};
 
 /// For a speaker that has files and no Secrets.
 pub(crate) fn of_files(peers: &BTreeMap<String, BGPPeerSpec>) -> Passwords {
@@ -26,14 +27,14 @@ pub(crate) fn of_files(peers: &BTreeMap<String, BGPPeerSpec>) -> Passwords {
         .collect()
 }
 
-/// For a node.
-pub(crate) fn of(view: &View) -> Passwords {
-    let sources = view.peers.values().flat_map(|peer| password_sources(&peer.spec));
+/// For a node, whose name is `node`: those of its own peers.
+pub(crate) fn of(view: &View, node: &str, secrets: &Secrets) -> Passwords {
+    let sources = bgp::own_peers(view, node).flat_map(|peer| password_sources(&peer.spec));
     sources
         .map(|source| {
             let octets = match &source {
                 PasswordSource::File(path) => read(path),
-                PasswordSource::Secret(_) => Err("Secrets are not read yet".to_owned()),
+                PasswordSource::Secret(reference) => secrets.value(reference),
             };
             (source, octets)
         })
@@ -42,7 +43,8 @@ pub(crate) fn of(view: &View) -> Passwords {
 
 fn read(path: &str) -> Result<Vec<u8>, String> {
     let mut octets = Vec::new();
-    match File::open(path).and_then(|file| file.take(MAX_FILE_LEN).read_to_end(&mut octets)) {
+    match File::open(path).and_then(|file| file.take(MAX_VALUE_LEN as u64).read_to_end(&mut octets))
+    {
         Ok(_) => Ok(octets),
         Err(error) => Err(format!("{path}: {error}")),
     }
