@@ -234,10 +234,10 @@ impl Daemon {
         let took = seen.elapsed();
         for node in &changes.masked {
             let Some(mask) = self.masks.mask(node) else { continue };
-            info!(node, cause = %mask.cause, ?took, "lost: its backends are masked");
+            info!(node, cause = %mask.cause, ?took, "node lost: masked");
         }
         for node in &changes.unmasked {
-            info!(node, "back: its backends are not masked any more");
+            info!(node, "node back: not masked any more");
         }
     }
 

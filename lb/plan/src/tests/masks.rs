@@ -121,3 +121,28 @@ fn what_is_urgent_is_a_table_and_one_write_for_each_frontend_of_services_on_the_
     let rest = lab.plan(&expand(&snapshot, &node(), &masks)).operations;
     assert!(matches!(rest[..], [Operation::PutBackend { .. }]), "{rest:?}");
 }
+
+/// So many are lost that the table of all of them is wanted again, whose time was over.
+#[test]
+fn a_table_that_is_taken_back_into_use_is_not_forgotten() {
+    let mut lab = Lab::new(LIMITS);
+    let snapshot = snapshot(&[("web", service(&three()))]);
+    let mut masks = Masks::default();
+    let mut desired = expand(&snapshot, &node(), &masks);
+    lab.settle(&desired);
+    let mut lost = BTreeMap::new();
+    for name in ["node-3", "node-2"] {
+        lost.insert(name.to_owned(), LossCause::Bfd);
+        let MaskChanges { masked, .. } = masks.handle_lost(&lost, lab.now);
+        let keys = desired.hasten(&snapshot, &node(), &masks, &masked);
+        let operations = lab.balancer.plan_frontends(&desired, &keys, lab.now);
+        operations.iter().for_each(|operation| lab.maps.apply(operation).unwrap());
+        desired = expand(&snapshot, &node(), &masks);
+        let rest = lab.plan(&desired).operations;
+        assert!(rest.iter().all(|one| matches!(one, Operation::PutBackend { .. })), "{rest:?}");
+        lab.now += Balancer::grace() * 2;
+    }
+    lab.settle(&desired);
+    assert_eq!(lab.backends("10.96.0.1", 80, SCOPE_INTERNAL).unwrap().len(), 3);
+    assert!(lab.balancer.agrees_with(&lab.maps.read().unwrap()));
+}
