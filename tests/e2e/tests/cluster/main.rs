@@ -74,8 +74,10 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 /// On one segment, where nodes are neighbours and watch each other.
-const MESH_TESTS: &[(&str, Test)] =
-    &[("reachability::lost_node_is_masked", reachability::lost_node_is_masked)];
+const MESH_TESTS: &[(&str, Test)] = &[
+    ("reachability::lost_node_is_masked", reachability::lost_node_is_masked),
+    ("reachability::restarting_daemon_is_not", reachability::restarting_daemon_is_not),
+];
 
 /// On racks behind routers, with reflectors.
 const RACK_TESTS: &[(&str, Test)] = &[

@@ -32,11 +32,19 @@ const WATCHED: &str =
     r#"{"bfd": {"minTransmitMilliseconds": 50, "minReceiveMilliseconds": 50, "multiplier": 3}}"#;
 
 pub(crate) fn lost_node_is_masked(cluster: &Cluster) -> Result<()> {
+    with_bfd(cluster, lose_and_find)
+}
+
+pub(crate) fn restarting_daemon_is_not(cluster: &Cluster) -> Result<()> {
+    with_bfd(cluster, restart_a_daemon)
+}
+
+fn with_bfd(cluster: &Cluster, test: fn(&Cluster) -> Result<()>) -> Result<()> {
     configure(cluster, WATCHED)?;
     wait_for("BFD between all nodes", LIMIT, || {
         cluster.nodes.iter().try_for_each(|node| bfd_is_up(cluster, node))
     })?;
-    let result = lose_and_find(cluster);
+    let result = test(cluster);
     configure(cluster, r#"{"bfd": null}"#)?;
     wait_for("no BFD", LIMIT, || {
         cluster.nodes.iter().try_for_each(|node| {
@@ -46,6 +54,40 @@ pub(crate) fn lost_node_is_masked(cluster: &Cluster) -> Result<()> {
         })
     })?;
     result
+}
+
+/// Its BFD dies with it, and so does its session: it restarts, and its pods are there all the while.
+fn restart_a_daemon(cluster: &Cluster) -> Result<()> {
+    let pods = cluster.ready_pods("app=echo", 3)?;
+    let restarted = &pods[2].node;
+    let observer = cluster.nodes.iter().find(|node| *node != restarted).context("no other")?;
+    let masks = || -> Result<String> {
+        let metrics = cluster.metrics(observer)?;
+        let line = metrics.lines().find(|line| line.starts_with("viaduct_lb_masks_total "));
+        line.map(str::to_owned).context("no such metric")
+    };
+    let (loads, before) = (start(cluster, observer)?, masks()?);
+    let address = node_address(cluster, restarted, false)?.to_string();
+    let downs = || -> Result<u64> {
+        let bfd = cluster.node_json(observer, &["bgp", "bfd"])?;
+        let mut sessions = bfd["sessions"].as_array().into_iter().flatten();
+        let session = sessions.find(|one| one["peer"] == address.as_str());
+        session.and_then(|one| one["downs"].as_u64()).context("no BFD session with it")
+    };
+    let downs_before = downs()?;
+    cluster.kill(&format!("{restarted}.node"))?;
+    wait_for("BFD to miss the daemon", LIMIT, || {
+        ensure!(downs()? > downs_before, "it does not");
+        Ok(())
+    })?;
+    for node in &cluster.nodes {
+        wait_for("BFD to be up again", LIMIT, || bfd_is_up(cluster, node))?;
+    }
+    for (what, load) in loads {
+        load.stop()?.none_lost(&what)?;
+    }
+    ensure!(masks()? == before, "{} and not {before}", masks()?);
+    Ok(())
 }
 
 fn lose_and_find(cluster: &Cluster) -> Result<()> {
