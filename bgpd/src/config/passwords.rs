@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bgp_speaker::Password;
-use viaduct_api::v1alpha1::{BGPPeerSpec, SecretKeyRef};
+use viaduct_api::v1alpha1::{BGPPeerSpec, SECRET_NAMESPACE, SecretKeyRef};
 
 use super::reader::Reader;
 
@@ -84,7 +84,14 @@ impl Reader<'_> {
         match Password::try_from(octets) {
             Ok(password) => Some(password),
             Err(error) => {
-                self.not_there(place, field, format!("the {what} {error}"));
+                let of = match &source {
+                    PasswordSource::Secret(SecretKeyRef { name, key }) => {
+                        format!("Secret {SECRET_NAMESPACE}/{name}, key `{key}`: ")
+                    }
+                    // The field names it.
+                    PasswordSource::File(_) => String::new(),
+                };
+                self.not_there(place, field, format!("{of}the {what} {error}"));
                 None
             }
         }

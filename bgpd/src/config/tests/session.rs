@@ -106,7 +106,10 @@ fn on_a_node_only_the_peer_without_its_password_is_held_down() {
             Some("passwordSecretRef: is missing"),
             None,
             Some("passwordSecretRef: cannot be read here"),
-            Some("passwordSecretRef: the password has 81 octets, of which the kernel takes 80"),
+            Some(
+                "passwordSecretRef: Secret kube-system/long, key `password`: the password has 81 \
+                 octets, of which the kernel takes 80"
+            ),
         ]
     );
 }
