@@ -97,10 +97,10 @@ impl Drop for Stopped {
 
 #[test]
 fn a_password_is_that_of_the_secret() {
-    ensure_and_run().unwrap();
+    run().unwrap();
 }
 
-fn ensure_and_run() -> Result<()> {
+fn run() -> Result<()> {
     ensure!(Path::new("/usr/sbin/bird").exists(), "bird2 is not installed: make deps-test");
     let mut options = Options::new(NAME, 18083);
     options.nodes = 2;
@@ -124,17 +124,7 @@ fn check(cluster: &Cluster, bird: &Bird) -> Result<()> {
         bird,
         "Secret kube-system/border is missing: kubectl -n kube-system create",
     )?;
-    let later = json!({
-        "apiVersion": "viaduct.dev/v1alpha1", "kind": "BGPPeer", "metadata": {"name": "later"},
-        "spec": {"address": "192.0.2.77", "asn": 64601, "passive": true},
-    });
-    cluster.apply(&later.to_string())?;
-    wait_for("a peer that came later", LIMIT, || {
-        for node in &cluster.nodes {
-            peer(cluster, node, "192.0.2.77")?;
-        }
-        Ok(())
-    })?;
+    another_peer(cluster, "later", "192.0.2.77")?;
 
     secret(cluster, &json!({"passwd": "one"}))?;
     held_down(cluster, bird, "Secret kube-system/border has no key `password`")?;
@@ -168,7 +158,17 @@ fn check(cluster: &Cluster, bird: &Bird) -> Result<()> {
     established(cluster, bird)?;
     drop(stopped);
 
+    // The same password under another name is no other password.
+    let same = ["create", "secret", "generic", "renamed", "--from-literal=password=two"];
+    cluster.kubectl(&[&["-n", "kube-system"], &same[..]].concat())?;
+    let renamed = json!({"spec": {"passwordSecretRef": {"name": "renamed"}}}).to_string();
+    cluster.kubectl(&["patch", "bgppeer", "border", "--type=merge", "-p", &renamed])?;
+    another_peer(cluster, "last", "192.0.2.78")?;
     cluster.kubectl(&["-n", "kube-system", "delete", "secret", "border"])?;
+    changes(cluster, "node-2", bird)?;
+    established(cluster, bird)?;
+
+    cluster.kubectl(&["patch", "bgppeer", "border", "--type=merge", "-p", &of_secret])?;
     held_down(cluster, bird, "Secret kube-system/border is missing")?;
     wait_for("the file to go", LIMIT, || {
         ensure!(!file.exists(), "{} is still there", file.display());
@@ -212,6 +212,21 @@ fn secret(cluster: &Cluster, values: &Value) -> Result<()> {
     let verb = if exists { "replace" } else { "create" };
     cluster.kubectl_with_input(&[verb, "-f", "-"], &secret.to_string())?;
     Ok(())
+}
+
+/// By the time that it is there all that was changed before it has been taken over.
+fn another_peer(cluster: &Cluster, name: &str, address: &str) -> Result<()> {
+    let another = json!({
+        "apiVersion": "viaduct.dev/v1alpha1", "kind": "BGPPeer", "metadata": {"name": name},
+        "spec": {"address": address, "asn": 64601, "passive": true},
+    });
+    cluster.apply(&another.to_string())?;
+    wait_for(&format!("peer {name}"), LIMIT, || {
+        for node in &cluster.nodes {
+            peer(cluster, node, address)?;
+        }
+        Ok(())
+    })
 }
 
 fn peer(cluster: &Cluster, node: &str, address: &str) -> Result<Value> {
