@@ -38,7 +38,7 @@ use std::{
 pub use bgp_speaker::{Config, SessionCounts, Stop};
 pub use bmp::{Collector, Monitored};
 pub use events::{EVENTS_KEPT, Events};
-pub use handover::{Predecessor, TakeoverError};
+pub use handover::{BesideSockets, Predecessor, TakeoverError};
 pub use monitor::{Monitoring, Recording};
 pub use mrt::{Dump, DumpError, Replay};
 pub use paths::PathQueryError;
@@ -53,7 +53,7 @@ use viaduct_net::{LostNeighbours, Origination, Prefix, Route, Underlay, feed};
 
 use crate::{
     events::EventLog,
-    handover::Offer,
+    handover::{Beside, Offer},
     paths::Question,
     task::{Ends, Query, Task},
 };
@@ -292,8 +292,19 @@ impl Handle {
     /// Lets a process of the same user that asks at `path` go on in our place: see [`Predecessor::find`].
     /// To be called within a tokio runtime.
     pub fn offer(&self, path: &Path) -> io::Result<()> {
+        self.offer_beside(path, || Ok(BesideSockets::new()))
+    }
+
+    /// The same, and gives it copies of other sockets of this process with the sessions, as they are
+    /// then. Should it not go on after all, it has not read from them.
+    pub fn offer_beside(
+        &self,
+        path: &Path,
+        beside: impl Fn() -> io::Result<BesideSockets> + Send + Sync + 'static,
+    ) -> io::Result<()> {
         let listener = handover::bind(path)?;
-        tokio::spawn(handover::listen(listener, self.offers.clone()));
+        let beside = Beside(Arc::new(beside));
+        tokio::spawn(handover::listen(listener, beside, self.offers.clone()));
         Ok(())
     }
 

@@ -212,6 +212,8 @@ impl Task {
             watching,
             connections,
             handover,
+            // Whoever wants them has taken them.
+            beside: _,
         } = predecessor;
         let mut unnumbered = Unnumbered::default();
         unnumbered.take_over(&config.borrow_and_update(), neighbours)?;

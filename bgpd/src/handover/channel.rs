@@ -51,6 +51,8 @@ pub(super) enum Message {
     BfdSocket(Option<SessionKey>, OwnedFd),
     /// A session, or what has happened to one.
     BfdFrame(Vec<u8>),
+    /// A socket that is no business of the speaker's, by its name.
+    Beside(String, OwnedFd),
 }
 
 /// One end. It blocks.
@@ -146,6 +148,11 @@ impl Channel {
         self.send(15, frame)
     }
 
+    pub(super) fn beside(&mut self, name: &str, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.send(16, name.as_bytes())?;
+        self.send_descriptor(socket)
+    }
+
     /// Waits until the other has closed its end.
     pub(super) fn closed(mut self) -> io::Result<()> {
         match self.0.read(&mut [0]) {
@@ -191,6 +198,10 @@ impl Channel {
                 Message::BfdSocket(session, self.receive_descriptor()?)
             }
             15 => Message::BfdFrame(payload),
+            16 => {
+                let name = String::from_utf8_lossy(&payload).into_owned();
+                Message::Beside(name, self.receive_descriptor()?)
+            }
             _ => return Err(invalid("a message that nobody knows")),
         })
     }

@@ -16,7 +16,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    Offer,
+    Beside, BesideSockets, Offer,
     beat::{Beat, Said, Voice},
     channel::{Channel, Message, PATIENCE, invalid},
 };
@@ -44,6 +44,7 @@ const FRAMES_WAITING: usize = 8;
 /// What goes before the speaker's frames. Descriptors are copies, so that we can still go on.
 struct Parcel {
     listeners: Vec<OwnedFd>,
+    beside: BesideSockets,
     neighbours: Neighbours,
     /// Where anybody is watched.
     bfd: Option<Vec<BfdSocket>>,
@@ -53,7 +54,7 @@ struct Parcel {
 impl Task {
     /// Stands still, hands everything over, and goes on if it is not taken.
     pub(crate) async fn hand_over(&mut self, offer: Offer) -> Outcome {
-        let Offer(mut channel) = offer;
+        let Offer { mut channel, beside } = offer;
         if let Some(answer) = self.answer_before(&mut channel) {
             // Whoever has died meanwhile needs none.
             drop(answer);
@@ -66,7 +67,7 @@ impl Task {
         let mut paused = self.pause_connections().await;
         self.pump();
         let cancelled = self.network.cancel_all();
-        let given = self.give(channel, &mut paused, begun).await;
+        let given = self.give(channel, &beside, &mut paused, begun).await;
         let outcome = match given {
             Ok((mut channel, Message::Ready, said)) => match self.let_go(&mut channel, &said).await
             {
@@ -140,11 +141,13 @@ impl Task {
     async fn give(
         &mut self,
         channel: Channel,
+        beside: &Beside,
         paused: &mut BTreeMap<ConnId, Paused>,
         begun: Instant,
     ) -> io::Result<(Channel, Message, BTreeMap<ConnId, Said>)> {
         let bfd = self.bfd.sockets().await?;
-        let parcel = self.parcel(paused, bfd)?;
+        let beside = (beside.0)()?;
+        let parcel = self.parcel(paused, beside, bfd)?;
         let beat = Beat::start(self.voices(paused, begun)?)?;
         let (frames, made) = sync_channel(FRAMES_WAITING);
         // What comes too late is nobody's: without our word the other touches nothing.
@@ -171,6 +174,7 @@ impl Task {
     fn parcel(
         &mut self,
         paused: &mut BTreeMap<ConnId, Paused>,
+        beside: BesideSockets,
         bfd: Option<Vec<BfdSocket>>,
     ) -> io::Result<Parcel> {
         // What was said while they stopped stands behind what they had.
@@ -187,7 +191,7 @@ impl Task {
                 connections.push((peer, socket, unwritten));
             }
         }
-        Ok(Parcel { listeners, neighbours, bfd, connections })
+        Ok(Parcel { listeners, beside, neighbours, bfd, connections })
     }
 
     fn voices(
@@ -268,6 +272,9 @@ fn send(
 ) -> io::Result<(Channel, Message)> {
     for listener in &parcel.listeners {
         channel.listener(listener.as_fd())?;
+    }
+    for (name, socket) in &parcel.beside {
+        channel.beside(name, socket.as_fd())?;
     }
     for (interface, address) in &parcel.neighbours {
         channel.neighbour(interface, *address)?;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! successor ── Hello ──────────────────────────────────────▶ predecessor: stands still
-//!           ◀── Listener*, Neighbour*, (Bfd, BfdSocket*)?,
+//!           ◀── Listener*, Beside*, Neighbour*, (Bfd, BfdSocket*)?,
 //!               (Connection, Unwritten*)*, Speaker*, End ──
 //! reads all, makes a speaker of it                           says KEEPALIVE
 //!           ── Ready ──────────────────────────────────────▶ is silent
@@ -14,7 +14,9 @@
 //!
 //! Frames of the speaker go as they are made; no more than a few wait. `Said` is what has become of the
 //! octets of a connection meanwhile. BFD never stands still: its thread goes on until the last moment, and
-//! then repeats what it has said until the other has begun.
+//! then repeats what it has said until the other has begun. `Beside` are sockets of the process that the
+//! speaker knows nothing of; whoever has some sends them, and whoever has none can be taken over by a
+//! successor that knows no such word.
 //!
 //! `Go` is the one moment at which the sessions change hands: until it is sent the predecessor goes on
 //! as if nothing had happened when the other falls silent or away, and until it has come the successor
@@ -28,9 +30,10 @@ mod give;
 mod offer;
 mod take;
 
+pub use offer::BesideSockets;
 pub use take::{Predecessor, TakeoverError};
 pub(crate) use {
     give::Outcome,
-    offer::{Offer, bind, listen},
+    offer::{Beside, Offer, bind, listen},
     take::{Committed, commit, decline},
 };

@@ -1,6 +1,12 @@
 //! Where the next process asks.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{
+    fmt, fs, io,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::UnixListener,
@@ -16,7 +22,23 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Somebody who wants to go on in our place.
 #[derive(Debug)]
-pub(crate) struct Offer(pub(super) Channel);
+pub(crate) struct Offer {
+    pub(super) channel: Channel,
+    pub(super) beside: Beside,
+}
+
+/// Sockets of the speaker's process, by their names, that change hands with its sessions.
+pub type BesideSockets = Vec<(String, OwnedFd)>;
+
+/// Gives copies of [`BesideSockets`] as they are when somebody takes over.
+#[derive(Clone)]
+pub(crate) struct Beside(pub(crate) Arc<dyn Fn() -> io::Result<BesideSockets> + Send + Sync>);
+
+impl fmt::Debug for Beside {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Beside").finish_non_exhaustive()
+    }
+}
 
 /// A socket for our own user. One that another process has left, or is about to leave, is replaced.
 pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -30,7 +52,7 @@ pub(crate) fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Lets in whoever comes until nobody waits for them any more.
-pub(crate) async fn listen(listener: UnixListener, offers: mpsc::Sender<Offer>) {
+pub(crate) async fn listen(listener: UnixListener, beside: Beside, offers: mpsc::Sender<Offer>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -44,10 +66,10 @@ pub(crate) async fn listen(listener: UnixListener, offers: mpsc::Sender<Offer>) 
                 continue;
             }
         };
-        let offers = offers.clone();
+        let (beside, offers) = (beside.clone(), offers.clone());
         tokio::spawn(async move {
             // Whoever connects and says nothing is nobody.
-            let greeted = tokio::task::spawn_blocking(move || greet(stream.into_std()?));
+            let greeted = tokio::task::spawn_blocking(move || greet(stream.into_std()?, beside));
             match timeout(2 * RETRY, greeted).await {
                 Ok(Ok(Ok(offer))) => drop(offers.send(offer).await),
                 Ok(Ok(Err(error))) => debug!(%error, "no successor"),
@@ -58,10 +80,10 @@ pub(crate) async fn listen(listener: UnixListener, offers: mpsc::Sender<Offer>) 
     }
 }
 
-fn greet(stream: std::os::unix::net::UnixStream) -> io::Result<Offer> {
+fn greet(stream: std::os::unix::net::UnixStream, beside: Beside) -> io::Result<Offer> {
     let mut channel = Channel::new(stream)?;
     match channel.receive()? {
-        Message::Hello => Ok(Offer(channel)),
+        Message::Hello => Ok(Offer { channel, beside }),
         _ => Err(super::channel::invalid("no greeting")),
     }
 }

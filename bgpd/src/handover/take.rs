@@ -15,6 +15,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{info, warn};
 
 use super::{
+    BesideSockets,
     beat::Said,
     channel::{Channel, Message, invalid},
 };
@@ -22,6 +23,8 @@ use crate::{bfd::BfdSocket, unnumbered::Neighbours};
 
 /// Before a speaker that is still starting is asked again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// No process of ours has as many other sockets.
+const BESIDE_MAX: usize = 64;
 
 /// Why nothing was taken over.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,7 @@ pub(crate) struct Received {
 pub struct Predecessor {
     pub(crate) channel: Channel,
     pub(crate) listeners: BTreeMap<SocketAddr, TcpListener>,
+    pub(crate) beside: BesideSockets,
     pub(crate) neighbours: Neighbours,
     /// The sockets of BFD, where anybody is watched.
     pub(crate) watching: Option<Vec<BfdSocket>>,
@@ -69,6 +73,11 @@ impl Predecessor {
                 Answer::Later => sleep(AGAIN).await,
             }
         }
+    }
+
+    /// The other sockets of its process: see [`crate::Handle::offer_beside`]. Taken once.
+    pub fn take_beside(&mut self) -> BesideSockets {
+        std::mem::take(&mut self.beside)
     }
 }
 
@@ -128,7 +137,7 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
     let mut channel = Channel::new(stream)?;
     channel.hello()?;
     let (mut listeners, mut connections) = (BTreeMap::new(), BTreeMap::<IpAddr, Received>::new());
-    let mut neighbours = Neighbours::new();
+    let (mut beside, mut neighbours) = (BesideSockets::new(), Neighbours::new());
     let mut watching = None;
     let mut handover = Handover::default();
     let mut last = None;
@@ -141,6 +150,10 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
                 let listener = TcpListener::from(socket);
                 listeners.insert(listener.local_addr()?, listener);
             }
+            Message::Beside(..) if beside.len() == BESIDE_MAX => {
+                return Err(invalid("more sockets than anybody has").into());
+            }
+            Message::Beside(name, socket) => beside.push((name, socket)),
             Message::Neighbour(interface, address) => {
                 neighbours.insert(interface, address);
             }
@@ -184,6 +197,7 @@ fn ask(path: PathBuf) -> Result<Answer, TakeoverError> {
     Ok(Answer::Whole(Box::new(Predecessor {
         channel,
         listeners,
+        beside,
         neighbours,
         watching,
         connections,

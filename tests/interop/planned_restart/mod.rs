@@ -8,7 +8,11 @@ mod with_frr;
 pub(crate) use with_bird::session as bird_session;
 pub(crate) use with_frr::session as frr_session;
 
-use std::time::Duration;
+use std::{
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    time::Duration,
+};
 
 use bgp_speaker::{Config, RestartTime};
 use bgpd::{Predecessor, Replay};
@@ -80,6 +84,35 @@ fn a_successor_that_goes_away_leaves_everything_as_it_was() {
     );
 }
 
+/// Whoever connects while neither of two processes lets anybody in is let in by the other.
+#[test]
+fn other_sockets_change_hands_too() {
+    let config = graceless(65001);
+    crate::lab::setup::with_bird_and("graceful restart off;", 65001, config, async |_, node| {
+        let folder = TempDir::new().unwrap();
+        let (path, beside) = (folder.path().join("bgp-handover.sock"), folder.path().join("other"));
+        let listener = UnixListener::bind(&beside).unwrap();
+        let copy = listener.try_clone().unwrap();
+        let sockets = move || Ok(vec![("other".to_owned(), copy.try_clone()?.into())]);
+        node.handle.offer_beside(&path, sockets).unwrap();
+        for _ in 0..2 {
+            let mut predecessor = Predecessor::find(&path).await.unwrap().unwrap();
+            let taken = predecessor.take_beside();
+            let [(name, socket)]: [_; 1] = taken.try_into().unwrap();
+            assert_eq!(name, "other");
+            let mut client = UnixStream::connect(&beside).unwrap();
+            client.write_all(b"x").unwrap();
+            let mut word = [0];
+            UnixListener::from(socket).accept().unwrap().0.read_exact(&mut word).unwrap();
+            assert_eq!(&word, b"x");
+            assert!(predecessor.take_beside().is_empty());
+            // It is not taken over after all.
+            drop(predecessor);
+        }
+        assert!(node.established(v4(2)).await);
+    });
+}
+
 #[test]
 fn where_nobody_answers_there_is_nothing_to_take() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -88,7 +121,7 @@ fn where_nobody_answers_there_is_nothing_to_take() {
         let path = folder.path().join("bgp-handover.sock");
         assert!(Predecessor::find(&path).await.unwrap().is_none());
         // Left by whoever was killed.
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(UnixListener::bind(&path).unwrap());
         assert!(Predecessor::find(&path).await.unwrap().is_none());
     });
 }
