@@ -83,6 +83,34 @@ impl Daemon {
         Ok((daemon, receiver))
     }
 
+    /// Follows what another process makes of the kernel until it is our turn, which never comes where
+    /// nobody is left to say so.
+    pub(crate) async fn watch_until(&mut self, turn: Option<watch::Receiver<bool>>) {
+        let Some(mut turn) = turn else { return };
+        if *turn.borrow_and_update() {
+            return;
+        }
+        while !*turn.borrow_and_update() {
+            let look_at = self.look_at.map(|at| at.max(self.rest_until));
+            tokio::select! {
+                changed = turn.changed() => if changed.is_err() {
+                    std::future::pending::<()>().await;
+                },
+                change = self.monitor.changed() => {
+                    let broken = change.is_err();
+                    self.heard(change);
+                    if broken {
+                        time::sleep(RETRY_MIN).await;
+                    }
+                }
+                () = time::sleep_until(look_at.unwrap_or(self.rest_until)), if look_at.is_some() => {
+                    self.observe();
+                }
+            }
+        }
+        self.observe();
+    }
+
     pub(crate) async fn run(
         &mut self,
         mut routes: feed::Reader<Prefix, Option<Route>>,
@@ -223,26 +251,41 @@ impl Daemon {
     /// Looks at the kernel anew, and puts right what is not as it should be.
     fn look(&mut self) {
         let started = Instant::now();
+        if let Some(before) = self.observe() {
+            let outcome = self.settle();
+            let mended = mended(&before, &outcome.applied);
+            if mended > 0 {
+                warn!(mended, "the kernel had lost what was wanted of it");
+                count(&self.counters.mended, mended);
+            }
+        }
+        self.rest(started);
+    }
+
+    /// Looks at the kernel anew, and gives the picture of before; `None` where it could not.
+    fn observe(&mut self) -> Option<Snapshot> {
+        let started = Instant::now();
         self.look_at = None;
         count(&self.counters.resyncs, 1);
-        match self.kernel.snapshot() {
+        let before = match self.kernel.snapshot() {
             Ok(snapshot) => {
                 self.problems.look = None;
                 let before = std::mem::replace(&mut self.picture, snapshot);
                 self.publish_underlay();
-                let outcome = self.settle();
-                let mended = mended(&before, &outcome.applied);
-                if mended > 0 {
-                    warn!(mended, "the kernel had lost what was wanted of it");
-                    count(&self.counters.mended, mended);
-                }
+                Some(before)
             }
             Err(error) => {
                 error!(%error, "cannot look at the kernel");
                 self.problems.look = Some(error.to_string());
                 self.look_later();
+                None
             }
-        }
+        };
+        self.rest(started);
+        before
+    }
+
+    fn rest(&mut self, started: Instant) {
         let rest = Instant::now() + started.elapsed() * REST_FACTOR;
         self.rest_until = self.rest_until.max(rest);
     }

@@ -45,11 +45,15 @@ pub struct Config {
     pub protocol: u8,
     /// How often everything is looked at although nothing was heard.
     pub audit_interval: Duration,
+    /// Until this is true another process may still change routes: they are looked at, and none is
+    /// touched. `None` where there is no other.
+    pub turn: Option<watch::Receiver<bool>>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { uplinks: Vec::new(), protocol: 86, audit_interval: Duration::from_secs(30) }
+        let audit_interval = Duration::from_secs(30);
+        Self { uplinks: Vec::new(), protocol: 86, audit_interval, turn: None }
     }
 }
 
@@ -111,6 +115,10 @@ pub fn spawn(
             match Daemon::open(&config, local, shared) {
                 Ok((mut daemon, underlay)) => {
                     drop(started.send(Ok(underlay)));
+                    tokio::select! {
+                        () = daemon.watch_until(config.turn) => {}
+                        () = shutdown.cancelled() => return,
+                    }
                     daemon.run(routes, queries, shutdown).await;
                 }
                 Err(error) => drop(started.send(Err(error))),

@@ -66,10 +66,15 @@ impl Node {
     }
 
     fn start(&self) -> Running {
+        self.start_with(None)
+    }
+
+    fn start_with(&self, turn: Option<watch::Receiver<bool>>) -> Running {
         let (writer, reader) = feed::feed();
         let (local, receiver) = watch::channel(Arc::new(LocalState::default()));
         let shutdown = CancellationToken::new();
-        let config = Config { uplinks: vec!["up0".into(), "up1".into()], ..Config::default() };
+        let uplinks = vec!["up0".into(), "up1".into()];
+        let config = Config { uplinks, turn, ..Config::default() };
         let handle = spawn(config, reader, receiver, shutdown.clone()).expect("the vRouter starts");
         Running { handle, routes: writer, local, shutdown }
     }
@@ -131,6 +136,38 @@ impl Running {
         let route = Route { next_hops: next_hops.into(), source: RouteSource::Ibgp };
         self.routes.set(prefix(text), Some(route));
     }
+}
+
+#[test]
+fn whoever_waits_for_its_turn_changes_nothing() {
+    let node = Node::new();
+    let first = node.start();
+    let count = node.feed(&first);
+    node.settled(&first, count);
+    let (turn, turns) = watch::channel(false);
+    let second = node.start_with(Some(turns));
+    // One route is gone and another is there, as the one that runs will never know.
+    second.set("10.4.0.0/26", &[node.hop("192.0.0.2", "up0")]);
+    second.local.send_replace(Arc::new(LocalState { complete: true, ..LocalState::default() }));
+    second.routes.synced();
+    let before = node.ours();
+    // What others change it sees all the same.
+    node.ip("route add 198.51.100.0/24 via 192.0.0.9");
+    node.runtime.block_on(async {
+        let mut underlay = second.handle.underlay();
+        let there = prefix("198.51.100.0/24");
+        underlay.wait_for(|all| all.iter().any(|route| route.prefix == there)).await.unwrap();
+    });
+    assert_eq!(node.ours(), before);
+    assert_eq!(second.handle.counters().applied, 0);
+    node.stop(first);
+    turn.send_replace(true);
+    node.settled(&second, 1);
+    wait_for("the first one's routes to be gone", || {
+        let ours = node.ours();
+        let left = ours.contains("10.4.0.0/26") && !ours.contains("10.1.0.0/26");
+        if left { Ok(()) } else { Err(ours) }
+    });
 }
 
 #[test]
