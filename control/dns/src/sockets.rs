@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
 };
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -96,6 +96,22 @@ impl Sockets {
         Ok(sockets)
     }
 
+    /// Copies, to be passed to another process while these are served.
+    pub fn copies(&self) -> io::Result<Vec<OwnedFd>> {
+        let udp = self.udp.iter().map(AsFd::as_fd);
+        let all = udp.chain(self.tcp.iter().map(AsFd::as_fd));
+        all.map(|socket| socket.try_clone_to_owned()).collect()
+    }
+
+    /// Closes those of other addresses.
+    pub fn keep_only(&mut self, addresses: &[IpAddr]) {
+        let wanted = |address: io::Result<SocketAddr>| {
+            address.is_ok_and(|address| addresses.contains(&address.ip()))
+        };
+        self.udp.retain(|socket| wanted(socket.local_addr()));
+        self.tcp.retain(|socket| wanted(socket.local_addr()));
+    }
+
     /// Takes them apart, to be passed to another process.
     pub fn into_descriptors(self) -> Vec<OwnedFd> {
         let udp = self.udp.into_iter().map(OwnedFd::from);
@@ -122,6 +138,10 @@ mod tests {
         let tcp: Vec<IpAddr> = adopted.tcp.iter().map(|one| bound(one.local_addr())).collect();
         assert_eq!((&udp[..], &tcp[..]), (&addresses[..], &addresses[..]));
         assert!(!adopted.is_empty());
+        let mut copied = Sockets::adopt(adopted.copies().unwrap()).unwrap();
+        copied.keep_only(&addresses[..1]);
+        assert_eq!((copied.udp.len(), copied.tcp.len()), (1, 1));
+        assert_eq!(bound(copied.udp[0].local_addr()), addresses[0]);
         let taken = bind(&addresses).unwrap_err().to_string();
         assert!(taken.starts_with("listen on 127.53.7.1:53 over UDP: "), "{taken}");
     }

@@ -19,7 +19,7 @@ use std::{
 
 use domain::base::iana::Rcode;
 use tokio::{sync::Semaphore, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
@@ -40,7 +40,8 @@ pub struct Config {
     pub resolv_conf: PathBuf,
 }
 
-/// A running server; it ends with the token that [`spawn`] was given.
+/// A running server. It reads no more queries from the token on that [`spawn`] was given, and answers
+/// those that it has read.
 #[derive(Clone)]
 pub struct Handle(Arc<Server>);
 
@@ -49,6 +50,8 @@ struct Server {
     forwarder: Forwarder,
     metrics: Arc<Metrics>,
     asking: Arc<Semaphore>,
+    /// What may still have to answer.
+    answering: TaskTracker,
     connections: tcp::Connections,
     turn: AtomicUsize,
     addresses: BTreeSet<SocketAddr>,
@@ -82,6 +85,7 @@ pub fn spawn(
         forwarder,
         metrics,
         asking: Arc::new(Semaphore::new(ASKING_MAX)),
+        answering: TaskTracker::new(),
         connections: tcp::Connections::default(),
         turn: AtomicUsize::new(0),
         addresses,
@@ -90,11 +94,16 @@ pub fn spawn(
     let mut tasks = JoinSet::new();
     for socket in sockets.udp {
         let socket = tokio::net::UdpSocket::from_std(socket).map_err(SocketError::Passed)?;
-        tasks.spawn(udp::serve(server.clone(), socket));
+        tasks.spawn(server.answering.track_future(udp::serve(
+            server.clone(),
+            socket,
+            stop.clone(),
+        )));
     }
     for listener in sockets.tcp {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(SocketError::Passed)?;
-        tasks.spawn(tcp::serve(server.clone(), listener, stop.clone()));
+        let serve = tcp::serve(server.clone(), listener, stop.clone());
+        tasks.spawn(server.answering.track_future(serve));
     }
     let follower = server.clone();
     tasks.spawn(async move { follower.forwarder.follow().await });
@@ -103,11 +112,16 @@ pub fn spawn(
     Ok(Handle(server))
 }
 
-/// None of the tasks ends by itself; one that does has panicked, and the others go on.
+/// None of the tasks ends by itself before `stop`; one that does has panicked, and the others go on.
 async fn watch(server: Arc<Server>, mut tasks: JoinSet<()>, stop: CancellationToken) {
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            biased;
+            () = stop.cancelled() => {
+                server.answering.close();
+                server.answering.wait().await;
+                return;
+            }
             ended = tasks.join_next() => match ended {
                 Some(Ok(())) => {}
                 Some(Err(error)) => server.has_ended(format!("DNS: a part has ended: {error}")),
@@ -141,6 +155,11 @@ impl Handle {
     /// In the text format of Prometheus.
     pub fn metrics(&self) -> String {
         self.0.metrics.text(self.0.zone().services())
+    }
+
+    /// Waits until every query has been answered that was read before the end.
+    pub async fn drained(&self) {
+        self.0.answering.wait().await;
     }
 
     /// Where it is asked.

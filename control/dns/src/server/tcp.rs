@@ -27,6 +27,8 @@ const CONNECTIONS_OF_CLIENT_MAX: usize = 32;
 const IDLE: Duration = Duration::from_secs(10);
 const ARRIVAL: Duration = Duration::from_secs(2);
 const WRITE: Duration = Duration::from_secs(2);
+/// For how long a query may be on its way when the server ends.
+const PARTING: Duration = Duration::from_millis(500);
 /// Queries over one connection, after which the client makes another.
 const QUERIES_MAX: usize = 10_000;
 /// No query is longer.
@@ -72,7 +74,11 @@ impl Drop for Place {
 
 pub(super) async fn serve(server: Arc<Server>, listener: TcpListener, stop: CancellationToken) {
     loop {
-        let (stream, client) = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        let (stream, client) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 debug!(%error, "accept a connection");
@@ -86,26 +92,36 @@ pub(super) async fn serve(server: Arc<Server>, listener: TcpListener, stop: Canc
         };
         server.metrics.tcp_connections.add();
         let (server, stop) = (server.clone(), stop.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = converse(&server, stream) => {
-                    if let Err(error) = ended {
-                        debug!(%client, %error, "connection");
-                    }
-                }
-                () = stop.cancelled() => {}
+        server.answering.clone().spawn(async move {
+            if let Err(error) = converse(&server, stream, &stop).await {
+                debug!(%client, %error, "connection");
             }
             drop(place);
         });
     }
 }
 
-async fn converse(server: &Server, mut stream: TcpStream) -> io::Result<()> {
+async fn parting(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(PARTING).await;
+}
+
+/// Ends some time after `stop`, between two queries.
+async fn converse(
+    server: &Server,
+    mut stream: TcpStream,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; QUERY_BYTES_MAX];
     for _ in 0..QUERIES_MAX {
         // The end of a connection, however it comes about, is no news.
-        let Ok(Ok(len)) = timeout(IDLE, stream.read_u16()).await else { return Ok(()) };
+        let len = tokio::select! {
+            biased;
+            len = timeout(IDLE, stream.read_u16()) => len,
+            () = parting(stop) => return Ok(()),
+        };
+        let Ok(Ok(len)) = len else { return Ok(()) };
         let len = usize::from(len);
         if len > QUERY_BYTES_MAX {
             return Ok(());

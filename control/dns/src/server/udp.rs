@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use tokio::net::UdpSocket;
+use tokio_util::sync::CancellationToken;
 
 use super::{Server, Step};
 use crate::message::Transport;
@@ -13,11 +14,15 @@ const QUERY_BYTES_MAX: usize = 4096;
 /// A socket that only fails is not asked without end.
 const PAUSE: Duration = Duration::from_millis(100);
 
-pub(super) async fn serve(server: Arc<Server>, socket: UdpSocket) {
+pub(super) async fn serve(server: Arc<Server>, socket: UdpSocket, stop: CancellationToken) {
     let socket = Arc::new(socket);
     let mut buffer = vec![0; QUERY_BYTES_MAX];
     loop {
-        let (len, client) = match socket.recv_from(&mut buffer).await {
+        let received = tokio::select! {
+            received = socket.recv_from(&mut buffer) => received,
+            () = stop.cancelled() => return,
+        };
+        let (len, client) = match received {
             Ok(received) => received,
             Err(error) if is_of_a_client(&error) => continue,
             Err(error) => {
@@ -32,7 +37,8 @@ pub(super) async fn serve(server: Arc<Server>, socket: UdpSocket) {
             Step::Ask(asking) => match server.asking.clone().try_acquire_owned() {
                 Ok(permit) => {
                     let (server, socket) = (server.clone(), socket.clone());
-                    tokio::spawn(async move {
+                    let answering = server.answering.clone();
+                    answering.spawn(async move {
                         let answer = server.ask(*asking).await;
                         send(&socket, &answer, client).await;
                         drop(permit);
