@@ -246,6 +246,10 @@ impl Daemon {
         if !snapshot.complete {
             return;
         }
+        if !self.snapshot.complete {
+            // Whoever wrote the maps before us may have done so since they were read at the start.
+            self.balancer = None;
+        }
         self.snapshot = snapshot;
         self.work_out();
         if self.retry_maps.is_some() {

@@ -121,6 +121,8 @@ pub struct Handle {
 /// thread, then follows the services, and which nodes are lost: backends there get no new flows.
 /// Blocks for some hundred milliseconds.
 ///
+/// Until services or pods are given, maps and veths stay as another process leaves them.
+///
 /// It ends with `shutdown`; the programs go on with what the maps hold.
 pub fn spawn(
     config: Config,
