@@ -13,7 +13,9 @@ mod programs;
 mod router;
 mod server;
 mod shutdown;
+mod successor;
 mod tls;
+mod turn;
 mod up;
 
 use std::{path::Path, process::ExitCode};

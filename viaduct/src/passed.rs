@@ -22,6 +22,8 @@ pub(crate) const COUNT_VARIABLE: &str = "LISTEN_FDS";
 pub(crate) const NAMES_VARIABLE: &str = "LISTEN_FDNAMES";
 /// Whom they are for. Systemd says it; the supervisor cannot know the pid before there is one.
 const PID_VARIABLE: &str = "LISTEN_PID";
+/// All of them.
+pub(crate) const VARIABLES: [&str; 3] = [COUNT_VARIABLE, NAMES_VARIABLE, PID_VARIABLE];
 
 /// The API server's plain listener.
 pub(crate) const API: &str = "api";

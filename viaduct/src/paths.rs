@@ -78,6 +78,11 @@ impl ClusterPaths {
         self.run.join("pids")
     }
 
+    /// One socket for each process that may leave its place to another: there it says to whom.
+    pub(crate) fn notify(&self, process: &str) -> PathBuf {
+        self.run.join("notify").join(process)
+    }
+
     /// One empty file for each network namespace of the cluster, made before the namespace.
     pub(crate) fn netns_tags(&self) -> PathBuf {
         self.run.join("netns")

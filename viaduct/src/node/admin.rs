@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -14,12 +15,14 @@ use axum::{
     Json, Router,
     extract::State as Extract,
     http::StatusCode,
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::watch,
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -32,6 +35,7 @@ use super::{
     bgp_answers,
     cache::View,
     dns::Dns,
+    door::{self, Left},
     metrics::{self, Process},
     withdrawal,
 };
@@ -77,10 +81,17 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Answers until `stop`.
-pub(crate) async fn serve(run_dir: &Path, state: State, stop: CancellationToken) -> Result<()> {
-    let path = socket_in(run_dir);
-    let listener = bind(&path).await?;
+/// Answers until `stop`, or until the socket has been left to another process and whoever was let in
+/// before that has been answered.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    state: State,
+    stop: CancellationToken,
+    left: Left,
+) -> Result<()> {
+    let door = left.door(listener);
+    let end = left.clone().end(stop);
+    let forward = from_fn_with_state((left, state.speaker.clone()), door::forward);
     let app = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/bgp/peers", get(peers))
@@ -97,12 +108,18 @@ pub(crate) async fn serve(run_dir: &Path, state: State, stop: CancellationToken)
         .route(&format!("/{WITHDRAWN_PATH}"), get(withdrawal::withdrawn))
         .route("/v1/nodes", get(withdrawal::nodes))
         .route("/metrics", get(prometheus))
-        .with_state(Arc::new(state));
-    axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await?;
+        .with_state(Arc::new(state))
+        .layer(forward);
+    axum::serve(door, app).with_graceful_shutdown(end).await?;
+    Ok(())
+}
+
+/// Removes the socket where nobody goes on with it.
+pub(crate) fn remove(run_dir: &Path) {
+    let path = socket_in(run_dir);
     if let Err(error) = fs::remove_file(&path) {
         warn!(path = %path.display(), %error, "admin socket not removed");
     }
-    Ok(())
 }
 
 /// Waits until the daemon before has left its socket, a few seconds at most.
@@ -112,12 +129,13 @@ pub(crate) async fn vacated(run_dir: &Path) {
         if UnixStream::connect(&path).await.is_err() {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
 /// A socket for root alone. One that a dead daemon left is replaced, one that answers is not.
-async fn bind(path: &Path) -> Result<UnixListener> {
+pub(crate) async fn bind(run_dir: &Path) -> Result<UnixListener> {
+    let path = &socket_in(run_dir);
     if UnixStream::connect(path).await.is_ok() {
         bail!("another daemon answers on {}", path.display());
     }

@@ -127,11 +127,13 @@ pub(crate) struct Source {
 }
 
 /// Follows the API until the receiver is dropped. `None` until there is a whole picture: from the
-/// file of an earlier run at once, from the API as soon as every kind has been listed.
+/// file of an earlier run at once, from the API as soon as every kind has been listed. The file is
+/// written while it is our turn.
 pub(crate) fn follow(
     source: watch::Receiver<Source>,
     node: &str,
     file: PathBuf,
+    turn: watch::Receiver<bool>,
 ) -> watch::Receiver<Option<Arc<View>>> {
     let initial = load(&file);
     let (publish, view) = watch::channel(initial.map(Arc::new));
@@ -145,7 +147,7 @@ pub(crate) fn follow(
     custom.follow_custom::<BGPPeerSpec>(|view| &mut view.peers);
     custom.follow_custom::<IPPoolSpec>(|view| &mut view.pools);
     custom.follow_custom::<IPBlockSpec>(|view| &mut view.blocks);
-    tokio::spawn(collect(inbox, publish, file));
+    tokio::spawn(collect(inbox, publish, file, turn));
     view
 }
 
@@ -277,6 +279,7 @@ async fn collect(
     mut inbox: mpsc::Receiver<Message>,
     publish: watch::Sender<Option<Arc<View>>>,
     file: PathBuf,
+    turn: watch::Receiver<bool>,
 ) {
     let mut view = Arc::new(View::default());
     let mut listed = Listed::default();
@@ -285,6 +288,10 @@ async fn collect(
         let message = tokio::select! {
             message = inbox.recv() => message,
             () = at(save_at) => {
+                if !*turn.borrow() {
+                    save_at = Some(tokio::time::Instant::now() + SAVE_DELAY);
+                    continue;
+                }
                 save_at = None;
                 if let Err(error) = save(&view, &file) {
                     warn!(error = format!("{error:#}"), "view not saved");

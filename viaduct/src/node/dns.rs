@@ -6,7 +6,9 @@
 mod address;
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -21,7 +23,6 @@ use viaduct_api::admin::DnsStatus;
 use viaduct_net::Prefix;
 
 use super::cache::{Objects, View};
-use crate::passed;
 
 /// Where pods ask in a cluster of `up`, and what other clusters may well take, too.
 ///
@@ -54,6 +55,8 @@ pub(crate) struct Dns(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     handle: Option<Handle>,
+    /// Copies of what it is asked at.
+    sockets: Vec<OwnedFd>,
     /// Why it does not run, or not everywhere.
     problems: Vec<String>,
 }
@@ -65,24 +68,37 @@ impl std::fmt::Debug for State {
 }
 
 impl Dns {
-    /// Starts it. Without addresses there is none.
+    /// Starts it, with the sockets that somebody has held for us. Without addresses there is none.
     pub(crate) fn start(
+        &self,
         settings: Settings,
+        held: Vec<OwnedFd>,
         view: watch::Receiver<Option<Arc<View>>>,
         stop: CancellationToken,
-    ) -> Self {
-        let dns = Self::default();
+    ) {
         if !settings.addresses.is_empty() {
-            let running = dns.clone();
+            let running = self.clone();
             let ended = stop.clone();
             tokio::spawn(async move {
                 tokio::select! {
-                    () = running.run(settings, view, stop) => {}
+                    () = running.run(settings, held, view, stop) => {}
                     () = ended.cancelled() => {}
                 }
             });
         }
-        dns
+    }
+
+    /// Copies of the sockets, for another process.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.state().sockets.iter().map(OwnedFd::try_clone).collect()
+    }
+
+    /// Waits, after it was told to end, until it has answered what it had read.
+    pub(crate) async fn drained(&self) {
+        let handle = self.state().handle.clone();
+        if let Some(handle) = handle {
+            handle.drained().await;
+        }
     }
 
     pub(crate) fn problems(&self) -> Vec<String> {
@@ -120,22 +136,28 @@ impl Dns {
     async fn run(
         &self,
         settings: Settings,
+        held: Vec<OwnedFd>,
         view: watch::Receiver<Option<Arc<View>>>,
         stop: CancellationToken,
     ) {
-        let (handle, known) = loop {
+        let (handle, sockets, known) = loop {
             let problems = address::place(&settings.addresses).await;
             let known = view.borrow().clone();
-            match serve(&settings, known.as_deref(), &stop) {
-                Ok(handle) => {
+            match serve(&settings, &held, known.as_deref(), &stop) {
+                Ok((handle, sockets)) => {
                     self.set_problems(problems);
-                    break (handle, known.unwrap_or_default());
+                    break (handle, sockets, known.unwrap_or_default());
                 }
                 Err(error) => self.set_problems(vec![format!("DNS: {error:#}")]),
             }
             sleep(PAUSE).await;
         };
-        self.state().handle = Some(handle.clone());
+        drop(held);
+        {
+            let mut state = self.state();
+            state.handle = Some(handle.clone());
+            state.sockets = sockets;
+        }
         let follow = follow(handle, known, view, settings.service_cidrs);
         let keep = async {
             loop {
@@ -147,15 +169,24 @@ impl Dns {
     }
 }
 
-/// Takes the sockets that somebody holds for us, opens the others, and serves what is known.
-fn serve(settings: &Settings, known: Option<&View>, stop: &CancellationToken) -> Result<Handle> {
-    let mut sockets = Sockets::adopt(passed::take(passed::DNS)?)?;
+/// Takes the sockets that somebody holds for us, opens the others, and serves what is known. Gives
+/// copies of the sockets, too.
+fn serve(
+    settings: &Settings,
+    held: &[OwnedFd],
+    known: Option<&View>,
+    stop: &CancellationToken,
+) -> Result<(Handle, Vec<OwnedFd>)> {
+    let held = held.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>();
+    let mut sockets = Sockets::adopt(held.context("copy a passed socket")?)?;
+    sockets.keep_only(&settings.addresses);
     let held = sockets.udp.iter().map(|socket| Ok(socket.local_addr()?.ip()));
     let held: Vec<IpAddr> = held.collect::<Result<_>>().context("look at a passed socket")?;
     let missing = settings.addresses.iter().copied().filter(|address| !held.contains(address));
     let opened = control_dns::bind(&missing.collect::<Vec<_>>())?;
     sockets.udp.extend(opened.udp);
     sockets.tcp.extend(opened.tcp);
+    let copies = sockets.copies().context("copy a socket")?;
     let config = Config {
         zone: ZoneConfig { domain: settings.domain.clone(), addresses: settings.addresses.clone() },
         resolv_conf: settings.resolv_conf.clone(),
@@ -166,7 +197,7 @@ fn serve(settings: &Settings, known: Option<&View>, stop: &CancellationToken) ->
             zone.set_complete();
         }
     };
-    Ok(control_dns::spawn(config, sockets, fill, stop.clone())?)
+    Ok((control_dns::spawn(config, sockets, fill, stop.clone())?, copies))
 }
 
 /// Keeps the names what the view says, which were what `known` says, until it ends.

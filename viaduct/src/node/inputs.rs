@@ -83,18 +83,17 @@ pub(crate) struct Sources {
     pub identity: Identity,
     pub view: watch::Receiver<Option<Arc<View>>>,
     pub secrets: watch::Receiver<Arc<Secrets>>,
-    pub pods: watch::Receiver<BTreeMap<Prefix, String>>,
     pub vips: watch::Receiver<BTreeSet<IpAddr>>,
     /// Whether virtual IPs are announced.
     pub gate: watch::Receiver<Gate>,
 }
 
 impl Sources {
-    /// Waits for the first view, and the Secrets that it names, and derives the inputs from it. A part that says once what it knows
-    /// is started after this: a speaker that began without its peers would tell the FIB that its
-    /// picture is complete while it knows nothing, and the routes of an earlier run would go.
+    /// Waits for the first view, and the Secrets that it names, and derives from it what the speaker is
+    /// told, which is to be started after this: one that began without its peers would tell the FIB that
+    /// its picture is complete while it knows nothing, and the routes of an earlier run would go.
     pub(crate) async fn begin(&mut self, senders: &Senders) -> Result<()> {
-        while !self.derive(senders) {
+        while !self.derive(senders, None) {
             tokio::select! {
                 changed = self.view.changed() => changed?,
                 changed = self.secrets.changed() => changed?,
@@ -103,14 +102,20 @@ impl Sources {
         Ok(())
     }
 
-    /// Keeps the inputs what they should be, until the view ends.
-    pub(crate) async fn follow(mut self, senders: Senders) {
+    /// Keeps all inputs what they should be, until the view ends. By them the kernel is changed, so that
+    /// it must be our turn.
+    pub(crate) async fn follow(
+        mut self,
+        mut pods: watch::Receiver<BTreeMap<Prefix, String>>,
+        senders: Senders,
+    ) {
         loop {
-            self.derive(&senders);
+            let present = pods.borrow_and_update().clone();
+            self.derive(&senders, Some(present));
             let changed = tokio::select! {
                 changed = self.view.changed() => changed,
                 changed = self.secrets.changed() => changed,
-                changed = self.pods.changed() => changed,
+                changed = pods.changed() => changed,
                 changed = self.vips.changed() => changed,
                 changed = self.gate.changed() => changed,
             };
@@ -120,43 +125,42 @@ impl Sources {
         }
     }
 
-    /// Gives whether enough is known for the speaker to begin.
-    fn derive(&mut self, senders: &Senders) -> bool {
+    /// Without `pods` for the speaker alone. Gives whether enough is known for it to begin.
+    fn derive(&mut self, senders: &Senders, pods: Option<BTreeMap<Prefix, String>>) -> bool {
         let view = self.view.borrow_and_update().clone();
         let secrets = self.secrets.borrow_and_update().clone();
-        let pods = self.pods.borrow_and_update().clone();
         let vips = self.vips.borrow_and_update().clone();
         let gate = self.gate.borrow_and_update().clone();
         // The pods of this node are known from its own disk, whatever the API says.
-        let interfaces = pods.clone();
-        set(&senders.pods, Arc::new(lb::Pods { interfaces, complete: true }));
+        if let Some(interfaces) = pods.clone() {
+            set(&senders.pods, Arc::new(lb::Pods { interfaces, complete: true }));
+        }
         let Some(view) = view else { return false };
-        // What the services depend on changes first, what depends on them last.
-        set(&senders.services, Arc::new(services::snapshot(&view)));
+        let blocks = bgp::blocks(&view, &self.identity.name);
+        if let Some(pods) = pods {
+            // What the services depend on changes first, what depends on them last.
+            set(&senders.services, Arc::new(services::snapshot(&view)));
+            set(&senders.pod_blocks, blocks.iter().copied().collect());
+            let (blocks, masquerade) = (blocks.clone(), masquerade(&view));
+            let local = LocalState { blocks, pods, masquerade, complete: true };
+            set(&senders.local, Arc::new(local));
+        }
         let vips = if gate.closed { BTreeSet::new() } else { vips };
-        senders.update(&self.identity, &view, &secrets, pods, &vips, gate.problem)
+        senders.update(&self.identity, &view, &secrets, blocks, &vips, gate.problem)
     }
 }
 
 impl Senders {
+    /// What the speaker is told.
     fn update(
         &self,
         identity: &Identity,
         view: &View,
         secrets: &Secrets,
-        pods: BTreeMap<Prefix, String>,
+        blocks: BTreeSet<Prefix>,
         vips: &BTreeSet<IpAddr>,
         problem: Option<String>,
     ) -> bool {
-        let blocks = bgp::blocks(view, &identity.name);
-        set(&self.pod_blocks, blocks.iter().copied().collect());
-        let local = LocalState {
-            blocks: blocks.clone(),
-            pods,
-            masquerade: masquerade(view),
-            complete: true,
-        };
-        set(&self.local, Arc::new(local));
         set(&self.originations, bgp::originations(&blocks, vips));
         let mut problems: Vec<String> = problem.into_iter().collect();
         if blocks.is_empty() {

@@ -224,17 +224,20 @@ impl From<&watcher::Error> for Unread {
     }
 }
 
-/// Follows the Secrets until the receiver is dropped. What an earlier run has left is there at once.
+/// Follows the Secrets until the receiver is dropped. What an earlier run has left is there at once. The
+/// file is written while it is our turn.
 pub(crate) fn follow(
     source: watch::Receiver<Source>,
     view: watch::Receiver<Option<Arc<View>>>,
     node: &str,
     file: PathBuf,
+    turn: watch::Receiver<bool>,
 ) -> watch::Receiver<Arc<Secrets>> {
     let saved = load(&file);
     let secrets = Secrets::from(saved.clone());
     let (publish, receiver) = watch::channel(Arc::new(secrets.clone()));
-    let follower = Follower { source, view, node: node.to_owned(), file, saved, secrets, publish };
+    let node = node.to_owned();
+    let follower = Follower { source, view, node, file, turn, saved, secrets, publish };
     tokio::spawn(follower.run());
     receiver
 }
@@ -244,6 +247,7 @@ struct Follower {
     view: watch::Receiver<Option<Arc<View>>>,
     node: String,
     file: PathBuf,
+    turn: watch::Receiver<bool>,
     /// What the file holds.
     saved: Saved,
     secrets: Secrets,
@@ -295,6 +299,7 @@ impl Follower {
                     changed => return changed.is_ok(),
                 },
                 changed = self.source.changed() => return changed.is_ok(),
+                Ok(()) = self.turn.changed() => self.publish(),
                 () = self.publish.closed() => return false,
             }
         }
@@ -345,7 +350,7 @@ impl Follower {
             differs
         });
         let saving = self.secrets.saving();
-        if saving == self.saved {
+        if saving == self.saved || !*self.turn.borrow() {
             return;
         }
         match save(&saving, &self.file) {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
-    Request,
+    Request, Response,
     body::{Bytes, Incoming},
     client::conn::http1,
 };
@@ -102,8 +102,8 @@ pub(crate) async fn bytes(socket: &Path, path: &str) -> Result<Bytes> {
     Ok(body.map_err(|error| anyhow::anyhow!("read the answer: {error}"))?.to_bytes())
 }
 
-/// The body of an answer that is no refusal.
-pub(super) async fn request(socket: &Path, path: &str) -> Result<Incoming> {
+/// The answer, refusals among them.
+pub(crate) async fn response(socket: &Path, path: &str) -> Result<Response<Incoming>> {
     let stream = UnixStream::connect(socket).await.map_err(|error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => "only root may ask: use sudo",
@@ -114,7 +114,12 @@ pub(super) async fn request(socket: &Path, path: &str) -> Result<Incoming> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::get(path).header("host", "viaduct").body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
+    Ok(sender.send_request(request).await?)
+}
+
+/// The body of an answer that is no refusal.
+pub(super) async fn request(socket: &Path, path: &str) -> Result<Incoming> {
+    let response = response(socket, path).await?;
     let status = response.status();
     let body = response.into_body();
     if !status.is_success() {

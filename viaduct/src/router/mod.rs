@@ -6,7 +6,6 @@ mod changes;
 mod hops;
 mod reload;
 mod running;
-mod successor;
 
 use std::{
     collections::BTreeSet,
@@ -26,8 +25,11 @@ use viaduct_net::{IfIndex, Prefix, Route, RouterId, Underlay, UnderlayRoute, fee
 use self::reload::{Outputs, Read, Source};
 pub(crate) use self::running::{Running, digests};
 use crate::{
-    node::{self, admin, dns::Dns, generation::Generation, metrics::Process},
+    node::{self, admin, dns::Dns, door::Left, generation::Generation, metrics::Process},
+    operator::admin::socket_in,
     shutdown,
+    successor::{self, Wanted},
+    turn::Turn,
 };
 
 #[derive(Args)]
@@ -57,12 +59,13 @@ pub(crate) struct SpeakerArgs {
 /// `viaduct router`.
 pub(crate) async fn run(args: SpeakerArgs) -> Result<()> {
     let stop = shutdown::token()?;
-    let speaker = Speaker::prepare(args)?;
+    let speaker = Speaker::prepare(args).await?;
     let (routes, fib) = feed::feed();
     // There are no pods and no blocks, and that is all of it.
     let local = vrouter::LocalState { complete: true, ..Default::default() };
     let (_local, local) = watch::channel(Arc::new(local));
-    let vrouter = vrouter::spawn(vrouter::Config::default(), fib, local, stop.clone())?;
+    let config = vrouter::Config { turn: Some(speaker.turn.ours()), ..Default::default() };
+    let vrouter = vrouter::spawn(config, fib, local, stop.clone())?;
     speaker.run(vrouter.underlay(), Some(routes), Some(vrouter), stop).await
 }
 
@@ -70,7 +73,7 @@ pub(crate) async fn run(args: SpeakerArgs) -> Result<()> {
 /// and looks at no kernel: see ADR 0005.
 pub(crate) async fn reflect(args: SpeakerArgs) -> Result<()> {
     let stop = shutdown::token()?;
-    let speaker = Speaker::prepare(args)?;
+    let speaker = Speaker::prepare(args).await?;
     let (_underlay, underlay) = watch::channel(everywhere()?);
     speaker.run(underlay, None, None, stop).await
 }
@@ -93,10 +96,13 @@ struct Speaker {
     source: Source,
     read: Read,
     takeover: bool,
+    turn: Turn,
+    wanted: Wanted,
 }
 
 impl Speaker {
-    fn prepare(args: SpeakerArgs) -> Result<Self> {
+    async fn prepare(args: SpeakerArgs) -> Result<Self> {
+        let wanted = Wanted::listen()?;
         let (v4, v6) = split_addresses(&args.node_ips)?;
         let router_id = match (args.router_id, v4) {
             (Some(id), _) => id,
@@ -109,9 +115,14 @@ impl Speaker {
         let mut read = source.read()?;
         std::fs::create_dir_all(&args.run_dir)
             .with_context(|| format!("create {}", args.run_dir.display()))?;
+        let turn = Turn::in_folder(&args.run_dir)?;
+        if !args.takeover {
+            turn.take().await?;
+        }
         read.config.restarting = Generation::begin(&args.run_dir)?.is_restart();
         let takeover = args.takeover;
-        Ok(Self { name, addresses: args.node_ips, run_dir: args.run_dir, source, read, takeover })
+        let (addresses, run_dir) = (args.node_ips, args.run_dir);
+        Ok(Self { name, addresses, run_dir, source, read, takeover, turn, wanted })
     }
 
     async fn run(
@@ -127,7 +138,7 @@ impl Speaker {
         let (_originations, originations) = watch::channel(BTreeSet::new());
         let (sender, config) = watch::channel(Arc::new(config.clone()));
         let predecessor = match self.takeover {
-            true => successor::predecessor(&self.run_dir, &underlay).await?,
+            true => successor::predecessor(&self.run_dir, &underlay, &self.turn).await?,
             false => None,
         };
         let inputs = bgpd::Inputs { config, originations, underlay, routes };
@@ -135,10 +146,15 @@ impl Speaker {
             Some(predecessor) => {
                 let replays = self.read.replays.clone();
                 let speaker = bgpd::spawn_after(predecessor, inputs, replays).await?;
+                self.turn.take_over().await?;
+                // One of a version before there were turns.
                 admin::vacated(&self.run_dir).await;
                 speaker
             }
-            None => bgpd::spawn(inputs),
+            None => {
+                self.turn.take().await?;
+                bgpd::spawn(inputs)
+            }
         };
         speaker
             .offer(&successor::socket_in(&self.run_dir))
@@ -171,10 +187,16 @@ impl Speaker {
             process: Process::new(),
             running: Some(running),
         };
+        let listener = admin::bind(&self.run_dir).await?;
+        // The next process makes another.
+        let left = Left { socket: socket_in(&self.run_dir), token: CancellationToken::new() };
         tokio::select! {
-            result = admin::serve(&self.run_dir, state, stop.clone()) => result,
+            result = admin::serve(listener, state, stop.clone(), left) => {
+                admin::remove(&self.run_dir);
+                result
+            }
             // The admin socket is the successor's by then, or will be.
-            ended = successor::follow(speaker), if !stop.is_cancelled() => ended,
+            ended = successor::follow(speaker, self.wanted), if !stop.is_cancelled() => ended,
         }
     }
 }

@@ -150,6 +150,7 @@ async fn from_a_node(plan: &ClusterPlan, paths: &ClusterPaths, targets: &[Target
         mount_namespace: None,
         cgroup: paths.node_cgroup(&node.name).join("daemons"),
         sockets: HeldSockets::None,
+        notify: None,
     };
     let mut child = spawn::spawn(&std::env::current_exe()?, &spec, &[])?;
     if child.wait().await?.success() {

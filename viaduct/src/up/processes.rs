@@ -67,6 +67,7 @@ fn spec(
     let name = format!("{host}.{part}");
     ProcessSpec {
         log: paths.log(&name),
+        notify: None,
         name,
         arguments: arguments.0,
         netns: Path::new("/run/netns").join(plan.netns(host)),
@@ -113,7 +114,8 @@ fn speaker(plan: &ClusterPlan, paths: &ClusterPaths, speaker: &Speaker<'_>) -> P
         .path("config", &paths.speaker(&host.name))
         .option("router-id", host.v4)
         .path("run-dir", &paths.node_run(&host.name));
-    spec(plan, paths, &host.name, command, with_addresses(arguments, host))
+    let spec = spec(plan, paths, &host.name, command, with_addresses(arguments, host));
+    ProcessSpec { notify: Some(paths.notify(&spec.name)), ..spec }
 }
 
 fn node_daemon(plan: &ClusterPlan, paths: &ClusterPaths, node: &Host) -> ProcessSpec {
@@ -129,11 +131,13 @@ fn node_daemon(plan: &ClusterPlan, paths: &ClusterPaths, node: &Host) -> Process
         .service_cidrs
         .iter()
         .fold(arguments, |arguments, cidr| arguments.option("service-cidr", cidr));
+    let spec = spec(plan, paths, &node.name, "node", arguments);
     ProcessSpec {
-        // Held, so that no query is lost while one daemon takes the place of another.
+        // Held, so that no query is lost while one daemon takes the place of another that has died.
         sockets: HeldSockets::Dns(dns::ADDRESSES.into()),
         mount_namespace: Some(paths.mount_namespaces().join(&node.name)),
-        ..spec(plan, paths, &node.name, "node", arguments)
+        notify: Some(paths.notify(&spec.name)),
+        ..spec
     }
 }
 

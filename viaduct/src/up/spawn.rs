@@ -15,9 +15,15 @@ use nix::{
     fcntl::{FcntlArg, fcntl},
     sched::{CloneFlags, setns},
 };
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    process::{Child, Command},
+};
 
-use crate::passed::{COUNT_VARIABLE, FIRST, NAMES_VARIABLE};
+use crate::{
+    passed::{COUNT_VARIABLE, FIRST, NAMES_VARIABLE},
+    successor,
+};
 
 /// A process of the cluster: what is run, and where.
 #[derive(Clone, Debug)]
@@ -32,6 +38,8 @@ pub(crate) struct ProcessSpec {
     pub log: PathBuf,
     /// The sockets that are held for it while it is not there.
     pub sockets: HeldSockets,
+    /// Where it says that another process has taken its place.
+    pub notify: Option<PathBuf>,
 }
 
 /// Which sockets the supervisor opens for a process and passes to each that takes its place.
@@ -88,6 +96,9 @@ pub(crate) fn spawn(program: &PathBuf, spec: &ProcessSpec, passed: &[Passed]) ->
         let names: Vec<&str> = passed.iter().map(|(name, _)| *name).collect();
         command.env(COUNT_VARIABLE, names.len().to_string()).env(NAMES_VARIABLE, names.join(":"));
     }
+    if let Some(notify) = &spec.notify {
+        command.env(successor::NOTIFY_VARIABLE, notify);
+    }
     // SAFETY: the closure runs in the child between fork and exec and makes system calls only; the
     // descriptors it uses are owned by it or by the caller, and stay open until then.
     unsafe {
@@ -102,6 +113,21 @@ pub(crate) fn spawn(program: &PathBuf, spec: &ProcessSpec, passed: &[Passed]) ->
         });
     }
     command.spawn().with_context(|| format!("start {}", spec.name))
+}
+
+/// Sees the end of a process that may be no child of ours: then it can be read from.
+pub(crate) fn watch(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: a plain system call, and the kernel has made the descriptor for us alone.
+    let process = unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(fd)
+    };
+    // SAFETY: the descriptor is owned by what is made of it, and is the same for as long as that lives.
+    unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 /// Leaves the descriptors open over exec, one after another from [`FIRST`] on. None of them has one

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use control_dns::Sockets;
 use nix::sched::{CloneFlags, setns};
-use tokio::task::JoinSet;
+use tokio::{net::UnixDatagram, task::JoinSet};
 use tracing::{error, info, warn};
 
 use super::{
@@ -22,13 +22,16 @@ use super::{
 };
 use crate::{
     passed,
-    paths::{ClusterPaths, write_atomically},
+    paths::{ClusterPaths, create_private, write_atomically},
+    successor,
 };
 
 const DELAY_MIN: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(5);
 /// A process that ran for so long is started again without delay.
 const STEADY: Duration = Duration::from_secs(10);
+/// No word to a service manager is longer.
+const WORD_BYTES_MAX: usize = 4096;
 
 /// Runs until it is ended from outside. The children outlive it.
 pub(crate) async fn supervise(name: &str) -> Result<()> {
@@ -100,12 +103,20 @@ async fn keep(
     passed: Vec<spawn::Passed>,
 ) {
     let mut delay = DELAY_MIN;
+    let words = match spec.notify.as_deref().map(listen).transpose() {
+        Ok(words) => words,
+        Err(error) => {
+            let error = format!("{error:#}");
+            warn!(process = spec.name, error, "it cannot leave its place to another");
+            None
+        }
+    };
     loop {
         let started = Instant::now();
-        let last = match run_once(&program, &spec, &paths.pids(), &passed).await {
+        let last = match run_once(&program, &spec, &paths.pids(), &passed, words.as_ref()).await {
             Ok(status) => {
-                warn!(process = spec.name, %status, "ended");
-                status.to_string()
+                warn!(process = spec.name, status, "ended");
+                status
             }
             Err(error) => {
                 let error = format!("{error:#}");
@@ -129,14 +140,73 @@ async fn run_once(
     spec: &ProcessSpec,
     pids: &Path,
     passed: &[spawn::Passed],
-) -> Result<std::process::ExitStatus> {
+    words: Option<&UnixDatagram>,
+) -> Result<String> {
     let mut child = spawn::spawn(program, spec, passed)?;
     let pid = child.id().context("the process has ended already")?;
-    // The process runs in either case; a second one beside it would be worse than no pid file.
-    if let Err(error) = write_atomically(&pids.join(&spec.name), pid.to_string().as_bytes(), 0o644)
-    {
-        warn!(process = spec.name, %error, "pid not written");
-    }
+    note_pid(pids, &spec.name, pid);
     info!(process = spec.name, pid, "started");
-    Ok(child.wait().await?)
+    let mut next = None;
+    let mut status = loop {
+        tokio::select! {
+            // What it says last is heard before its end is seen.
+            biased;
+            pid = heir(words) => next = Some(pid),
+            status = child.wait() => break status?.to_string(),
+        }
+    };
+    // Whoever goes on is nobody's child.
+    while let Some(pid) = next.take() {
+        note_pid(pids, &spec.name, pid);
+        info!(process = spec.name, pid, "goes on");
+        // One that has ended already cannot be watched.
+        let Ok(process) = spawn::watch(pid) else { break };
+        loop {
+            tokio::select! {
+                biased;
+                pid = heir(words) => next = Some(pid),
+                ended = process.readable() => {
+                    drop(ended?);
+                    break;
+                }
+            }
+        }
+        status = format!("process {pid}, which had gone on, has ended");
+    }
+    Ok(status)
+}
+
+/// The process runs in either case; a second one beside it would be worse than no pid file.
+fn note_pid(pids: &Path, name: &str, pid: u32) {
+    if let Err(error) = write_atomically(&pids.join(name), pid.to_string().as_bytes(), 0o644) {
+        warn!(process = name, %error, "pid not written");
+    }
+}
+
+/// Where a process says who goes on in its place, as it says it to systemd.
+fn listen(path: &Path) -> Result<UnixDatagram> {
+    create_private(path.parent().context("a socket is in a folder")?)?;
+    // Left by a supervisor that was killed.
+    drop(fs::remove_file(path));
+    UnixDatagram::bind(path).with_context(|| format!("bind {}", path.display()))
+}
+
+/// Waits for the pid of whoever goes on.
+async fn heir(words: Option<&UnixDatagram>) -> u32 {
+    let Some(words) = words else { return std::future::pending().await };
+    let mut word = [0; WORD_BYTES_MAX];
+    loop {
+        match words.recv(&mut word).await {
+            Ok(len) => {
+                let word = String::from_utf8_lossy(&word[..len]);
+                if let Some(pid) = successor::main_pid(&word) {
+                    return pid;
+                }
+            }
+            Err(error) => {
+                warn!(%error, "words of processes");
+                return std::future::pending().await;
+            }
+        }
+    }
 }

@@ -28,6 +28,6 @@ pub use network::{
 };
 pub use plugin::plugin_main;
 pub use result::{CniError, code};
-pub use server::{ServeError, serve};
+pub use server::{ServeError, bind, serve};
 pub use state::StateError;
 pub use vrouter_ipam::Owner;

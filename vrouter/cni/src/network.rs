@@ -164,6 +164,12 @@ impl PodNetwork {
         Ok(network)
     }
 
+    /// Fails where [`Self::start`] could not read what is known of the pods; changes nothing.
+    pub fn check_state(config: &PodNetworkConfig) -> Result<(), PodNetworkError> {
+        Store::open(config.state_dir.clone())?.load()?;
+        Ok(())
+    }
+
     /// Puts a pod on the network. Asked twice it answers the same; what fails leaves nothing.
     pub async fn add(&self, request: AddRequest) -> Result<Attachment, PodNetworkError> {
         self.await_blocks().await;

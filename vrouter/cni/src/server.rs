@@ -12,6 +12,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
@@ -32,20 +33,23 @@ pub enum ServeError {
     Listen { path: PathBuf, source: io::Error },
     #[error("another daemon serves {0}")]
     InUse(PathBuf),
-    #[error("cannot accept on {path}: {source}")]
-    Accept { path: PathBuf, source: io::Error },
+    #[error("cannot accept requests of plugins: {0}")]
+    Accept(io::Error),
 }
 
-/// Answers plugins until the future is dropped. The socket is for root alone: who can write to it
-/// can move the pods of this node.
-pub async fn serve(path: &Path, network: PodNetwork) -> Result<(), ServeError> {
-    let listener = bind(path)?;
+/// Answers plugins until `stop`, and then those that have been let in: who comes later waits in the
+/// socket for whoever else holds it. Dropped, it answers nobody any more.
+pub async fn serve(
+    listener: UnixListener,
+    network: PodNetwork,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
     let mut requests = JoinSet::new();
     loop {
-        let (stream, _) = listener
-            .accept()
-            .await
-            .map_err(|source| ServeError::Accept { path: path.to_owned(), source })?;
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted.map_err(ServeError::Accept)?.0,
+            () = stop.cancelled() => break,
+        };
         while requests.len() >= CONCURRENCY {
             requests.join_next().await;
         }
@@ -57,10 +61,14 @@ pub async fn serve(path: &Path, network: PodNetwork) -> Result<(), ServeError> {
             }
         });
     }
+    drop(listener);
+    while requests.join_next().await.is_some() {}
+    Ok(())
 }
 
-/// A socket left by a daemon that died is replaced; one that answers is not.
-fn bind(path: &Path) -> Result<UnixListener, ServeError> {
+/// A socket left by a daemon that died is replaced; one that answers is not. It is for root alone: who
+/// can write to it can move the pods of this node.
+pub fn bind(path: &Path) -> Result<UnixListener, ServeError> {
     let failed = |source| ServeError::Listen { path: path.to_owned(), source };
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(failed)?;

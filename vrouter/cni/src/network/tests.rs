@@ -15,9 +15,10 @@ use nix::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{plugin, serve};
+use crate::{bind, plugin, serve};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -100,11 +101,15 @@ impl Node {
     }
 
     async fn network(&self) -> PodNetwork {
+        self.network_that_waits(Duration::from_millis(10)).await
+    }
+
+    async fn network_that_waits(&self, block_wait: Duration) -> PodNetwork {
         let config = PodNetworkConfig {
             state_dir: self.dir.path().join("state"),
             uplink_mtu: 1400,
             families: Family::ALL.into(),
-            block_wait: Duration::from_millis(10),
+            block_wait,
             service_mark: Some(Mark { value: 0x5644_0001, mask: u32::MAX }),
         };
         PodNetwork::start(config, self.blocks.subscribe()).await.unwrap()
@@ -463,15 +468,10 @@ fn a_runtime_adds_checks_and_deletes_by_the_socket() {
         let away = run_plugin(&socket, "STATUS", &a.netns, json!({})).await.unwrap_err().1;
         assert_eq!(away.code, crate::code::NOT_AVAILABLE);
 
-        let server = tokio::spawn({
-            let (socket, network) = (socket.clone(), network.clone());
-            async move { serve(&socket, network).await }
-        });
-        while !socket.exists() {
-            tokio::task::yield_now().await;
-        }
+        let listener = bind(&socket).unwrap();
+        let server = tokio::spawn(serve(listener, network.clone(), CancellationToken::new()));
         assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(matches!(serve(&socket, network.clone()).await, Err(crate::ServeError::InUse(_))));
+        assert!(matches!(bind(&socket), Err(crate::ServeError::InUse(_))));
         let result = run_plugin(&socket, "ADD", &a.netns, json!({})).await.unwrap().unwrap();
         assert_eq!(result["ips"][1]["address"], "fd00:10:244::1/128");
         let pod = network.attachments().await[0].pod.clone().unwrap();
@@ -489,5 +489,40 @@ fn a_runtime_adds_checks_and_deletes_by_the_socket() {
         let invalid = run_plugin(&socket, "ADD", nowhere, json!({})).await.unwrap_err().1;
         assert_eq!(invalid.code, crate::code::INVALID_ENVIRONMENT);
         server.abort();
+    });
+}
+
+/// One process takes the place of another: who was let in is answered by the one, who comes later by
+/// the other, and meanwhile nobody is refused.
+#[test]
+fn a_server_that_is_replaced_loses_no_request() {
+    use std::os::fd::AsFd;
+    on_node(async |node| {
+        let blocks = node.blocks.send_replace(Vec::new());
+        let network = node.network_that_waits(Duration::from_secs(60)).await;
+        let socket = node.dir.path().join("run/cni.sock");
+        let listener = bind(&socket).unwrap();
+        let other = listener.as_fd().try_clone_to_owned().unwrap();
+        let stop = CancellationToken::new();
+        let first = tokio::spawn(serve(listener, network.clone(), stop.clone()));
+        let pod = PodThread::start();
+        let ask = |command: &'static str| {
+            let (socket, netns) = (socket.clone(), pod.netns.clone());
+            tokio::spawn(async move { run_plugin(&socket, command, &netns, json!({})).await })
+        };
+        let idle = node.blocks.receiver_count();
+        let add = ask("ADD");
+        while node.blocks.receiver_count() == idle {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        node.blocks.send_replace(blocks);
+        first.await.unwrap().unwrap();
+        assert_eq!(add.await.unwrap().unwrap().unwrap()["ips"][0]["address"], "10.244.0.1/32");
+        let status = ask("STATUS");
+        let listener = tokio::net::UnixListener::from_std(other.into()).unwrap();
+        let second = tokio::spawn(serve(listener, network, CancellationToken::new()));
+        status.await.unwrap().unwrap();
+        second.abort();
     });
 }
