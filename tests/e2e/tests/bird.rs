@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use viaduct_lab::{Cluster, Options, Shell, wait_for};
+use viaduct_lab::{Cluster, Load, Options, Shell, repeat, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -30,7 +30,9 @@ impl Bird {
         let shell = cluster.host("border");
         let mut command = shell.command("bird");
         let command = command.arg("-f").arg("-c").arg(&config).arg("-s");
-        let child = command.arg(folder.path().join("ctl")).stdout(Stdio::null()).spawn();
+        let log = fs::File::create(folder.path().join("log"))?;
+        let command = command.arg(folder.path().join("ctl")).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn();
         Ok(Self { child: child.context("start bird: is bird2 installed?")?, shell, folder })
     }
 
@@ -38,6 +40,13 @@ impl Bird {
         let control = self.folder.path().join("ctl");
         let control = control.to_str().context("a folder that is not UTF-8")?;
         self.shell.run("birdc", &["-s", control, question])
+    }
+
+    /// What has become of its sessions so far.
+    fn changes(&self) -> Result<Vec<String>> {
+        let log = fs::read_to_string(self.folder.path().join("log"))?;
+        let of_a_session = |line: &&str| line.contains("<TRACE> n") || line.contains("<RMT> n");
+        Ok(log.lines().filter(of_a_session).map(str::to_owned).collect())
     }
 }
 
@@ -63,7 +72,7 @@ fn configuration(cluster: &Cluster) -> Result<String> {
     for (number, (address, asn)) in neighbours(cluster)?.iter().enumerate() {
         text += &format!(
             "protocol bgp n{number} {{ local {border} as 64600; neighbor {address} as {asn}; \
-             error wait time 1, 5; connect retry time 2; \
+             error wait time 1, 5; connect retry time 2; graceful restart off; debug {{ states }}; \
              ipv4 {{ import all; export none; }}; ipv6 {{ import all; export none; }}; }}\n",
         );
     }
@@ -88,19 +97,29 @@ fn neighbours(cluster: &Cluster) -> Result<Vec<(String, u64)>> {
 
 #[test]
 fn bird_in_place_of_the_border() {
-    run(2, &[]).unwrap();
+    run(2, &[], |_, _| Ok(())).unwrap();
+}
+
+/// BIRD keeps nothing over a lost session, and loses none.
+#[test]
+fn bird_does_not_notice_a_planned_restart() {
+    run(2, &[], planned_restarts).unwrap();
 }
 
 /// The rack routers tell BIRD what their own nodes have told them, and no more.
 #[test]
 fn bird_in_place_of_the_border_of_racks() {
-    run(4, &["--racks", "2", "--reflector"]).unwrap();
+    run(4, &["--racks", "2", "--reflector"], |_, _| Ok(())).unwrap();
 }
 
-/// Both tests have the same cluster, one after the other.
+/// All tests have the same cluster, one after the other.
 static ONE_CLUSTER: Mutex<()> = Mutex::new(());
 
-fn run(nodes: usize, arguments: &[&str]) -> Result<()> {
+fn run(
+    nodes: usize,
+    arguments: &[&str],
+    then: impl FnOnce(&Cluster, &Bird) -> Result<()>,
+) -> Result<()> {
     ensure!(Path::new("/usr/sbin/bird").exists(), "bird2 is not installed: make deps-test");
     let _turn = ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut options = Options::new("e2e-bird", 18081);
@@ -112,7 +131,7 @@ fn run(nodes: usize, arguments: &[&str]) -> Result<()> {
     let border = cluster.host("border");
     border.run("sysctl", &["-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
     let bird = Bird::start(&cluster)?;
-    let result = check(&cluster, &bird);
+    let result = check(&cluster, &bird).and_then(|()| then(&cluster, &bird));
     if result.is_err() {
         cluster.print_logs();
         let shown = bird.ask("show protocols all").unwrap_or_default();
@@ -162,6 +181,54 @@ fn check(cluster: &Cluster, bird: &Bird) -> Result<()> {
         "{}: {} routes learned",
         String::from_utf8_lossy(&version.stderr).trim(),
         wanted.len()
+    );
+    Ok(())
+}
+
+fn planned_restarts(cluster: &Cluster, bird: &Bird) -> Result<()> {
+    let sessions = || -> Result<Vec<String>> {
+        let protocols = bird.ask("show protocols")?;
+        let sessions = protocols.lines().filter(|line| line.starts_with('n'));
+        Ok(sessions.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
+    };
+    // BIRD shows when each has begun, to the second or better, and when it has learned each route.
+    let (begun, routes, changes) = (sessions()?, bird.ask("show route")?, bird.changes()?);
+    let (_, vips, _) = cluster.service("echo")?;
+    let outside = cluster.host("outside");
+    let mut loads = Vec::new();
+    for vip in vips {
+        let url = format!("http://{}/", std::net::SocketAddr::new(vip, 80));
+        let arguments = ["get", &url, "-n", "0", "--interval-ms", "10", "--timeout-ms", "1000"];
+        loads.push((Load::start(&outside, &arguments)?, url));
+    }
+    let rounds = repeat(3);
+    for _ in 0..rounds {
+        for node in &cluster.nodes {
+            cluster.replace(&format!("{node}.node"))?;
+        }
+        for (load, url) in &loads {
+            let before = load.sent();
+            wait_for(url, LIMIT, || {
+                ensure!(load.sent() >= before + 20, "{} requests so far", load.sent());
+                Ok(())
+            })?;
+        }
+    }
+    ensure!(!changes.is_empty(), "BIRD's log says nothing of its sessions");
+    let now = bird.changes()?;
+    ensure!(now == changes, "BIRD has seen {:?}", &now[changes.len()..]);
+    ensure!(sessions()? == begun, "BIRD's sessions were {begun:?} and are {:?}", sessions()?);
+    let (learned, lines) = (bird.ask("show route")?, |text: &str| text.lines().count());
+    ensure!(learned == routes, "{} lines were:\n{routes}\nand are:\n{learned}", lines(&routes));
+    let mut sent = 0;
+    for (load, url) in loads {
+        let outcome = load.stop()?;
+        outcome.none_lost(&url)?;
+        sent += outcome.sent();
+    }
+    println!(
+        "every viaduct node replaced {rounds} times under {sent} requests from outside: none lost, \
+         and BIRD without graceful restart has seen nothing"
     );
     Ok(())
 }

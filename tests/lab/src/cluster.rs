@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
+    errno::Errno,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -269,6 +270,18 @@ impl Cluster {
         let path = self.run_dir().join("pids").join(process);
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         Ok(Pid::from_raw(text.parse()?))
+    }
+
+    /// Has a process start its successor (SIGUSR2), and waits until that goes on in its place and it
+    /// has ended itself.
+    pub fn replace(&self, process: &str) -> Result<()> {
+        let pid = self.pid(process)?;
+        kill(pid, Signal::SIGUSR2)?;
+        wait_for(&format!("{process} to be replaced"), Duration::from_secs(30), || {
+            ensure!(self.pid(process)? != pid, "it still has pid {pid}");
+            ensure!(kill(pid, None) == Err(Errno::ESRCH), "{pid} has not ended");
+            Ok(())
+        })
     }
 
     /// Kills a process with SIGKILL and waits until another has taken its place.

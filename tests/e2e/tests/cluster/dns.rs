@@ -24,6 +24,7 @@ const SERVERS: [&str; 2] = ["169.254.20.10", "fd00:20::10"];
 const SOON: Duration = Duration::from_secs(30);
 const PER_SECOND: u32 = 1000;
 const BETWEEN_KILLS: Duration = Duration::from_secs(3);
+const BETWEEN_REPLACEMENTS: Duration = Duration::from_secs(1);
 /// A process that ran for so long is started again without delay.
 const STEADY: Duration = Duration::from_secs(11);
 /// Ten times what is wanted of a lookup that needs no one else.
@@ -394,36 +395,54 @@ pub(crate) fn lookups_while_services_change(cluster: &Cluster) -> Result<()> {
 
 /// Queries wait in a socket that the supervisor holds.
 pub(crate) fn lookups_while_the_daemon_is_killed(cluster: &Cluster) -> Result<()> {
+    // One that ends again and again is started later and later: after three times it is given the time
+    // to be thought steady.
+    let pause = |kills| if kills % 3 == 0 && kills > 0 { STEADY } else { BETWEEN_KILLS };
+    lookups_while(cluster, "killed", pause, Cluster::kill)?;
+    Ok(())
+}
+
+/// Sockets change hands, and no query waits for long enough to be asked again.
+pub(crate) fn lookups_while_the_daemon_is_replaced(cluster: &Cluster) -> Result<()> {
+    let lookups = lookups_while(cluster, "replaced", |_| BETWEEN_REPLACEMENTS, Cluster::replace)?;
+    ensure!(lookups.retried == 0, "{} lookups were asked again", lookups.retried);
+    Ok(())
+}
+
+fn lookups_while(
+    cluster: &Cluster,
+    what: &str,
+    pause: impl Fn(usize) -> Duration + Sync,
+    act: impl Fn(&Cluster, &str) -> Result<()> + Sync,
+) -> Result<Lookups> {
     let pods = cluster.ready_pods("app=echo", 3)?;
     let steady = steady(cluster)?;
     let questions: Vec<Question> = steady.keys().cloned().collect();
     let shell = cluster.pod_shell(&pods[0])?;
     let process = format!("{}.node", pods[0].node);
     let over = AtomicBool::new(false);
-    let (lookups, kills) = std::thread::scope(|scope| -> Result<_> {
-        let killing = scope.spawn(|| -> Result<usize> {
-            for kills in 0.. {
-                // One that ends again and again is started later and later: after three times it
-                // is given the time to be thought steady.
-                let pause = if kills % 3 == 0 && kills > 0 { STEADY } else { BETWEEN_KILLS };
-                let next = Instant::now() + pause;
+    let (lookups, times) = std::thread::scope(|scope| -> Result<_> {
+        let acting = scope.spawn(|| -> Result<usize> {
+            for times in 0.. {
+                let next = Instant::now() + pause(times);
                 while Instant::now() < next {
                     if over.load(Ordering::Relaxed) {
-                        return Ok(kills);
+                        return Ok(times);
                     }
                     std::thread::sleep(Duration::from_millis(20));
                 }
-                cluster.kill(&process)?;
+                act(cluster, &process)?;
             }
             Ok(0)
         });
         let lookups = look_up(&shell.netns, pace(10)?, &questions);
         over.store(true, Ordering::Relaxed);
-        let Ok(kills) = killing.join() else { bail!("the killing panicked") };
-        Ok((lookups?, kills?))
+        let Ok(times) = acting.join() else { bail!("whoever acts on the daemon panicked") };
+        Ok((lookups?, times?))
     })?;
     check_steady(&lookups, &steady)?;
-    report(&format!("viaduct node killed {kills} times"), &lookups);
+    ensure!(times > 0, "the daemon was not {what} at all");
+    report(&format!("viaduct node {what} {times} times"), &lookups);
     // It serves TCP again, too, in either family.
     let client = Client::new(cluster, &pods[0])?;
     for server in SERVERS {
@@ -438,7 +457,8 @@ pub(crate) fn lookups_while_the_daemon_is_killed(cluster: &Cluster) -> Result<()
         let status = cluster.node_json(&pods[0].node, &["status"])?;
         ensure!(status["dns"]["answered"].as_u64() > Some(0), "its status is {status}");
         Ok(())
-    })
+    })?;
+    Ok(lookups)
 }
 
 /// While the API server is away the node answers what it knew last, also after a restart.

@@ -14,6 +14,7 @@ mod kubectl;
 mod node_loss;
 mod orderly_end;
 mod page;
+mod planned_restart;
 mod racks;
 mod reachability;
 mod readiness;
@@ -45,6 +46,7 @@ const TESTS: &[(&str, Test)] = &[
     ("dns::names_from_a_pod", dns::names_from_a_pod),
     ("dns::lookups_while_services_change", dns::lookups_while_services_change),
     ("dns::lookups_while_the_daemon_is_killed", dns::lookups_while_the_daemon_is_killed),
+    ("dns::lookups_while_the_daemon_is_replaced", dns::lookups_while_the_daemon_is_replaced),
     ("dns::lookups_without_the_server", dns::lookups_without_the_server),
     ("page::shows_the_cluster", page::shows_the_cluster),
     ("page::keeps_a_picture", page::keeps_a_picture),
@@ -57,6 +59,9 @@ const TESTS: &[(&str, Test)] = &[
     ("page::refuses_others", page::refuses_others),
     ("restart::node_daemon_killed", restart::node_daemon_killed),
     ("restart::kubelet_killed", restart::kubelet_killed),
+    ("planned_restart::under_traffic", planned_restart::under_traffic),
+    ("planned_restart::while_pods_come_and_go", planned_restart::while_pods_come_and_go),
+    ("planned_restart::a_successor_that_fails", planned_restart::a_successor_that_fails),
     ("api_crash::server_killed_amid_writes", api_crash::server_killed_amid_writes),
     ("isolation::api_without_credentials", isolation::api_without_credentials),
     ("isolation::no_bgp_from_a_pod", isolation::no_bgp_from_a_pod),
