@@ -1,10 +1,11 @@
 //! Whose turn it is: of the processes of one run folder, one at a time changes what is the kernel's.
 //!
-//! The lock goes with the process that holds it, however that ends, so that whoever has it knows that
-//! the one before touches nothing any more.
+//! The lock goes with the process that holds it, however that ends, and no sooner unless it is given up:
+//! whoever has it knows that the one before touches nothing any more.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
+    mem::ManuallyDrop,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -26,7 +27,8 @@ const REMINDER: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct Turn {
-    lock: File,
+    /// Tasks that were started may be at work until the very end of the process.
+    lock: ManuallyDrop<File>,
     path: PathBuf,
     ours: watch::Sender<bool>,
 }
@@ -37,7 +39,7 @@ impl Turn {
         let mut options = OpenOptions::new();
         let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&path);
         let lock = lock.with_context(|| format!("open {}", path.display()))?;
-        Ok(Self { lock, path, ours: watch::Sender::new(false) })
+        Ok(Self { lock: ManuallyDrop::new(lock), path, ours: watch::Sender::new(false) })
     }
 
     /// Whether it is ours, as that changes.
@@ -92,6 +94,7 @@ impl Turn {
     /// Leaves it to the next.
     pub(crate) fn give_up(self) {
         self.ours.send_replace(false);
+        drop(ManuallyDrop::into_inner(self.lock));
     }
 }
 
@@ -113,6 +116,6 @@ mod tests {
         let other = waiting.await.unwrap().unwrap();
         assert!(!*ours.borrow() && *theirs.borrow());
         drop(other);
-        assert!(Turn::in_folder(folder.path()).unwrap().try_take().unwrap());
+        assert!(!Turn::in_folder(folder.path()).unwrap().try_take().unwrap(), "we have not ended");
     }
 }

@@ -252,6 +252,11 @@ impl Daemon {
     fn look(&mut self) {
         let started = Instant::now();
         if let Some(before) = self.observe() {
+            // A pod is told before its routes are made: whoever looked without having heard of it would
+            // take them away.
+            if self.local.has_changed().unwrap_or(false) {
+                self.take_local();
+            }
             let outcome = self.settle();
             let mended = mended(&before, &outcome.applied);
             if mended > 0 {

@@ -54,21 +54,27 @@ pub(super) fn offer(
     speaker.offer_beside(&successor::socket_in(run_dir), beside).context("listen for a successor")
 }
 
-/// Ends what changes the kernel, and leaves that to the process that goes on.
+/// Ends what changes the kernel, and leaves that to the process that goes on. Gives whether it has it
+/// already; otherwise it is left to it by the end of this process.
 pub(super) async fn give_way(
     parts: CancellationToken,
     (vrouter, balancer): (vrouter::Handle, lb::Handle),
     cni: impl Future<Output = Result<(), vrouter_cni::ServeError>>,
     turn: Turn,
-) {
+) -> bool {
     parts.cancel();
     let answered = timeout(ANSWER_WAIT, cni);
     let ((), (), answered) = tokio::join!(vrouter.ended(), balancer.ended(), answered);
     match answered {
         Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(%error, "socket of CNI"),
-        // The runtime asks again, and the successor takes back what is half made.
-        Err(_elapsed) => warn!("a request of CNI gets no answer"),
+        Err(_elapsed) => {
+            // It may still be at work. The runtime asks again, and the successor takes back what is half
+            // made.
+            warn!("a request of CNI gets no answer");
+            return false;
+        }
     }
     turn.give_up();
+    true
 }

@@ -109,9 +109,10 @@ impl Sources {
         mut pods: watch::Receiver<BTreeMap<Prefix, String>>,
         senders: Senders,
     ) {
+        tokio::spawn(tell_pods(pods.clone(), senders.local.clone()));
         loop {
-            let present = pods.borrow_and_update().clone();
-            self.derive(&senders, Some(present));
+            pods.mark_unchanged();
+            self.derive(&senders, Some(&pods));
             let changed = tokio::select! {
                 changed = self.view.changed() => changed,
                 changed = self.secrets.changed() => changed,
@@ -126,13 +127,18 @@ impl Sources {
     }
 
     /// Without `pods` for the speaker alone. Gives whether enough is known for it to begin.
-    fn derive(&mut self, senders: &Senders, pods: Option<BTreeMap<Prefix, String>>) -> bool {
+    fn derive(
+        &mut self,
+        senders: &Senders,
+        pods: Option<&watch::Receiver<BTreeMap<Prefix, String>>>,
+    ) -> bool {
         let view = self.view.borrow_and_update().clone();
         let secrets = self.secrets.borrow_and_update().clone();
         let vips = self.vips.borrow_and_update().clone();
         let gate = self.gate.borrow_and_update().clone();
         // The pods of this node are known from its own disk, whatever the API says.
-        if let Some(interfaces) = pods.clone() {
+        if let Some(pods) = pods {
+            let interfaces = pods.borrow().clone();
             set(&senders.pods, Arc::new(lb::Pods { interfaces, complete: true }));
         }
         let Some(view) = view else { return false };
@@ -142,8 +148,8 @@ impl Sources {
             set(&senders.services, Arc::new(services::snapshot(&view)));
             set(&senders.pod_blocks, blocks.iter().copied().collect());
             let (blocks, masquerade) = (blocks.clone(), masquerade(&view));
-            let local = LocalState { blocks, pods, masquerade, complete: true };
-            set(&senders.local, Arc::new(local));
+            let local = LocalState { blocks, masquerade, complete: true, ..Default::default() };
+            set_local(&senders.local, pods, local);
         }
         let vips = if gate.closed { BTreeSet::new() } else { vips };
         senders.update(&self.identity, &view, &secrets, blocks, &vips, gate.problem)
@@ -190,6 +196,41 @@ impl Senders {
         }
         true
     }
+}
+
+/// Tells the vRouter of pods without waiting for anything else to be derived: their routes are made right
+/// after they are told.
+async fn tell_pods(
+    mut pods: watch::Receiver<BTreeMap<Prefix, String>>,
+    local: watch::Sender<Arc<LocalState>>,
+) {
+    while pods.changed().await.is_ok() {
+        pods.mark_unchanged();
+        local.send_if_modified(|present| {
+            let pods = pods.borrow();
+            let differs = present.complete && present.pods != *pods;
+            if differs {
+                Arc::make_mut(present).pods.clone_from(&pods);
+            }
+            differs
+        });
+    }
+}
+
+/// With the pods as they are at this moment: none that was told is forgotten again.
+fn set_local(
+    local: &watch::Sender<Arc<LocalState>>,
+    pods: &watch::Receiver<BTreeMap<Prefix, String>>,
+    state: LocalState,
+) {
+    local.send_if_modified(|present| {
+        let next = LocalState { pods: pods.borrow().clone(), ..state };
+        let differs = **present != next;
+        if differs {
+            *present = Arc::new(next);
+        }
+        differs
+    });
 }
 
 /// Hands on what differs.

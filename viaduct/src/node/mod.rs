@@ -294,7 +294,9 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         parted = successor::follow(followed, wanted), if !stop.is_cancelled() => parted?,
     }
     handed_over.cancel();
-    handover::give_way(parts, writers, cni, turn).await;
+    if !handover::give_way(parts, writers, cni, turn).await {
+        return Ok(());
+    }
     let answered = async { tokio::join!(admin, dns.drained()) };
     if timeout(ANSWER_WAIT, answered).await.is_err() {
         warn!("some who have asked get no answer");
