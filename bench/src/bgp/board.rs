@@ -25,8 +25,6 @@ struct Ledger {
     /// Whose prefixes do not count, the peer's own: some daemons tell a peer what it has said
     /// itself. The receiver's number is no sender's.
     own: Sender,
-    /// Updates are timed where they arrive here.
-    timed: bool,
     /// Prefixes that are not held from whom they should be.
     wrong: usize,
     complete_at: Instant,
@@ -46,8 +44,22 @@ impl Ledger {
 /// Times of updates that are told apart.
 #[derive(Debug, Default)]
 pub(crate) struct Journeys {
-    pub sent: Vec<Option<Instant>>,
-    pub took: Vec<Duration>,
+    sent: Vec<Option<Instant>>,
+    /// For each peer and update how long it took to get there.
+    took: Vec<Vec<Option<Duration>>>,
+    /// Those that have yet to arrive somewhere: nobody is told its own.
+    missing: usize,
+}
+
+impl Journeys {
+    fn arrives(&mut self, number: usize, peer: usize, now: Instant) {
+        if let Some(sent) = self.sent.get(number).copied().flatten()
+            && self.took[peer][number].is_none()
+        {
+            self.took[peer][number] = Some(now - sent);
+            self.missing -= 1;
+        }
+    }
 }
 
 /// The views of all peers.
@@ -73,7 +85,6 @@ impl Board {
                 RefCell::new(Ledger {
                     held: vec![NOBODY; count],
                     own: peer as Sender,
-                    timed: layout.receiver() == Some(peer),
                     wrong: 0,
                     complete_at: Instant::now(),
                     established: false,
@@ -146,6 +157,7 @@ impl Board {
         let mut ledger = self.ledgers[peer].borrow_mut();
         let before = ledger.wrong;
         let mut reading = Reading {
+            peer,
             ledger: &mut ledger,
             target: &self.target.borrow(),
             journeys: &mut self.journeys.borrow_mut(),
@@ -154,7 +166,7 @@ impl Board {
         };
         let taken = walk(octets, &mut reading)?;
         let Reading { strange, now, journeys, .. } = reading;
-        if !journeys.sent.is_empty() && journeys.took.len() == journeys.sent.len() {
+        if !journeys.sent.is_empty() && journeys.missing == 0 {
             self.changed.notify_one();
         }
         match (before, ledger.wrong) {
@@ -209,8 +221,12 @@ impl Board {
 
     /// Starts to follow so many updates.
     pub(crate) fn follow(&self, count: usize) {
-        *self.journeys.borrow_mut() =
-            Journeys { sent: vec![None; count], took: Vec::with_capacity(count) };
+        let peers = self.ledgers.len();
+        *self.journeys.borrow_mut() = Journeys {
+            sent: vec![None; count],
+            took: vec![vec![None; count]; peers],
+            missing: count * (peers - 1),
+        };
     }
 
     pub(crate) fn departs(&self, number: usize) {
@@ -218,12 +234,13 @@ impl Board {
     }
 
     pub(crate) fn all_arrived(&self) -> bool {
-        let journeys = self.journeys.borrow();
-        journeys.took.len() == journeys.sent.len()
+        self.journeys.borrow().missing == 0
     }
 
-    pub(crate) fn journeys(&self) -> Vec<Duration> {
-        self.journeys.borrow().took.clone()
+    /// How long those took that have arrived at a peer.
+    pub(crate) fn journeys(&self, peer: usize) -> Vec<Duration> {
+        let journeys = self.journeys.borrow();
+        journeys.took.get(peer).into_iter().flatten().copied().flatten().collect()
     }
 
     /// Waits until something is so. What fails meanwhile, or takes too long, is told with how far
@@ -270,7 +287,8 @@ impl Board {
         }
         let journeys = self.journeys.borrow();
         if !journeys.sent.is_empty() {
-            text += &format!("; {} of {} updates seen", journeys.took.len(), journeys.sent.len());
+            let all = journeys.sent.len() * (count - 1);
+            text += &format!("; {} of {all} updates seen", all - journeys.missing);
         }
         text
     }
@@ -278,6 +296,7 @@ impl Board {
 
 /// A ledger while its peer's octets are walked.
 struct Reading<'a> {
+    peer: usize,
     ledger: &'a mut Ledger,
     target: &'a [Sender],
     journeys: &'a mut Journeys,
@@ -316,12 +335,11 @@ impl Sink for Reading<'_> {
             return;
         };
         self.set(prefix, sender);
-        if self.ledger.timed
-            && let Some(number) = churn_number(path.last)
-            && let Some(sent) = self.journeys.sent.get_mut(number).and_then(Option::take)
+        // Some daemons tell a peer what it has said itself.
+        if let Some(number) = churn_number(path.last)
+            && sender != self.ledger.own
         {
-            let took = self.now - sent;
-            self.journeys.took.push(took);
+            self.journeys.arrives(number, self.peer, self.now);
         }
     }
 

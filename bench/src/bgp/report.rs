@@ -5,7 +5,13 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{case::Case, ceiling::Ceiling, daemon::Daemon, questions::Answers, run::Outcome};
+use super::{
+    case::Case,
+    ceiling::Ceiling,
+    daemon::Daemon,
+    questions::Answers,
+    run::{self, Outcome},
+};
 use crate::statistics::median;
 
 const MIB: f64 = 1024.0;
@@ -67,6 +73,13 @@ pub(crate) struct Measured {
     failures: BTreeMap<Daemon, String>,
 }
 
+/// p50 and p99 of updates, to the receiver and to the senders.
+#[derive(Clone, Copy)]
+struct Journeys {
+    receiver: [f64; 2],
+    senders: [f64; 2],
+}
+
 /// Medians of one daemon's rounds.
 struct Row {
     wall: f64,
@@ -74,7 +87,7 @@ struct Row {
     cpu: f64,
     rss: f64,
     generator: f64,
-    journeys: Option<(f64, f64)>,
+    journeys: Option<Journeys>,
     /// CPU and RSS of each process by its name.
     processes: BTreeMap<String, (f64, f64)>,
 }
@@ -109,7 +122,7 @@ impl Measured {
         let timed = rows.values().any(|row| row.journeys.is_some());
         print!("{:<12}{:>8}{:>8}{:>8}{:>9}", "", "wall s", "all s", "CPU s", "RSS MB");
         print!("{:>9}{:>7}{:>7}{:>10}", "ratio", "CPU", "RSS", "gen CPU");
-        println!("{}", if timed { "  p50 ms  p99 ms  ratio    p99" } else { "" });
+        println!("{}", if timed { "  p50 ms  p99 ms; to senders, ms" } else { "" });
         let viaduct = rows.get(&Daemon::Viaduct);
         for (daemon, row) in &rows {
             let Row { wall, all, cpu, rss, generator, .. } = row;
@@ -118,11 +131,9 @@ impl Measured {
             let text = |ratio: Option<f64>| ratio.map_or("-".to_owned(), |r| format!("{r:.2}"));
             let [wall, cpu, rss] = [0, 1, 2].map(|at| text(ratios.map(|ratios| ratios[at])));
             print!("{wall:>9}{cpu:>7}{rss:>7}{generator:>10.3}");
-            if let Some((p50, p99)) = row.journeys {
-                print!("{:>8.2}{:>8.2}", p50 * 1e3, p99 * 1e3);
-                if let Some((own50, own99)) = viaduct.and_then(|ours| ours.journeys) {
-                    print!("{:>7.2}{:>7.2}", own50 / p50, own99 / p99);
-                }
+            if let Some(Journeys { receiver, senders }) = row.journeys {
+                receiver.iter().for_each(|secs| print!("{:>8.2}", secs * 1e3));
+                senders.iter().for_each(|secs| print!("{:>10.2}", secs * 1e3));
             }
             println!();
             if row.processes.len() > 1 {
@@ -182,13 +193,13 @@ impl Row {
         };
         let secs = |value: &dyn Fn(&Outcome) -> Duration| of(&|one| value(one).as_secs_f64());
         let journeys = outcomes.iter().all(|one| one.journeys.is_some()).then(|| {
-            let part = |p99: bool| {
-                secs(&|one| {
-                    let journeys = one.journeys.as_ref();
-                    journeys.map_or(Duration::ZERO, |all| if p99 { all.p99 } else { all.p50 })
-                })
+            let of = |part: &dyn Fn(run::Journeys) -> Duration| {
+                secs(&|one| part(one.journeys.unwrap_or_default()))
             };
-            (part(false), part(true))
+            Journeys {
+                receiver: [of(&|all| all.receiver.p50), of(&|all| all.receiver.p99)],
+                senders: [of(&|all| all.senders.p50), of(&|all| all.senders.p99)],
+            }
         });
         let names = outcomes.iter().flat_map(|one| one.usages.keys());
         let processes = names.map(|name| {
@@ -226,9 +237,13 @@ impl Row {
             "generatorCpuSecs": self.generator,
             "processes": processes.collect::<serde_json::Map<_, _>>(),
         });
-        if let Some((p50, p99)) = self.journeys {
+        if let Some(Journeys { receiver: [p50, p99], senders: [senders50, senders99] }) =
+            self.journeys
+        {
             value["p50Secs"] = p50.into();
             value["p99Secs"] = p99.into();
+            value["sendersP50Secs"] = senders50.into();
+            value["sendersP99Secs"] = senders99.into();
         }
         value
     }

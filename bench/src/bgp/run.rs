@@ -51,11 +51,29 @@ pub(crate) struct Outcome {
     pub answers: Vec<Answers>,
 }
 
-/// From the write of an update to its arrival at the receiver.
-#[derive(Clone, Copy, Debug)]
+/// From the write of an update to its arrival.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Journeys {
+    pub receiver: Percentiles,
+    /// At all peers but the receiver: at those that send as well.
+    pub senders: Percentiles,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Percentiles {
     pub p50: Duration,
     pub p99: Duration,
+}
+
+impl Percentiles {
+    fn of(took: impl IntoIterator<Item = Duration>) -> Self {
+        let mut secs: Vec<f64> = took.into_iter().map(|one| one.as_secs_f64()).collect();
+        if secs.is_empty() {
+            return Self::default();
+        }
+        let mut share = |share| Duration::from_secs_f64(percentile(&mut secs, share));
+        Self { p50: share(0.5), p99: share(0.99) }
+    }
 }
 
 /// What the senders of a case say, encoded once for all daemons and rounds.
@@ -295,10 +313,12 @@ impl Bench<'_> {
         }
         self.board.until("the updates", deadline, Board::all_arrived).await?;
         let mut outcome = self.end(watch, Some(begun.elapsed())).await?;
-        let took = self.board.journeys();
-        let mut secs: Vec<f64> = took.iter().map(Duration::as_secs_f64).collect();
-        let mut share = |share| Duration::from_secs_f64(percentile(&mut secs, share));
-        outcome.journeys = Some(Journeys { p50: share(0.5), p99: share(0.99) });
+        let at_receiver = self.layout.receiver().into_iter();
+        let senders = 0..self.layout.senders;
+        outcome.journeys = Some(Journeys {
+            receiver: Percentiles::of(at_receiver.flat_map(|peer| self.board.journeys(peer))),
+            senders: Percentiles::of(senders.flat_map(|peer| self.board.journeys(peer))),
+        });
         Ok(outcome)
     }
 
