@@ -172,6 +172,7 @@ fn timer_name(timer: Timer) -> String {
         Timer::Keepalive => "keepalive".to_owned(),
         Timer::SendHold => "send hold".to_owned(),
         Timer::Advertisement => "advertisement".to_owned(),
+        Timer::Coalesce => "coalescing".to_owned(),
         Timer::Restart => "restart".to_owned(),
         Timer::Stale => "stale routes".to_owned(),
         Timer::LongLived(family) => format!("long-lived {family}"),

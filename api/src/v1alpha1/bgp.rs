@@ -45,6 +45,11 @@ pub struct BGPConfigurationSpec {
     /// How the best of several paths is found, beyond RFC 4271 §9.1.2.2.
     #[serde(default)]
     pub decision: DecisionSpec,
+    /// Milliseconds for which changes that neighbours send wait for more, to be decided and told
+    /// together: after a rest the first is told at once, and so are many; 0 never waits.
+    #[serde(default = "coalesce_milliseconds")]
+    #[schemars(range(max = 1000))]
+    pub coalesce_milliseconds: u32,
     /// How the nodes of the mesh watch each other; not at all where not given. Other peers have a
     /// profile of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,6 +74,7 @@ impl Default for BGPConfigurationSpec {
             cluster_id: None,
             confederation: None,
             decision: DecisionSpec::default(),
+            coalesce_milliseconds: coalesce_milliseconds(),
             bfd: None,
             bmp: Vec::new(),
             mrt: None,
@@ -404,6 +410,10 @@ const fn hold_time_secs() -> u16 {
 
 const fn restart_time_secs() -> u16 {
     30
+}
+
+const fn coalesce_milliseconds() -> u32 {
+    10
 }
 
 #[cfg(test)]

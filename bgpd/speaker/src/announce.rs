@@ -88,8 +88,27 @@ impl Speaker {
         if self.routing.rib.is_settled() {
             return;
         }
+        self.timers.stop(Owner::Speaker, Timer::Coalesce);
+        self.settled = self.now;
         self.routing.settle();
         self.ready.extend(self.routing.pending());
+    }
+
+    /// The same, but for a few changes by updates that have come soon after others: those wait for more
+    /// ([`Config::coalesce`]). A single change is told at once, and so are many, and what follows from
+    /// the loss of a session or of a path.
+    pub(crate) fn settle_in_time(&mut self) {
+        if self.stopped || self.startup.is_restarting() {
+            return;
+        }
+        self.tell_lost();
+        let until = self.settled + self.config.coalesce;
+        if self.now >= until || !self.routing.may_wait() {
+            return self.settle();
+        }
+        if !self.routing.rib.is_settled() {
+            self.timers.start(Owner::Speaker, Timer::Coalesce, until);
+        }
     }
 
     /// Tells a peer everything, on a session that has just come up.
@@ -127,6 +146,10 @@ impl Speaker {
             let interval = peer.config.times.advertisement;
             if !interval.is_zero() && self.timers.is_running(owner, Timer::Advertisement) {
                 return;
+            }
+            if self.routing.reads_table(address) && !self.routing.rib.is_settled() {
+                self.settle();
+                continue;
             }
             let room = SEND_BUFFER_BYTES - connection.unwritten;
             match self.routing.next(address, room) {

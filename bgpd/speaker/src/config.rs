@@ -92,6 +92,9 @@ pub struct Config {
     /// The confederation that [`Self::asn`] is a member of (RFC 5065).
     pub confederation: Option<Confederation>,
     pub decision: DecisionRules,
+    /// What peers change so soon after the last decision waits for more of its kind, and is decided and
+    /// told with it. Zero: everything is decided at once.
+    pub coalesce: Duration,
     /// How long the first picture may take: at most so long after the start the FIB is told that
     /// it is in sync, and a restarting speaker holds back its announcements (the
     /// Selection_Deferral_Timer of RFC 4724 §4.1).
@@ -317,6 +320,7 @@ impl Config {
             addresses => "addresses",
             listen_port => "port",
             restart_time => "restart time",
+            coalesce => "coalescing time",
             deferral => "deferral time",
         )
     }

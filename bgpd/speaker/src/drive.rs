@@ -344,6 +344,7 @@ impl Speaker {
             | Timer::Restart
             | Timer::Stale
             | Timer::LongLived(_)
+            | Timer::Coalesce
             | Timer::SelectionDeferral => {}
         }
     }

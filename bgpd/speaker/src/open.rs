@@ -174,6 +174,7 @@ mod tests {
             deferral: std::time::Duration::from_secs(30),
             restarting: false,
             incomplete: false,
+            coalesce: std::time::Duration::ZERO,
             confederation: None,
             decision: DecisionRules::DEFAULT,
             interfaces: Default::default(),

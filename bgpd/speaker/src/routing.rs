@@ -20,10 +20,16 @@ use crate::{
     speaker::FibEvent,
 };
 
+/// Prefixes that may wait to be decided with others. Many gain nothing by it, and peers are to read some
+/// of them while others are decided.
+const MAX_COALESCED: usize = 256;
+
 #[derive(Debug)]
 pub(crate) struct Routing {
     pub(crate) rib: Rib,
     out: AdjRibsOut,
+    /// Of the prefixes that are to be decided those that updates have changed, and nothing else.
+    updated: usize,
     /// Peers that have had a session.
     ids: BTreeMap<IpAddr, PeerId>,
     /// By the numbers that another process has known them by.
@@ -39,6 +45,7 @@ impl Routing {
         Self {
             rib: Rib::new(rib_config(config)),
             out: AdjRibsOut::default(),
+            updated: 0,
             ids: BTreeMap::new(),
             adopted: BTreeMap::new(),
             underlay: Underlay::from([]),
@@ -192,10 +199,17 @@ impl Routing {
         address: IpAddr,
         update: &Update,
     ) -> Result<(), bgp_rib::AnnounceError> {
-        match self.id(address) {
-            Some(id) => self.rib.update(id, update),
-            None => Ok(()),
-        }
+        let Some(id) = self.id(address) else { return Ok(()) };
+        let before = self.rib.undecided();
+        let taken = self.rib.update(id, update);
+        self.updated += self.rib.undecided() - before;
+        taken
+    }
+
+    /// Whether nothing but updates has changed anything, and those a little.
+    pub(crate) fn may_wait(&self) -> bool {
+        let undecided = self.rib.undecided();
+        undecided == self.updated && undecided <= MAX_COALESCED
     }
 
     pub(crate) fn clear(&mut self, address: IpAddr, family: Family) {
@@ -224,6 +238,7 @@ impl Routing {
 
     /// Decides what has changed; the FIB is told, and what peers are to be told is prepared.
     pub(crate) fn settle(&mut self) {
+        self.updated = 0;
         let fib = self.out.flush(&mut self.rib);
         self.fib.extend(fib.into_iter().map(FibEvent::Update));
     }
@@ -261,6 +276,11 @@ impl Routing {
     pub(crate) fn pending(&self) -> impl Iterator<Item = IpAddr> {
         let pending = self.out.peers().filter(|id| self.out.is_pending(*id));
         pending.filter_map(|id| Some(self.rib.peer(id)?.address))
+    }
+
+    /// Whether what the peer is told next is read from the table.
+    pub(crate) fn reads_table(&self, address: IpAddr) -> bool {
+        self.id(address).is_some_and(|id| self.out.reads_table(id))
     }
 
     pub(crate) fn unread(&self) -> usize {

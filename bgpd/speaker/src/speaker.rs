@@ -108,6 +108,8 @@ pub struct Speaker {
     pub(crate) actions: VecDeque<Action>,
     pub(crate) routing: Routing,
     pub(crate) startup: Startup,
+    /// When was last decided what had changed.
+    pub(crate) settled: Instant,
     /// Peers that may have updates to be sent.
     pub(crate) ready: BTreeSet<IpAddr>,
     /// Peers of ranges that may be forgotten.
@@ -155,6 +157,7 @@ impl Speaker {
             actions: VecDeque::new(),
             routing: Routing::new(&config),
             startup: Startup::new(config.restarting),
+            settled: now,
             ready: BTreeSet::new(),
             departed: BTreeSet::new(),
             stopped: false,
@@ -374,7 +377,7 @@ impl Speaker {
     /// what several inputs have changed is told at once.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.forget_departed();
-        self.settle();
+        self.settle_in_time();
         while self.actions.is_empty() {
             let address = self.ready.pop_first()?;
             self.advertise(address);
@@ -385,7 +388,7 @@ impl Speaker {
     /// The next thing for the FIB. After [`Speaker::shutdown`] there is none: what stands in the
     /// kernel is the business of whoever comes next.
     pub fn poll_fib(&mut self) -> Option<FibEvent> {
-        self.settle();
+        self.settle_in_time();
         self.routing.pop_fib()
     }
 
@@ -408,7 +411,11 @@ impl Speaker {
         };
         debug!(?address, ?timer, "expired");
         let Some(address) = address else {
-            return self.defer_no_longer();
+            return match timer {
+                // Decided when it is asked what follows.
+                Timer::Coalesce => {}
+                _ => self.defer_no_longer(),
+            };
         };
         match timer {
             // A connection of the peer's own has come to nothing: we wait for the next.
@@ -432,7 +439,7 @@ impl Speaker {
             Timer::Restart => self.restart_time_over(address),
             Timer::Stale => self.drop_stale(address),
             Timer::LongLived(family) => self.drop_long_lived(address, family),
-            Timer::SelectionDeferral => self.defer_no_longer(),
+            Timer::SelectionDeferral | Timer::Coalesce => {}
         }
         self.note_departed(address);
     }

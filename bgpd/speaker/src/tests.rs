@@ -6,6 +6,7 @@ mod harness;
 mod attempts;
 mod bad_peer;
 mod bfd;
+mod coalesce;
 mod collision;
 mod confederation;
 mod damage;

@@ -26,6 +26,8 @@ pub enum Timer {
     SendHold,
     /// RFC 4271 §9.2.1.1: what has changed since may be told.
     Advertisement,
+    /// What peers have changed has waited long enough for more.
+    Coalesce,
     /// RFC 4724 §4.2: the peer has not come back in time; its stale routes go.
     Restart,
     /// The peer is back but has not said End-of-RIB in time; what is stale goes (RFC 4724 §4.2).
@@ -49,7 +51,8 @@ impl Timer {
             | Self::IdleHold
             | Self::Keepalive
             | Self::SendHold
-            | Self::Advertisement => false,
+            | Self::Advertisement
+            | Self::Coalesce => false,
         }
     }
 }

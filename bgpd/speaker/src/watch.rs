@@ -106,11 +106,17 @@ impl Speaker {
         if self.watch.is_idle() {
             return None;
         }
-        self.settle();
+        self.settle_in_time();
         self.observed.pop_front().or_else(|| {
             let changes = self.routing.rib.take_changes();
             (!changes.is_empty()).then_some(Observed::Changes(changes))
         })
+    }
+
+    /// Decides what waits for more of its kind: for whoever is to look at the table.
+    pub fn decide(&mut self, now: Instant) {
+        self.now = now;
+        self.settle();
     }
 
     /// The table with all decided that can be.

@@ -22,6 +22,9 @@ use super::{ConfigError, ConfigErrors, LocalNode, OtherNode, Passwords};
 /// what they have not told is purged.
 const MIN_DEFERRAL: Duration = Duration::from_secs(10);
 
+/// A path through several of us is to be whole well before anybody's timers are over.
+const MAX_COALESCE_MILLISECONDS: u32 = 1000;
+
 pub(super) struct Reader<'a> {
     pub(super) passwords: &'a Passwords,
     /// Whether a password that cannot be had holds its peer down and is no error: who reads a file can
@@ -93,6 +96,13 @@ impl<'a> Reader<'a> {
             let problem = format!("{} is not within 1 and {MAX_MULTIPATH}", decision.multipath);
             wrong("decision.multipath", problem);
         }
+        if spec.coalesce_milliseconds > MAX_COALESCE_MILLISECONDS {
+            let problem = format!(
+                "{} ms: at most {MAX_COALESCE_MILLISECONDS}; 0 tells every change at once",
+                spec.coalesce_milliseconds
+            );
+            wrong("coalesceMilliseconds", problem);
+        }
         if node.v4.is_none() && node.v6.is_none() {
             errors.push(ConfigError {
                 field: format!("Node/{}: status.addresses", node.name),
@@ -109,6 +119,7 @@ impl<'a> Reader<'a> {
             deferral: restart_time.duration().max(MIN_DEFERRAL),
             restarting: node.restarting,
             incomplete: false,
+            coalesce: Duration::from_millis(spec.coalesce_milliseconds.into()),
             confederation,
             decision,
             interfaces: BTreeMap::new(),

@@ -132,6 +132,7 @@ fn every_error_is_found_and_names_its_field() {
         cluster_id: None,
         confederation: Some(ConfederationSpec { id: 0, members: vec![0, 64777, 23456] }),
         decision: DecisionSpec { multipath: 0, ..DecisionSpec::default() },
+        coalesce_milliseconds: 1001,
         bfd: None,
         ..Default::default()
     };
@@ -173,6 +174,7 @@ fn every_error_is_found_and_names_its_field() {
             "BGPConfiguration: spec.confederation.members",
             "BGPConfiguration: spec.confederation.members",
             "BGPConfiguration: spec.decision.multipath",
+            "BGPConfiguration: spec.coalesceMilliseconds",
             "Node/c: router id",
             "BGPPeer/broken: spec.asn",
             "BGPPeer/broken: spec.port",

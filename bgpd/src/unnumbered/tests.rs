@@ -27,6 +27,7 @@ fn config(interfaces: &[&str]) -> Arc<Config> {
         confederation: None,
         ranges: Default::default(),
         incomplete: false,
+        coalesce: Duration::ZERO,
         peers: [(Ipv4Addr::new(192, 0, 2, 9).into(), peer.clone())].into(),
         interfaces: interfaces.iter().map(|name| ((*name).to_owned(), peer.clone())).collect(),
     })

@@ -55,6 +55,7 @@ pub(crate) fn config(number: u8, asn: u32, peers: &[(IpAddr, u32)]) -> Config {
         deferral: Duration::from_secs(30),
         restarting: false,
         incomplete: false,
+        coalesce: Duration::from_millis(10),
         confederation: None,
         decision: DecisionRules::DEFAULT,
         interfaces: BTreeMap::new(),

@@ -58,6 +58,7 @@ pub struct Topology {
     pub hold_secs: u16,
     pub restart_secs: u16,
     pub long_lived_secs: u32,
+    pub coalesce: Duration,
 }
 
 const AS: u32 = 64512;
@@ -74,7 +75,15 @@ impl Topology {
         };
         let nodes = asns.into_iter().enumerate().map(plan).collect();
         let confederation = None;
-        Self { name, nodes, confederation, hold_secs: 9, restart_secs: 30, long_lived_secs: 60 }
+        Self {
+            name,
+            nodes,
+            confederation,
+            hold_secs: 9,
+            restart_secs: 30,
+            long_lived_secs: 60,
+            coalesce: Duration::from_millis(10),
+        }
     }
 
     fn connect(&mut self, a: NodeId, b: NodeId) {
@@ -278,6 +287,7 @@ impl Topology {
             deferral: Duration::from_secs(self.restart_secs.into()),
             restarting,
             incomplete: false,
+            coalesce: self.coalesce,
             confederation,
             decision: DecisionRules::DEFAULT,
             interfaces: BTreeMap::new(),

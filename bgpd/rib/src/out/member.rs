@@ -117,6 +117,11 @@ impl Member {
         owes || lags || self.lagging.is_none() && self.cursor < end
     }
 
+    /// Whether it is owed what stands in the table and not in the log.
+    pub(super) fn reads_table(&self) -> bool {
+        self.lagging.is_some() || self.dump.is_some() || !self.refresh.is_empty()
+    }
+
     pub(super) fn is_lagging(&self) -> bool {
         self.lagging.is_some()
     }

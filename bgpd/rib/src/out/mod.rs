@@ -217,6 +217,11 @@ impl AdjRibsOut {
         member.is_pending(end)
     }
 
+    /// Whether [`Self::next`] reads the table, which is to be settled then.
+    pub fn reads_table(&self, peer: PeerId) -> bool {
+        self.members.get(&peer).is_some_and(|(_, member)| member.reads_table())
+    }
+
     /// Octets of all logs, where more than half of all members have most of theirs unread; else zero: the
     /// few that are slow concern nobody.
     pub fn unread(&self) -> usize {

@@ -251,6 +251,11 @@ impl Rib {
         self.dirty.is_empty()
     }
 
+    /// Prefixes that are to be decided.
+    pub const fn undecided(&self) -> usize {
+        self.dirty.len()
+    }
+
     fn destination(&self, id: u32) -> &Destination {
         self.destinations.at(id)
     }

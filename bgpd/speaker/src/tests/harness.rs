@@ -49,6 +49,7 @@ pub(super) fn config(node: u8, asn: u32) -> Config {
         deferral: Duration::from_secs(30),
         restarting: false,
         incomplete: false,
+        coalesce: Duration::ZERO,
         confederation: None,
         decision: DecisionRules::DEFAULT,
         interfaces: BTreeMap::new(),

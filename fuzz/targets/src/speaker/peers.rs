@@ -86,6 +86,11 @@ impl Features {
         self.has(6)
     }
 
+    /// A bit with another meaning beside it: there are no more.
+    const fn coalesces(self) -> bool {
+        self.has(1)
+    }
+
     /// What comes in may be discarded, and may have passed us.
     const fn is_lenient(self) -> bool {
         self.has(7)
@@ -120,6 +125,7 @@ pub(super) fn base_config(features: Features) -> Config {
         decision: DecisionRules::DEFAULT,
         restarting: features.is_restarting(),
         incomplete: false,
+        coalesce: if features.coalesces() { Duration::from_millis(10) } else { Duration::ZERO },
         interfaces: BTreeMap::new(),
         peers: peers.collect(),
         ranges: Default::default(),
