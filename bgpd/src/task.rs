@@ -45,6 +45,9 @@ use crate::{
     unnumbered::Unnumbered,
 };
 
+/// Inputs that may wait for more. Those of a burst come behind them and are taken with them.
+const MAX_GATHERED: usize = 16;
+
 /// Questions answered before the next inputs, some two milliseconds each at worst.
 const MAX_ANSWERS: usize = 4;
 
@@ -292,6 +295,7 @@ impl Task {
             let deadline = self.speaker.poll_timeout().map(|deadline| deadline.at);
             let report = self.monitors.bmp.deadline();
             let held = self.pace.until(self.speaker.unread(), Instant::now());
+            let held = held.or_else(|| self.gathers_until());
             select! {
                 Some(input) = self.inputs.recv(), if held.is_none() => self.take_inputs(input),
                 () = until(held), if held.is_some() => {}
@@ -332,6 +336,13 @@ impl Task {
                 () = until(deadline) => self.expire(),
             }
         }
+    }
+
+    /// While what has changed waits for more, what comes may as well wait where it is: to be woken for
+    /// each input costs as much as to take it.
+    fn gathers_until(&self) -> Option<Instant> {
+        let until = self.speaker.coalesces_until()?;
+        (self.inputs.len() < MAX_GATHERED && until > Instant::now()).then_some(until)
     }
 
     /// Takes over the configuration, with who was found on interfaces.

@@ -1,6 +1,6 @@
 //! What peers tell us goes into the table, and what follows from it to those who are told.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use bgp_rib::{
     AnnounceError,
@@ -92,6 +92,11 @@ impl Speaker {
         self.settled = self.now;
         self.routing.settle();
         self.ready.extend(self.routing.pending());
+    }
+
+    /// Until when what has changed waits for more ([`Config::coalesce`]), where it does.
+    pub fn coalesces_until(&self) -> Option<Instant> {
+        self.timers.deadline(Owner::Speaker, Timer::Coalesce)
     }
 
     /// The same, but for a few changes by updates that have come soon after others: those wait for more
