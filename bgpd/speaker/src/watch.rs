@@ -113,10 +113,15 @@ impl Speaker {
         })
     }
 
-    /// Decides what waits for more of its kind: for whoever is to look at the table.
-    pub fn decide(&mut self, now: Instant) {
-        self.now = now;
-        self.settle();
+    /// Decides what waits for more of its kind: for whoever is to look at the table. Gives whether
+    /// anything did, and so may have to be told first.
+    pub fn decide(&mut self, now: Instant) -> bool {
+        let waits = self.coalesces_until().is_some();
+        if waits {
+            self.now = now;
+            self.settle();
+        }
+        waits
     }
 
     /// The table with all decided that can be.

@@ -57,8 +57,10 @@ impl Task {
     /// Whoever has asked and gone needs no answer. Gives how to stop where that is what is asked.
     pub(super) fn answer(&mut self, query: Query) -> Option<Stop> {
         let now = Instant::now();
-        // What is shown is what peers are about to be told.
-        self.speaker.decide(now);
+        // What is shown has been told.
+        if self.speaker.decide(now) {
+            self.pump();
+        }
         match query {
             Query::Peers(answer) => {
                 drop(answer.send(status::peers(&self.speaker, &self.unnumbered.links(), now)))
