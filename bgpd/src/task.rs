@@ -8,7 +8,7 @@ use std::{
     future::pending,
     pin::pin,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bgp_bfd::Change;
@@ -39,6 +39,8 @@ pub(crate) use answers::Query;
 
 /// Inputs that may wait for more. Those of a burst come behind them and are taken with them.
 const MAX_GATHERED: usize = 16;
+/// How long they may.
+const GATHER_TIME: Duration = Duration::from_millis(10);
 
 /// The task's ends of what joins it to its [`crate::Handle`].
 pub(crate) struct Ends {
@@ -142,10 +144,12 @@ impl Task {
     }
 
     /// While what has changed waits for more, what comes may as well wait where it is: to be woken for
-    /// each input costs as much as to take it.
+    /// each input costs as much as to take it. Not for long, for some of it may be urgent.
     fn gathers_until(&self) -> Option<Instant> {
         let until = self.speaker.coalesces_until()?;
-        (self.inputs.len() < MAX_GATHERED && until > Instant::now()).then_some(until)
+        let rest = until.saturating_duration_since(Instant::now());
+        let is_short = !rest.is_zero() && rest <= GATHER_TIME;
+        (is_short && self.inputs.len() < MAX_GATHERED).then_some(until)
     }
 
     /// Takes over the configuration, with who was found on interfaces.

@@ -28,7 +28,7 @@ const MAX_COALESCED: usize = 256;
 pub(crate) struct Routing {
     pub(crate) rib: Rib,
     out: AdjRibsOut,
-    /// Of the prefixes that are to be decided those that updates have changed, and nothing else.
+    /// How often updates have changed one of the prefixes that are to be decided.
     updated: usize,
     /// Peers that have had a session.
     ids: BTreeMap<IpAddr, PeerId>,
@@ -200,16 +200,15 @@ impl Routing {
         update: &Update,
     ) -> Result<(), bgp_rib::AnnounceError> {
         let Some(id) = self.id(address) else { return Ok(()) };
-        let before = self.rib.undecided();
+        let before = self.rib.touched();
         let taken = self.rib.update(id, update);
-        self.updated += self.rib.undecided() - before;
+        self.updated += self.rib.touched() - before;
         taken
     }
 
     /// Whether nothing but updates has changed anything, and those a little.
     pub(crate) fn may_wait(&self) -> bool {
-        let undecided = self.rib.undecided();
-        undecided == self.updated && undecided <= MAX_COALESCED
+        self.rib.touched() == self.updated && self.rib.undecided() <= MAX_COALESCED
     }
 
     pub(crate) fn clear(&mut self, address: IpAddr, family: Family) {

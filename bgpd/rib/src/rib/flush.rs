@@ -39,6 +39,7 @@ impl Rib {
                 self.destinations.remove(id);
             }
         }
+        self.touched = 0;
         self.peers.free_removed();
         fib.sort_unstable_by_key(|update| update.prefix);
         fib

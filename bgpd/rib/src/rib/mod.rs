@@ -187,6 +187,8 @@ pub struct Rib {
     attributes: AttributeInterner,
     /// To be decided by the next flush.
     dirty: Vec<Dirty>,
+    /// How often one of them was changed.
+    touched: usize,
     /// How many paths of a prefix are told beside the best one; `None` where paths have no names.
     additional_paths: Option<usize>,
     /// Whether anybody forwards by the routes.
@@ -216,6 +218,7 @@ impl Rib {
             originations: BTreeMap::new(),
             attributes: AttributeInterner::default(),
             dirty: Vec::new(),
+            touched: 0,
             additional_paths: None,
             has_fib: true,
             routed: 0,
@@ -256,12 +259,18 @@ impl Rib {
         self.dirty.len()
     }
 
+    /// How often they were changed, one by one, since all was decided.
+    pub const fn touched(&self) -> usize {
+        self.touched
+    }
+
     fn destination(&self, id: u32) -> &Destination {
         self.destinations.at(id)
     }
 
     /// To be called before anything of the prefix changes, because it notes what was told of it.
     fn mark_dirty(&mut self, id: u32) {
+        self.touched += 1;
         let destination = self.destinations.at_mut(id);
         if std::mem::replace(&mut destination.dirty, true) {
             return;

@@ -30,9 +30,13 @@ impl Rib {
         }
     }
 
-    /// What has changed since they were taken last.
+    /// What has changed since they were taken last. Of the best paths nothing while any is undecided:
+    /// whoever asked then what they are would hear of what is on its way.
     pub fn take_changes(&mut self) -> Changes {
-        self.watched.as_mut().map(std::mem::take).unwrap_or_default()
+        let is_settled = self.is_settled();
+        let Some(changes) = &mut self.watched else { return Changes::default() };
+        let best = if is_settled { std::mem::take(&mut changes.best) } else { Default::default() };
+        Changes { paths: std::mem::take(&mut changes.paths), best }
     }
 
     pub(super) fn note_path(&mut self, peer: PeerId, nlri: Nlri) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bgp_rib::Policy;
 
 use super::harness::{Network, v4, with_peers};
-use crate::{Config, Timer};
+use crate::{Config, RestartTime, Timer};
 
 const WINDOW: Duration = Duration::from_millis(10);
 const BASE: &str = "10.9.0.0/16";
@@ -22,7 +22,9 @@ fn open(node: u8, asn: u32, peers: &[(u8, u32)]) -> Config {
 fn line(coalesce: Duration) -> Network {
     let mut network = Network::default();
     network.start(1, Config { coalesce, ..open(1, 64501, &[(2, 64502), (3, 64503)]) });
-    network.start(2, open(2, 64502, &[(1, 64501)]));
+    // Nothing is kept of it when it is lost.
+    let teller = open(2, 64502, &[(1, 64501)]);
+    network.start(2, Config { restart_time: RestartTime::default(), ..teller });
     network.start(3, open(3, 64503, &[(1, 64501)]));
     network.wait_established(1, 2);
     network.wait_established(1, 3);
@@ -101,6 +103,22 @@ fn many_changes_and_the_loss_of_a_session_do_not_wait() {
     network.run(Duration::from_millis(1));
     assert_eq!(network.fib(3), ["10.1.0.0/24", "fd00:1::/64"]);
     assert!(!waits(&mut network));
+}
+
+#[test]
+fn a_loss_does_not_wait_with_what_the_lost_one_has_changed() {
+    let mut network = line(WINDOW);
+    // All that 2 tells waits already.
+    network.originate(2, &[]);
+    network.run(Duration::from_millis(2));
+    assert!(!knows(&network, BASE));
+    says(&mut network, &[]);
+    assert!(!knows(&network, BASE) && waits(&mut network));
+    let before = updates(&mut network);
+    network.kill(2);
+    network.run(Duration::from_millis(1));
+    assert!(!waits(&mut network), "it is gone before it was told");
+    assert_eq!(updates(&mut network), before);
 }
 
 #[test]

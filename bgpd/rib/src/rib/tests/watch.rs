@@ -48,3 +48,20 @@ fn another_verdict_of_import_is_named_too() {
     rib.watch(false);
     assert!(rib.take_changes().is_empty());
 }
+
+#[test]
+fn nobody_looks_at_what_is_best_while_that_is_undecided() {
+    let mut rib = rib();
+    rib.watch(true);
+    let a = rib.add_peer(peer("192.0.2.1", 65001));
+    announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.0.0.0/8"]);
+    rib.settle();
+    rib.withdraw(a, &[nlri("10.0.0.0/8")]);
+    let both = [(a, "10.0.0.0/8"); 2];
+    assert_eq!(rib.take_changes(), watched(&both, &[]));
+    // It is back before anybody was told that it had gone.
+    announce(&mut rib, a, &path(&[65001]), "192.0.2.1", &["10.0.0.0/8"]);
+    rib.settle();
+    assert_eq!(rib.take_changes(), watched(&both[..1], &["10.0.0.0/8"]));
+    assert!(rib.best(prefix("10.0.0.0/8")).is_some());
+}
