@@ -1,10 +1,13 @@
 //! What the server adds to objects, or refuses in them, by what it knows beyond the object itself:
 //! the admission plugins of Kubernetes that are always on.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::{
     api::Call,
+    auth::node::restricted_labels,
     clock,
     kinds::{self, Kind},
     object,
@@ -27,7 +30,24 @@ pub(crate) async fn create(call: &Call, object: &mut Value) -> Result<(), Status
     if is_node(call.kind) {
         taint_times(object, &Value::Null, &clock::now());
     }
-    Ok(())
+    restrict_node(call, object, &Value::Null)
+}
+
+/// What a node may not say of itself (the plugin NodeRestriction); of whatever part of it.
+pub(crate) fn restrict_node(call: &Call, new: &Value, old: &Value) -> Result<(), StatusError> {
+    if !is_node(call.kind) || call.identity.node().is_none() {
+        return Ok(());
+    }
+    let (new_labels, old_labels) = (restricted_labels(new), restricted_labels(old));
+    let keys: BTreeSet<&str> =
+        new_labels.keys().chain(old_labels.keys()).map(String::as_str).collect();
+    let changed = keys.into_iter().filter(|key| new_labels.get(*key) != old_labels.get(*key));
+    let changed: Vec<_> = changed.collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let why = format!("is not allowed to modify labels: {}", changed.join(", "));
+    Err(StatusError::forbidden(call.kind, object::name(new), &why))
 }
 
 /// For a change, after the defaults.

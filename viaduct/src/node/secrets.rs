@@ -212,13 +212,16 @@ impl From<&watcher::Error> for Unread {
             other => return Self::failed(other),
         };
         match status.code {
-            401 | 403 => Self {
+            403 => Self {
                 refused: true,
                 why: format!(
-                    "{}: a Role in {SECRET_NAMESPACE} has to let the node get, list and watch it",
+                    "{}: a Role in {SECRET_NAMESPACE} has to let the node get, list and watch it; \
+                     on Viaduct's own API server the nodeSelector has to be of labels under \
+                     node-restriction.kubernetes.io/",
                     status.message
                 ),
             },
+            401 => Self { refused: true, why: format!("not known there: {}", status.message) },
             _ => Self { refused: false, why: status.message.clone() },
         }
     }

@@ -105,8 +105,8 @@ pub(crate) fn decide(identity: &Identity, wanted: &Attributes<'_>) -> Decision {
     identity.node().map_or(Decision::Deny, |node| decide_for_node(node, wanted))
 }
 
-/// A node reads what it needs to speak BGP, route, balance and run its pods, and writes of itself only: its
-/// Node, its lease, the status of its pods, and events.
+/// A node reads what it needs to speak BGP, route, balance and run its pods, and writes of itself only:
+/// its Node, its lease, the status of its pods, and events.
 fn decide_for_node(node: &str, wanted: &Attributes<'_>) -> Decision {
     let Some(verb) = Verb::of_name(wanted.verb) else { return Decision::Deny };
     let allow_if = |condition: bool| if condition { Decision::Allow } else { Decision::Deny };

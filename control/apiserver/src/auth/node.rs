@@ -39,10 +39,27 @@ pub(crate) fn uses(pod: &Value, plural: &str, name: &str) -> bool {
     in_volumes || in_env || pulls
 }
 
-/// Whether the peer is one of nodes with these labels and has a password or key from the Secret, which
-/// is in the namespace of such Secrets.
-pub(crate) fn peers_by(peer: &Value, secret: &str, labels: &Value) -> bool {
-    let labels = BTreeMap::deserialize(labels).unwrap_or_default();
+/// The domain of the labels that a node may not give itself (the admission plugin NodeRestriction).
+const RESTRICTED: &str = "node-restriction.kubernetes.io";
+const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+
+/// The labels of a node that it may not give itself.
+pub(crate) fn restricted_labels(node: &Value) -> BTreeMap<String, String> {
+    let labels = &node["metadata"]["labels"];
+    let mut labels = BTreeMap::<String, String>::deserialize(labels).unwrap_or_default();
+    labels.retain(|key, _| {
+        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+        domain.strip_suffix(RESTRICTED).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
+    });
+    labels
+}
+
+/// Whether the peer is one of the node and has a password or key from the Secret, which is in the namespace
+/// of such Secrets. What the node says of itself makes it nobody's: only its name counts, and the labels
+/// that others give it.
+pub(crate) fn peers_by(peer: &Value, secret: &str, name: &str, node: &Value) -> bool {
+    let mut labels = restricted_labels(node);
+    labels.insert(HOSTNAME_LABEL.to_owned(), name.to_owned());
     // What is not understood here is not by the node either.
     BGPPeerSpec::deserialize(&peer["spec"]).is_ok_and(|spec| {
         spec.selects(&labels) && spec.secrets().any(|reference| reference.name == secret)
@@ -86,25 +103,54 @@ mod tests {
     #[test]
     fn a_peer_names_its_secrets_to_its_own_nodes() {
         let peer = json!({"spec": {
-            "address": "192.0.2.1", "asn": 64999, "nodeSelector": {"rack": "a"},
+            "address": "192.0.2.1", "asn": 64999, "nodeSelector": {RACK: "a"},
             "tcpAo": [
                 {"sendId": 1, "keySecretRef": {"name": "s1", "key": "k"}},
                 {"sendId": 2, "keyFile": "/s2"},
                 {"sendId": 3, "keySecretRef": {"name": "s3"}},
             ],
         }});
-        let here = json!({"rack": "a", "more": ""});
+        let here = labelled(json!({RACK: "a", "more": ""}));
         for (name, expected) in [("s1", true), ("s3", true), ("k", false), ("/s2", false)] {
-            assert_eq!(peers_by(&peer, name, &here), expected, "{name}");
+            assert_eq!(peers_by(&peer, name, "n", &here), expected, "{name}");
         }
-        for elsewhere in [json!({"rack": "b"}), json!({}), Value::Null] {
-            assert!(!peers_by(&peer, "s1", &elsewhere), "{elsewhere}");
+        for elsewhere in [json!({RACK: "b"}), json!({}), Value::Null] {
+            assert!(!peers_by(&peer, "s1", "n", &labelled(elsewhere.clone())), "{elsewhere}");
         }
         let everywhere = json!({"spec": {
             "address": "192.0.2.1", "asn": 1, "passwordSecretRef": {"name": "s1"},
         }});
-        assert!(peers_by(&everywhere, "s1", &Value::Null));
-        assert!(!peers_by(&everywhere, "", &Value::Null));
-        assert!(!peers_by(&json!({"spec": {}}), "s1", &here));
+        assert!(peers_by(&everywhere, "s1", "n", &Value::Null));
+        assert!(!peers_by(&everywhere, "", "n", &Value::Null));
+        assert!(!peers_by(&json!({"spec": {}}), "s1", "n", &here));
+    }
+
+    #[test]
+    fn what_a_node_says_of_itself_opens_nothing() {
+        let of = |selector: Value| {
+            json!({"spec": {"address": "192.0.2.1", "asn": 1, "nodeSelector": selector,
+                "passwordSecretRef": {"name": "s"}}})
+        };
+        let itself = labelled(json!({
+            "rack": "a", HOSTNAME_LABEL: "other", "node-restriction.kubernetes.io": "a",
+            "notnode-restriction.kubernetes.io/rack": "a",
+        }));
+        for (key, value) in [
+            ("rack", "a"),
+            (HOSTNAME_LABEL, "other"),
+            ("node-restriction.kubernetes.io", "a"),
+            ("notnode-restriction.kubernetes.io/rack", "a"),
+        ] {
+            assert!(!peers_by(&of(json!({key: value})), "s", "n", &itself), "{key}");
+        }
+        assert!(peers_by(&of(json!({HOSTNAME_LABEL: "n"})), "s", "n", &itself));
+        let sub = "dc.node-restriction.kubernetes.io/rack";
+        assert!(peers_by(&of(json!({sub: "a"})), "s", "n", &labelled(json!({sub: "a"}))));
+    }
+
+    const RACK: &str = "node-restriction.kubernetes.io/rack";
+
+    fn labelled(labels: Value) -> Value {
+        json!({"metadata": {"labels": labels}})
     }
 }

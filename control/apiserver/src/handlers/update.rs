@@ -178,6 +178,7 @@ async fn prepare(call: &Call, part: Part, new: &mut Value, old: &Value) -> Resul
     for field in ["selfLink", "managedFields"] {
         object::unset(new, field);
     }
+    admission::restrict_node(call, new, old)?;
     let errors = match part {
         Part::Main => {
             kind.default(new);

@@ -45,10 +45,10 @@ pub(super) async fn by_peers(
         return Ok(false);
     }
     let nodes = kind("", "v1", "nodes")?;
-    let Some(node) = call.registry().find(nodes, "", node).await? else { return Ok(false) };
+    let Some(object) = call.registry().find(nodes, "", node).await? else { return Ok(false) };
     let peers = kind(GROUP, VERSION, BGPPeerSpec::PLURAL)?;
     let peers = call.registry().all(peers, "").await?;
-    Ok(peers.iter().any(|peer| peers_by(peer, name, &node["metadata"]["labels"])))
+    Ok(peers.iter().any(|peer| peers_by(peer, name, node, &object)))
 }
 
 fn kind(group: &str, version: &str, plural: &str) -> Result<&'static Kind, StatusError> {

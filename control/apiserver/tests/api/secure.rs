@@ -198,8 +198,9 @@ async fn a_node_reads_the_secrets_that_its_bgp_peers_name() {
         address,
         tls: ca.client(Some(ca.sign(&format!("system:node:{name}"), &["system:nodes"]))),
     };
+    const RACK: &str = "node-restriction.kubernetes.io/rack";
     for (name, rack) in [("n1", "a"), ("n2", "b")] {
-        let node = json!({"metadata": {"name": name, "labels": {"rack": rack}}});
+        let node = json!({"metadata": {"name": name, "labels": {RACK: rack}}});
         server.post("/api/v1/nodes", &node).await.expect(201);
     }
     let secrets = |namespace: &str| format!("/api/v1/namespaces/{namespace}/secrets");
@@ -239,7 +240,7 @@ async fn a_node_reads_the_secrets_that_its_bgp_peers_name() {
     assert_eq!(all(&n1).await, none);
     let password = json!({"passwordSecretRef": {"name": "password"}});
     server.post(peers, &peer("everywhere", password)).await.expect(201);
-    let keys = json!({"nodeSelector": {"rack": "a"}, "tcpAo": [
+    let keys = json!({"nodeSelector": {RACK: "a"}, "tcpAo": [
         {"sendId": 1, "keySecretRef": {"name": "key"}},
         {"sendId": 2, "keySecretRef": {"name": "none"}},
     ]});
@@ -250,6 +251,21 @@ async fn a_node_reads_the_secrets_that_its_bgp_peers_name() {
         ["kube-system/password 200", "kube-system/key 200", "kube-system/none 404"]
     );
     assert_eq!(all(&n2).await, ["kube-system/password 200"]);
+    // Nor does it make itself a node of others.
+    let labels = json!({"metadata": {"labels": {RACK: "a"}}});
+    for path in ["/api/v1/nodes/n2", "/api/v1/nodes/n2/status"] {
+        assert_eq!(n2.code(Method::PATCH, path, &labels).await, 403, "{path}");
+    }
+    let gone = json!({"metadata": {"labels": {RACK: null}}});
+    assert_eq!(n2.code(Method::PATCH, "/api/v1/nodes/n2", &gone).await, 403);
+    let of_its_own = json!({"metadata": {"labels": {"rack": "a", RACK: "b"}}});
+    assert_eq!(n2.code(Method::PATCH, "/api/v1/nodes/n2", &of_its_own).await, 200);
+    let by_any_label = json!({"nodeSelector": {"rack": "a"},
+        "passwordSecretRef": {"name": "other"}});
+    server.post(peers, &peer("by-any-label", by_any_label)).await.expect(201);
+    assert_eq!(all(&n2).await, ["kube-system/password 200"]);
+    let n3 = json!({"metadata": {"name": "n3", "labels": {RACK: "a"}}});
+    assert_eq!(node("n3").code(Method::POST, "/api/v1/nodes", &n3).await, 403);
     let path = format!("{}/password", secrets("kube-system"));
     for verb in [Method::PUT, Method::PATCH, Method::DELETE] {
         assert_eq!(n1.code(verb.clone(), &path, &json!({})).await, 403, "{verb}");

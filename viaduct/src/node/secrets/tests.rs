@@ -82,7 +82,8 @@ fn what_cannot_be_had_names_the_secret_the_key_and_the_remedy() {
     assert_eq!(
         why("c", "password"),
         "Secret kube-system/c, key `password`, cannot be read: secrets \"a\" is forbidden: a Role in \
-         kube-system has to let the node get, list and watch it"
+         kube-system has to let the node get, list and watch it; on Viaduct's own API server the \
+         nodeSelector has to be of labels under node-restriction.kubernetes.io/"
     );
     assert_eq!(secrets.value(&reference("b", "password")), Ok(b"hunter2".to_vec()));
     // What nobody has named is not kept.
