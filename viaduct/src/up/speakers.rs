@@ -116,9 +116,7 @@ pub(crate) fn sessions(plan: &ClusterPlan) -> Vec<(&Host, usize)> {
     let meshed = if node_configuration(plan).node_to_node_mesh { plan.nodes.len() - 1 } else { 0 };
     let nodes = plan.nodes.iter().map(|node| {
         let labels = node.labels();
-        let selected = peers.values().filter(is_ours).filter(|peer| {
-            peer.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-        });
+        let selected = peers.values().filter(is_ours).filter(|peer| peer.selects(&labels));
         (node, meshed + selected.count())
     });
     let others = outside_the_nodes(plan);
@@ -256,9 +254,7 @@ mod tests {
             let at_nodes = node_peers(&plan);
             for node in &plan.nodes {
                 let labels = node.labels();
-                let selected = at_nodes.values().filter(|peer| {
-                    peer.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-                });
+                let selected = at_nodes.values().filter(|peer| peer.selects(&labels));
                 for peer in selected {
                     ends.insert((
                         IpAddr::V4(node.v4),
