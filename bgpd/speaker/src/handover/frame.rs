@@ -12,10 +12,10 @@ use super::HandoverError;
 use crate::transport::{Transport, Ttl};
 
 /// Of what this speaker hands over.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// Of what it can take. Whoever hands over the first says nothing meanwhile; neither of the first two has
-/// sources, nor any before this one peers that are watched.
-pub(super) const TAKEN_VERSIONS: [u16; 4] = [1, 2, 3, VERSION];
+/// sources, none before the fourth peers that are watched, nor any before this one peers that are cut off.
+pub(super) const TAKEN_VERSIONS: [u16; 5] = [1, 2, 3, 4, VERSION];
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Frame {
@@ -34,6 +34,8 @@ pub(super) enum Frame {
     Lost {
         control_plane_independent: bool,
     },
+    /// No link leads to the peer before any more.
+    CutOff,
 }
 
 /// Octets of both families, as two bits.
@@ -318,12 +320,13 @@ mod tests {
             Frame::End,
             Frame::Source(SourceFrame { id: 2, number: 300, asn: 7, name: "mrt:x".to_owned() }),
             Frame::Lost { control_plane_independent: true },
+            Frame::CutOff,
         ];
         let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect();
         let mut all: Vec<String> = vec![hex(&write_first(&Frame::Begin))];
         all.extend(frames.iter().map(|frame| hex(&write(frame))));
         let known = [
-            "000400",
+            "000500",
             "0100c000020101ac02e9fb03070102010101010202030201010104090105010180cab5ee01\
              0306010002000109000101017880010000000300010301010106010700010200000103000102",
             "0202010201",
@@ -332,9 +335,10 @@ mod tests {
             "05",
             "0602ac0207056d72743a78",
             "0701",
+            "08",
         ];
         assert_eq!(all, known);
         let tables: Vec<_> = frames.iter().map(|frame| is_table(&write(frame))).collect();
-        assert_eq!(tables, [false, false, false, true, false, false, false]);
+        assert_eq!(tables, [false, false, false, true, false, false, false, false]);
     }
 }

@@ -93,6 +93,9 @@ impl Speaker {
             if let Some(&Loss { control_plane_independent }) = self.losses.get(&address) {
                 give(write(&Frame::Lost { control_plane_independent }));
             }
+            if self.cut_off.contains(&address) {
+                give(write(&Frame::CutOff));
+            }
             let Some(owed) = self.routing.owed(address).filter(|_| has_session) else { continue };
             for (octets, count) in owed.messages {
                 give(write(&Frame::Messages { octets: octets.to_vec(), count }));

@@ -13,7 +13,10 @@ mod give;
 mod print;
 mod take;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use bgp_rib::{TableError, out::Owed};
 use viaduct_net::Readable;
@@ -60,6 +63,7 @@ pub struct Handover {
     peers: Vec<(PeerFrame, Owed)>,
     sources: Vec<SourceFrame>,
     losses: BTreeMap<IpAddr, Loss>,
+    cut_off: BTreeSet<IpAddr>,
     /// Frames: a piece of it takes several times the memory.
     table: Vec<Vec<u8>>,
 }
@@ -100,6 +104,10 @@ impl Handover {
                 let (peer, _) = self.peers.last().ok_or(HandoverError::Frame)?;
                 self.losses.insert(peer.address, Loss { control_plane_independent });
             }
+            (Frame::CutOff, true) => {
+                let (peer, _) = self.peers.last().ok_or(HandoverError::Frame)?;
+                self.cut_off.insert(peer.address);
+            }
             (Frame::Source(source), true) => self.sources.push(source),
             (Frame::End, true) => self.ended = true,
             (Frame::Begin | Frame::End, _)
@@ -108,7 +116,8 @@ impl Handover {
                 | Frame::Messages { .. }
                 | Frame::Missed(_)
                 | Frame::Source(_)
-                | Frame::Lost { .. },
+                | Frame::Lost { .. }
+                | Frame::CutOff,
                 false,
             )
             | (Frame::Table(_), _) => return Err(HandoverError::Frame),

@@ -92,10 +92,12 @@ impl Speaker {
             going.extend(speaker.adopt_peer(frame, owed, adopted)?);
         }
         let is_watched = |address: &IpAddr| {
-            speaker.peers.get(address).is_some_and(|peer| peer.config.bfd.is_some())
+            let config = speaker.peers.get(address).map(|peer| &peer.config);
+            config.is_some_and(|config| config.bfd.is_some() && !config.is_held_down())
         };
         let losses = handover.losses.into_iter().filter(|(address, _)| is_watched(address));
         speaker.losses = losses.collect();
+        speaker.cut_off = handover.cut_off;
         speaker.find_cut_off();
         let unwanted = speaker.adopt_sources(handover.sources, sources)?;
         let numbers = speaker.routing.numbers();

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bgp_bfd::Path;
 use bgp_rib::{Change, PeerCounts, Policy};
 use bgp_wire::{Announcement, AsPath, PathAttributes, Update};
-use viaduct_net::{Asn, OriginSource, Origination};
+use viaduct_net::{Asn, LossCause, OriginSource, Origination, Underlay};
 
 use super::{
     bfd::{LOST, NEXT_HOP_LOST, beside_a_reflector, key, reasons},
@@ -412,10 +412,10 @@ fn a_source_that_the_next_one_has_not_is_withdrawn() {
 /// What the versions before hand over has no source in it and nobody who is lost, and is else the same.
 #[test]
 fn the_versions_before_are_taken() {
-    for version in [2, 3] {
+    for version in [2, 3, 4] {
         let (mut network, config) = world();
         let (told, mut frames) = (network.told(1), network.frames(1));
-        assert_eq!(frames[0][..2], [0, 4]);
+        assert_eq!(frames[0][..2], [0, 5]);
         frames[0][1] = version;
         network.replace_by(1, config, &frames, &own(1), Vec::new());
         network.run(Duration::from_secs(20));
@@ -445,6 +445,32 @@ fn whom_bfd_has_lost_is_lost_to_the_next_one_too() {
     network.replace(1, unwatched);
     network.run(Duration::from_secs(1));
     assert_eq!(network.hops(1, "10.3.0.0/24"), [v4(3)]);
+}
+
+#[test]
+fn whom_no_link_leads_to_is_lost_to_the_next_one_too() {
+    let mut network = beside_a_reflector();
+    let now = network.now();
+    let nowhere = Underlay::from([]);
+    network.speaker(1).handle_underlay(&nowhere, now);
+    let lost = network.speaker(1).lost_neighbours();
+    assert_eq!(lost.get(&v4(3)), Some(&LossCause::Link));
+    let config = network.speaker(1).config().clone();
+    let mut handover = Handover::default();
+    network.frames(1).iter().for_each(|frame| handover.read(frame).unwrap());
+    let successor = Successor {
+        config,
+        underlay: &nowhere,
+        originations: &own(1),
+        sources: Vec::new(),
+        forwards: true,
+        connections: BTreeMap::new(),
+        seed: 99,
+    };
+    let mut speaker = Speaker::taken_over(handover, successor, now).unwrap();
+    assert_eq!(speaker.lost_neighbours(), lost);
+    speaker.handle_underlay(&underlay(), now);
+    assert_eq!(speaker.lost_neighbours(), BTreeMap::new());
 }
 
 #[test]
