@@ -100,8 +100,8 @@ impl Speaker {
     }
 
     /// The same, but for a few changes by updates that have come soon after others: those wait for more
-    /// ([`Config::coalesce`]). A single change is told at once, and so are many, and what follows from
-    /// the loss of a session or of a path.
+    /// ([`Config::coalesce`]). A single change is told at once, and so are many, and whatever else than
+    /// an update has changed.
     pub(crate) fn settle_in_time(&mut self) {
         if self.stopped || self.startup.is_restarting() {
             return;

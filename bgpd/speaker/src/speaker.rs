@@ -411,11 +411,11 @@ impl Speaker {
         };
         debug!(?address, ?timer, "expired");
         let Some(address) = address else {
-            return match timer {
-                // Decided when it is asked what follows.
-                Timer::Coalesce => {}
-                _ => self.defer_no_longer(),
-            };
+            // What has waited is decided when it is asked what follows.
+            if timer == Timer::SelectionDeferral {
+                self.defer_no_longer();
+            }
+            return;
         };
         match timer {
             // A connection of the peer's own has come to nothing: we wait for the next.
