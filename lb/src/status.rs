@@ -56,11 +56,12 @@ impl Picture<'_> {
             ebpf_abi::PROTOCOL_UDP => Protocol::Udp,
             _ => Protocol::Tcp,
         };
+        let masked = self.count_masked(frontend, service);
         let mut backends: Vec<BackendStatus> = service
             .endpoints
             .iter()
             .filter(|endpoint| endpoint.address.is_ipv4() == address.is_ipv4())
-            .filter_map(|endpoint| self.backend(endpoint, frontend, service))
+            .filter_map(|endpoint| self.backend(endpoint, frontend, masked))
             .collect();
         backends.sort_by_key(|backend| backend.address);
         FrontendStatus {
@@ -78,16 +79,16 @@ impl Picture<'_> {
         &self,
         endpoint: &Endpoint,
         frontend: &Frontend,
-        service: &Service,
+        masked: usize,
     ) -> Option<BackendStatus> {
         let port = *endpoint.ports.get(&frontend.port_name)?;
         let address = SocketAddr::new(endpoint.address, port);
         let state = BackendState::of(endpoint);
         // One that gets no flows anyway has its own reason.
         let (state, why) = match self.mask(endpoint).filter(|_| state == BackendState::Active) {
-            Some((node, mask)) if frontend.backends.contains(&address) => {
-                let (why, masked) = (self.why(node, mask), self.count_masked(frontend, service));
-                let why = format!("{why}, as {masked} of {} are", frontend.backends.len());
+            Some((node, mask)) if is_in_use(frontend, &address) => {
+                let of = frontend.backends.len();
+                let why = format!("{}, as {masked} of {of} are", self.why(node, mask));
                 (state.name(), Some(why))
             }
             Some((node, mask)) => ("masked", Some(self.why(node, mask))),
@@ -127,6 +128,11 @@ impl Picture<'_> {
         let addresses = masked.filter_map(|endpoint| {
             Some(SocketAddr::new(endpoint.address, *endpoint.ports.get(&frontend.port_name)?))
         });
-        addresses.filter(|address| frontend.backends.contains(address)).count()
+        addresses.filter(|address| is_in_use(frontend, address)).count()
     }
+}
+
+/// Whether new flows go to it.
+fn is_in_use(frontend: &Frontend, address: &SocketAddr) -> bool {
+    frontend.backends.binary_search(address).is_ok()
 }
