@@ -19,6 +19,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use bgpd::{BesideSockets, Predecessor, TakeoverError};
+use nix::unistd::{Pid, getppid};
 use tokio::{
     net::UnixListener,
     process::Command,
@@ -32,6 +33,8 @@ use viaduct_net::Underlay;
 use crate::{passed, turn::Turn};
 
 const FLAG: &str = "--takeover";
+/// Names to a successor the process that has started it.
+const STARTER_VARIABLE: &str = "VIADUCT_SUCCESSOR_OF";
 /// Names the socket of the service manager (sd_notify(3)).
 pub(crate) const NOTIFY_VARIABLE: &str = "NOTIFY_SOCKET";
 /// What it is told with the pid of who goes on.
@@ -62,7 +65,12 @@ pub(crate) async fn predecessor(
         match Predecessor::find(&socket_in(run_dir)).await {
             Ok(Some(predecessor)) => return Ok(Some(predecessor)),
             // Whoever has the turn will answer soon, or end.
-            Ok(None) if turn.try_take()? => return Ok(None),
+            Ok(None) if turn.try_take()? => {
+                if is_orphan(env::var(STARTER_VARIABLE).ok().as_deref(), getppid()) {
+                    bail!("who has started this successor is dead: a start without it follows");
+                }
+                return Ok(None);
+            }
             Ok(None) => sleep(AGAIN).await,
             Err(error @ TakeoverError::Handover(_)) => {
                 warn!(%error, "an ordinary restart");
@@ -73,6 +81,12 @@ pub(crate) async fn predecessor(
             }
         }
     }
+}
+
+/// Whether whoever has started this process to go on in its place has ended before that, and has told
+/// nobody of it: to go on then would stand in the way of who is started by its supervisor.
+fn is_orphan(starter: Option<&str>, parent: Pid) -> bool {
+    starter.is_some_and(|starter| starter != parent.to_string())
 }
 
 /// Sockets that a predecessor has left to us, by their names.
@@ -161,6 +175,7 @@ fn start() -> Result<tokio::process::Child> {
     for variable in passed::VARIABLES {
         command.env_remove(variable);
     }
+    command.env(STARTER_VARIABLE, std::process::id().to_string());
     command.spawn().with_context(|| format!("start {}", name.display()))
 }
 
@@ -186,6 +201,13 @@ fn notify(state: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_starter_is_dead_is_an_orphan() {
+        let parent = Pid::from_raw(17);
+        assert!(!is_orphan(Some("17"), parent) && is_orphan(Some("16"), parent));
+        assert!(!is_orphan(None, parent), "an operator has started it");
+    }
 
     #[test]
     fn who_goes_on_is_told_by_its_pid() {

@@ -224,6 +224,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
             if takes_over {
                 // It has ended meanwhile, or is about to.
                 turn.take_over().await?;
+                admin::vacated(&args.run_dir).await;
                 serve_dns(passed::take(passed::DNS)?);
             }
             Begun::Waits(outside)
