@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ebpf_abi::{Address, FlowFlags, FlowKey, FlowValue, SocketOrigin};
+use ebpf_abi::{Address, FlowFlags, FlowKey, FlowValue, NodeConfig, SocketOrigin};
 use lb_maps::{MapError, Maps};
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::Mutex;
@@ -45,11 +45,12 @@ impl Open {
         &mut self,
         key: &FlowKey,
         flow: &FlowValue,
+        config: &NodeConfig,
         now_nanos: u64,
         node: &BTreeSet<Address>,
     ) {
         let is_reply = flow.flags.has(FlowFlags::REPLY);
-        if !is_reply && ebpf_datapath::is_open(flow, key.protocol, now_nanos) {
+        if !is_reply && ebpf_datapath::is_open(flow, key.protocol, config, now_nanos) {
             let address = frontend(key.destination, node);
             self.add((address, key.destination_port_be, key.protocol), flow.backend);
         }
@@ -131,8 +132,9 @@ impl Counter {
 fn count(maps: &Maps, node: &BTreeSet<Address>) -> Result<Open, MapError> {
     let mut open = Open::default();
     maps.connections.visit(|_cookie, origin| open.add_socket(&origin, node))?;
-    let now_nanos = monotonic_nanos();
-    maps.flows_established.visit(|key, flow| open.add_flow(&key, &flow, now_nanos, node))?;
+    let (config, now_nanos) = (maps.config()?, monotonic_nanos());
+    maps.flows_established
+        .visit(|key, flow| open.add_flow(&key, &flow, &config, now_nanos, node))?;
     Ok(open)
 }
 
@@ -183,7 +185,8 @@ mod tests {
             // A flow of UDP does not say that it ends.
             (PROTOCOL_UDP, FlowFlags::SEEN, 800),
         ] {
-            open.add_flow(&key(protocol), &flow(flags, 7, seen_secs), now, &BTreeSet::new());
+            let (flow, config) = (flow(flags, 7, seen_secs), NodeConfig::default());
+            open.add_flow(&key(protocol), &flow, &config, now, &BTreeSet::new());
         }
         let place = |protocol| ((address(1), 80_u16.to_be(), protocol), 7);
         assert_eq!(open.0, [(place(PROTOCOL_TCP), 2), (place(PROTOCOL_UDP), 1)].into());

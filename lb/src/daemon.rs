@@ -439,7 +439,7 @@ fn node_config(config: &Config) -> NodeConfig {
         node_v6: first(false).unwrap_or(Address::UNSPECIFIED_V6),
         nat_port_first: *config.nat_ports.start(),
         nat_port_last: *config.nat_ports.end(),
-        reserved: 0,
+        ..NodeConfig::default()
     }
 }
 

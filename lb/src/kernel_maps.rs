@@ -45,7 +45,8 @@ impl Maps for KernelMaps {
         match operation {
             Operation::ReserveBackends { next } => {
                 let address = Address { words_be: [*next, 0, 0, 0] };
-                let value = BackendValue { address, port_be: 0, flags: BACKEND_DRAINING };
+                let value =
+                    BackendValue { address, flags: BACKEND_DRAINING, ..BackendValue::default() };
                 maps.backends.upsert(&BACKEND_NONE, &value)
             }
             Operation::PutBackend { id, value } => maps.backends.upsert(id, value),

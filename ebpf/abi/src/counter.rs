@@ -1,3 +1,6 @@
+/// Room in [`crate::map::COUNTERS`]: a counter more is no other layout.
+pub const COUNTERS_MAX: u32 = 64;
+
 /// What the programs count, as an index of [`crate::map::COUNTERS`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +86,8 @@ impl Counter {
         }
     }
 }
+
+const _: () = assert!(Counter::ALL.len() <= COUNTERS_MAX as usize);
 
 #[cfg(test)]
 mod tests {

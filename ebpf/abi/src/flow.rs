@@ -28,7 +28,8 @@ pub struct FlowValue {
     pub flags: FlowFlags,
     pub reserved: [u8; 2],
     pub backend: u32,
-    pub reserved_end: u32,
+    /// [`crate::ServiceValue::service`] of the frontend.
+    pub service: u32,
 }
 
 const _: () = assert!(size_of::<FlowValue>() == 56);

@@ -11,7 +11,7 @@
 //! | map | key | value | written by |
 //! |---|---|---|---|
 //! | [`map::SERVICES`] | [`ServiceKey`] | [`ServiceValue`] | user |
-//! | [`map::MAGLEV`] | index, `u32` | backend id, `u32` | user |
+//! | [`map::MAGLEV`] | place / [`MAGLEV_CHUNK`], `u32` | [`MaglevChunk`] | user |
 //! | [`map::BACKENDS`] | backend id, `u32` | [`BackendValue`] | user |
 //! | [`map::ADDRESSES`] | [`Address`] | flags, `u32` | user |
 //! | [`map::PODS`] | ifindex, `u32` | [`PodValue`] | user |
@@ -33,21 +33,22 @@ mod service;
 mod socket;
 
 pub use address::Address;
-pub use counter::Counter;
+pub use counter::{COUNTERS_MAX, Counter};
 pub use flow::{FlowFlags, FlowKey, FlowValue};
 pub use node::{
     ADDRESS_NODE, ADDRESS_SERVICE, ADDRESS_VIP, NodeConfig, PodValue, ReplyBudget, SERVICE_MARK,
 };
 pub use plain::Plain;
 pub use service::{
-    BACKEND_DRAINING, BACKEND_LOCAL, BACKEND_NONE, BackendValue, SCOPE_EXTERNAL, SCOPE_INTERNAL,
-    SERVICE_DROP_WHEN_EMPTY, ServiceKey, ServiceValue,
+    BACKEND_DRAINING, BACKEND_LOCAL, BACKEND_NONE, BackendValue, MAGLEV_CHUNK, MaglevChunk,
+    SCOPE_EXTERNAL, SCOPE_INTERNAL, SERVICE_DROP_WHEN_EMPTY, SERVICE_NONE, ServiceKey,
+    ServiceValue,
 };
 pub use socket::{SocketChoice, SocketKey, SocketOrigin};
 
 /// Raised with every change that a pinned map or a running program would notice. A map more is
 /// none: it is made beside those that are adopted, and what was noted elsewhere before is forgotten.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// `IPPROTO_TCP`.
 pub const PROTOCOL_TCP: u8 = 6;

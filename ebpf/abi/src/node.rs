@@ -25,10 +25,19 @@ pub struct NodeConfig {
     pub nat_port_first: u16,
     /// Last port, inclusive.
     pub nat_port_last: u16,
-    pub reserved: u32,
+    /// An answered UDP flow that was silent for so long is over. As with the other limits, 0 stands
+    /// for what the programs take for right.
+    pub udp_idle_seconds: u32,
+    /// The same of TCP: it gives up its port.
+    pub tcp_idle_seconds: u32,
+    /// The same after a FIN or RST.
+    pub closing_idle_seconds: u32,
+    /// The same where nothing was ever answered.
+    pub embryonic_idle_seconds: u32,
+    pub reserved: [u32; 11],
 }
 
-const _: () = assert!(size_of::<NodeConfig>() == 40);
+const _: () = assert!(size_of::<NodeConfig>() == 96);
 
 /// The addresses of the pod behind a veth: a reply is translated for its own pod only.
 #[repr(C)]

@@ -3,8 +3,8 @@
 use core::slice;
 
 use crate::{
-    Address, BackendValue, FlowKey, FlowValue, NodeConfig, PodValue, ReplyBudget, ServiceKey,
-    ServiceValue, SocketChoice, SocketKey, SocketOrigin,
+    Address, BackendValue, FlowKey, FlowValue, MaglevChunk, NodeConfig, PodValue, ReplyBudget,
+    ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin,
 };
 
 /// A type that is exactly its bytes, as the kernel copies it.
@@ -53,8 +53,11 @@ macro_rules! plain {
 plain! {
     Address { words_be: 16 }
     ServiceKey { address: 16, port_be: 2, protocol: 1, scope: 1 }
-    ServiceValue { offset: 4, length: 4, generation: 4, flags: 4 }
-    BackendValue { address: 16, port_be: 2, flags: 2 }
+    ServiceValue {
+        offset: 4, length: 4, generation: 4, flags: 4, service: 4, affinity_seconds: 4,
+    }
+    MaglevChunk { ids: 256 }
+    BackendValue { address: 16, port_be: 2, flags: 2, node: 4 }
     SocketKey { cookie: 8, address: 16, port_be: 2, protocol: 1, reserved: 5 }
     SocketOrigin { address: 16, port_be: 2, protocol: 1, reserved: 1, backend: 4 }
     SocketChoice { backend: 4 }
@@ -64,9 +67,12 @@ plain! {
     }
     FlowValue {
         last_seen_nanos: 8, source: 16, destination: 16, source_port_be: 2,
-        destination_port_be: 2, flags: 2, reserved: 2, backend: 4, reserved_end: 4,
+        destination_port_be: 2, flags: 2, reserved: 2, backend: 4, service: 4,
     }
-    NodeConfig { node_v4: 16, node_v6: 16, nat_port_first: 2, nat_port_last: 2, reserved: 4 }
+    NodeConfig {
+        node_v4: 16, node_v6: 16, nat_port_first: 2, nat_port_last: 2, udp_idle_seconds: 4,
+        tcp_idle_seconds: 4, closing_idle_seconds: 4, embryonic_idle_seconds: 4, reserved: 44,
+    }
     PodValue { v4: 16, v6: 16 }
     ReplyBudget { second: 8, sent: 8 }
 }

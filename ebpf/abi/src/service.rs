@@ -22,7 +22,7 @@ pub struct ServiceKey {
 
 const _: () = assert!(size_of::<ServiceKey>() == 20);
 
-/// Where the service's Maglev table lies in the arena: `length` entries from `offset`.
+/// Where the service's Maglev table lies in the arena: `length` places from `offset`.
 ///
 /// To replace a table, write the new one to a free range, then this value, then the backends that
 /// are gone; leave the old range alone until the programs that may still read it have ended (a
@@ -30,16 +30,47 @@ const _: () = assert!(size_of::<ServiceKey>() == 20);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceValue {
+    /// In places; a multiple of [`MAGLEV_CHUNK`].
     pub offset: u32,
-    /// Entries; 0 where no backend is ready.
+    /// Places; 0 where no backend is ready.
     pub length: u32,
     /// Raised by the writer with every table, so that a reader of the maps can tell them apart.
     pub generation: u32,
     /// [`SERVICE_DROP_WHEN_EMPTY`].
     pub flags: u32,
+    /// The service that the frontend is of, the same for all of its frontends and over restarts;
+    /// [`SERVICE_NONE`] where nobody has said.
+    pub service: u32,
+    /// For how long a client keeps its backend after it was last seen (`sessionAffinity:
+    /// ClientIP`); 0 where each flow chooses.
+    pub affinity_seconds: u32,
 }
 
-const _: () = assert!(size_of::<ServiceValue>() == 16);
+const _: () = assert!(size_of::<ServiceValue>() == 24);
+
+/// The service id that stands for none.
+pub const SERVICE_NONE: u32 = 0;
+
+/// Places of the arena in one element of the array.
+///
+/// The kernel rounds an element up to eight octets and takes one system call, or one step of a
+/// batch, for each: ids by themselves would cost twice the memory and 64 times the steps.
+pub const MAGLEV_CHUNK: u32 = 64;
+
+/// A piece of the arena: backend ids of [`MAGLEV_CHUNK`] places.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaglevChunk {
+    pub ids: [u32; MAGLEV_CHUNK as usize],
+}
+
+impl Default for MaglevChunk {
+    fn default() -> Self {
+        Self { ids: [BACKEND_NONE; MAGLEV_CHUNK as usize] }
+    }
+}
+
+const _: () = assert!(size_of::<MaglevChunk>() == 256);
 
 /// With no backend: drop instead of refusing. What `externalTrafficPolicy: Local` asks of a node
 /// without a local endpoint, so that a client behind a stale route tries again elsewhere.
@@ -57,9 +88,11 @@ pub struct BackendValue {
     pub port_be: u16,
     /// [`BACKEND_LOCAL`], [`BACKEND_DRAINING`].
     pub flags: u16,
+    /// A number of the node that it is on; 0 where that is not known.
+    pub node: u32,
 }
 
-const _: () = assert!(size_of::<BackendValue>() == 20);
+const _: () = assert!(size_of::<BackendValue>() == 24);
 
 /// The backend is a pod of this node: a client from outside keeps its address.
 pub const BACKEND_LOCAL: u16 = 1;

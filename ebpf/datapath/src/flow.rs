@@ -4,7 +4,8 @@
 //! kernel's stack: one program's path through all of them has 512 bytes.
 
 use ebpf_abi::{
-    BACKEND_DRAINING, BackendValue, Counter, FlowFlags, FlowKey, FlowValue, PROTOCOL_TCP,
+    BACKEND_DRAINING, BackendValue, Counter, FlowFlags, FlowKey, FlowValue, NodeConfig,
+    PROTOCOL_TCP,
 };
 
 use crate::{Flows, Stage, Tuple};
@@ -33,15 +34,27 @@ const _: () = assert!(
 
 /// For how long a flow that was answered, and does not close, may be silent.
 #[inline(always)]
-const fn idle_limit(protocol: u8) -> u64 {
-    if protocol == PROTOCOL_TCP { TCP_IDLE_NANOS } else { UDP_IDLE_NANOS }
+fn idle_limit(config: Option<&NodeConfig>, protocol: u8) -> u64 {
+    if protocol == PROTOCOL_TCP {
+        limit(config.map(|config| config.tcp_idle_seconds), TCP_IDLE_NANOS)
+    } else {
+        limit(config.map(|config| config.udp_idle_seconds), UDP_IDLE_NANOS)
+    }
+}
+
+#[inline(always)]
+fn limit(configured: Option<u32>, usual: u64) -> u64 {
+    match configured {
+        None | Some(0) => usual,
+        Some(seconds) => seconds as u64 * SECOND,
+    }
 }
 
 /// Whether an entry of the established table is of a connection that is open, for those who count
 /// them. `now_nanos` is of the clock that the programs go by, the monotonic one.
-pub fn is_open(flow: &FlowValue, protocol: u8, now_nanos: u64) -> bool {
+pub fn is_open(flow: &FlowValue, protocol: u8, config: &NodeConfig, now_nanos: u64) -> bool {
     !flow.flags.has(FlowFlags::CLOSING)
-        && now_nanos.saturating_sub(flow.last_seen_nanos) <= idle_limit(protocol)
+        && now_nanos.saturating_sub(flow.last_seen_nanos) <= idle_limit(Some(config), protocol)
 }
 
 /// Looks up the flow of a packet and notes that the packet has passed. `flow` becomes what the
@@ -96,7 +109,8 @@ pub(crate) fn begins_anew<S: Flows>(state: &S, flow: &FlowValue, tuple: &Tuple) 
         tuple.opens()
             && (flow.flags.has(FlowFlags::CLOSING) || !serves(state.backend(flow.backend)))
     } else {
-        idle > UDP_IDLE_NANOS || !serves(state.backend(flow.backend))
+        idle > idle_limit(state.config(), tuple.key.protocol)
+            || !serves(state.backend(flow.backend))
     }
 }
 
@@ -195,13 +209,14 @@ fn vacate<S: Flows>(
     over_closing: bool,
 ) -> bool {
     let now = state.now_nanos();
+    let config = state.config();
     let removable = state.visit_flow(stage, other, |flow| {
         let limit = if flow.flags.has(FlowFlags::CLOSING) {
-            CLOSING_IDLE_NANOS
+            limit(config.map(|config| config.closing_idle_seconds), CLOSING_IDLE_NANOS)
         } else if matches!(stage, Stage::Embryonic) {
-            EMBRYONIC_IDLE_NANOS
+            limit(config.map(|config| config.embryonic_idle_seconds), EMBRYONIC_IDLE_NANOS)
         } else {
-            idle_limit(key.protocol)
+            idle_limit(config, key.protocol)
         };
         let closing = flow.flags.has(FlowFlags::CLOSING);
         answers(flow, key)
@@ -236,7 +251,7 @@ fn insert_reply<S: Flows>(
         flags: FlowFlags(FlowFlags::REPLY | flow.flags.0 & FlowFlags::NAT),
         reserved: [0; 2],
         backend: flow.backend,
-        reserved_end: 0,
+        service: flow.service,
     };
     state.insert_flow(stage, other, &reply)
 }

@@ -147,6 +147,7 @@ fn choose<S: Flows>(
 ) -> bool {
     let Some((id, backend)) = select(state, service, hash, tuple.v4) else { return false };
     flow.backend = id;
+    flow.service = service.service;
     flow.destination = backend.address;
     flow.destination_port_be = backend.port_be;
     if backend.flags & BACKEND_LOCAL == 0 {

@@ -34,7 +34,12 @@ fn maps_of(fixture: &Fixture) -> Maps {
             let id = maps.backends.len() as u32 + 1;
             let flags = if backend.local { BACKEND_LOCAL } else { 0 };
             let (address, port_be) = (backend.address.ip().into(), backend.address.port());
-            let value = BackendValue { address, port_be: port_be.to_be(), flags };
+            let value = BackendValue {
+                address,
+                port_be: port_be.to_be(),
+                flags,
+                ..BackendValue::default()
+            };
             maps.backends.insert(id, value);
             maps.maglev.push(id);
         }
@@ -46,7 +51,8 @@ fn maps_of(fixture: &Fixture) -> Maps {
         };
         let length = service.backends.len() as u32;
         let flags = if service.drop_when_empty { SERVICE_DROP_WHEN_EMPTY } else { 0 };
-        let value = ServiceValue { offset, length, generation: 1, flags };
+        let value =
+            ServiceValue { offset, length, generation: 1, flags, ..ServiceValue::default() };
         maps.services.insert(key, value);
     }
     let mut pod = PodValue::default();

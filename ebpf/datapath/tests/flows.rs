@@ -38,7 +38,10 @@ fn maps(backends: &[(SocketAddrV4, u16)]) -> Maps {
     for (backend, flags) in backends {
         let (address, port_be) = ((*backend.ip()).into(), backend.port().to_be());
         let id = maps.backends.len() as u32 + 1;
-        maps.backends.insert(id, BackendValue { address, port_be, flags: *flags });
+        maps.backends.insert(
+            id,
+            BackendValue { address, port_be, flags: *flags, ..BackendValue::default() },
+        );
         maps.maglev.push(id);
     }
     for protocol in [PROTOCOL_TCP, PROTOCOL_UDP] {
@@ -176,7 +179,7 @@ fn a_syn_begins_anew_after_the_end_or_when_the_backend_is_gone() {
 
     // The table is renewed to lead elsewhere; what goes on, goes on; what begins, begins there.
     let (address, port_be) = ((*ELSEWHERE.ip()).into(), ELSEWHERE.port().to_be());
-    maps.backends.insert(2, BackendValue { address, port_be, flags: 0 });
+    maps.backends.insert(2, BackendValue { address, port_be, ..BackendValue::default() });
     maps.maglev = vec![2];
     maps.backends.get_mut(&1).unwrap().flags |= BACKEND_DRAINING;
     assert_eq!(send(&maps, PROTOCOL_TCP, CLIENT, ACK).1, POD);
@@ -230,4 +233,36 @@ fn an_entry_that_was_evicted_comes_back() {
     maps.flows.borrow_mut().retain(|key, _| of_backend(key));
     assert_eq!(send(&maps, PROTOCOL_TCP, CLIENT, ACK).1, POD, "the table leads there again");
     assert_eq!(reply(&maps, PROTOCOL_TCP, ACK), Verdict::Forward);
+}
+
+#[test]
+fn how_long_a_flow_may_be_silent_is_configured() {
+    let other = SocketAddrV4::new(Ipv4Addr::new(10, 244, 0, 6), 8080);
+    // Whether the other backend gets the flow after this silence, and so whether it is a new one.
+    let chooses_anew = |configured: u32, silent: u64| {
+        let mut maps = maps(&[(POD, BACKEND_LOCAL)]);
+        maps.config.udp_idle_seconds = configured;
+        send(&maps, PROTOCOL_UDP, CLIENT, 0);
+        reply(&maps, PROTOCOL_UDP, 0);
+        let (address, port_be) = ((*other.ip()).into(), other.port().to_be());
+        let flags = BACKEND_LOCAL;
+        maps.backends.insert(2, BackendValue { address, port_be, flags, node: 0 });
+        maps.maglev = vec![2];
+        pass(&maps, silent * SECOND);
+        send(&maps, PROTOCOL_UDP, CLIENT, 0).1 == other
+    };
+    assert_eq!([chooses_anew(0, 119), chooses_anew(0, 121)], [false, true], "RFC 4787 §4.3");
+    assert_eq!([chooses_anew(300, 299), chooses_anew(300, 301)], [false, true]);
+}
+
+#[test]
+fn a_flow_knows_its_service() {
+    let mut maps = maps(&[(POD, BACKEND_LOCAL)]);
+    for service in maps.services.values_mut() {
+        service.service = 7;
+    }
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    let flows = maps.flows.borrow();
+    let services: Vec<u32> = flows.values().map(|flow| flow.service).collect();
+    assert_eq!(services, [7, 7], "in both directions");
 }

@@ -6,16 +6,14 @@ use aya_ebpf::{
     maps::{Array, HashMap, LruHashMap, PerCpuArray},
 };
 use ebpf_abi::{
-    Address, BackendValue, Counter, FlowKey, FlowValue, NodeConfig, PodValue, ReplyBudget,
-    ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin,
+    Address, BackendValue, COUNTERS_MAX, FlowKey, FlowValue, MaglevChunk, NodeConfig, PodValue,
+    ReplyBudget, ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin,
 };
-
-const COUNTERS_LENGTH: u32 = Counter::ALL.len() as u32;
 
 #[map]
 pub static SERVICES: HashMap<ServiceKey, ServiceValue> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
 #[map]
-pub static MAGLEV: Array<u32> = Array::pinned(1, 0);
+pub static MAGLEV: Array<MaglevChunk> = Array::pinned(1, 0);
 #[map]
 pub static BACKENDS: HashMap<u32, BackendValue> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
 #[map]
@@ -37,4 +35,4 @@ pub static FLOWS_ESTABLISHED: LruHashMap<FlowKey, FlowValue> = LruHashMap::pinne
 #[map]
 pub static REPLIES: PerCpuArray<ReplyBudget> = PerCpuArray::pinned(1, 0);
 #[map]
-pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTERS_LENGTH, 0);
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(COUNTERS_MAX, 0);

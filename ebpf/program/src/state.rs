@@ -4,8 +4,8 @@ use aya_ebpf::{
     maps::LruHashMap,
 };
 use ebpf_abi::{
-    Address, BackendValue, Counter, FlowKey, FlowValue, NodeConfig, PodValue, ReplyBudget,
-    ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin,
+    Address, BackendValue, Counter, FlowKey, FlowValue, MAGLEV_CHUNK, NodeConfig, PodValue,
+    ReplyBudget, ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin,
 };
 use ebpf_datapath::{Flows, Services, Stage, socket::Sockets};
 
@@ -27,7 +27,8 @@ impl Services for Kernel {
 
     #[inline(always)]
     fn maglev(&self, index: u32) -> Option<u32> {
-        maps::MAGLEV.get(index).copied()
+        let chunk = maps::MAGLEV.get(index / MAGLEV_CHUNK)?;
+        chunk.ids.get((index % MAGLEV_CHUNK) as usize).copied()
     }
 
     #[inline(always)]

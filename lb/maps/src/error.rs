@@ -11,6 +11,8 @@ pub enum MapError {
     Full { map: &'static str, max_entries: u32 },
     #[error("map {map} has keys of {key} and values of {value} bytes, not those of this version")]
     Layout { map: &'static str, key: usize, value: usize },
+    #[error("map {map}: a table cannot begin at place {offset}, which is within a chunk")]
+    Unaligned { map: &'static str, offset: u32 },
     #[error("the object has no map {map}")]
     Missing { map: &'static str },
 }

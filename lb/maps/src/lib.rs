@@ -6,11 +6,11 @@
 //! with all they hold and puts the new programs behind the old links in one step each.
 //!
 //! ```text
-//! PIN_DIR/v1/maps/SERVICES …          the maps, by their names
-//! PIN_DIR/v1/links/cgroup_connect4 …  one link per socket program
-//! PIN_DIR/v1/links/uplink_IFINDEX     TCX at an uplink's ingress (kernels from 6.6 on)
-//! PIN_DIR/v1/links/egress_IFINDEX     TCX at its egress
-//! PIN_DIR/v1/links/pod_IFINDEX        TCX at the host side of a pod's veth
+//! PIN_DIR/v2/maps/SERVICES …          the maps, by their names
+//! PIN_DIR/v2/links/cgroup_connect4 …  one link per socket program
+//! PIN_DIR/v2/links/uplink_IFINDEX     TCX at an uplink's ingress (kernels from 6.6 on)
+//! PIN_DIR/v2/links/egress_IFINDEX     TCX at its egress
+//! PIN_DIR/v2/links/pod_IFINDEX        TCX at the host side of a pod's veth
 //! ```
 //! On a kernel without TCX the programs sit on clsact under a fixed priority and handle, which
 //! the next process replaces in place.

@@ -9,7 +9,8 @@ use crate::{Arena, Counters, MapError, Table};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     pub services: u32,
-    /// Entries of the arena; a Maglev table takes as many as it is long.
+    /// Places of the arena, in steps of [`ebpf_abi::MAGLEV_CHUNK`]; a Maglev table takes as many as
+    /// it is long.
     pub maglev: u32,
     pub backends: u32,
     pub addresses: u32,

@@ -133,7 +133,7 @@ fn open_object(pins: &Pins, sizes: &Sizes) -> Result<Ebpf, LoadError> {
     loader.default_map_pin_directory(&pins.maps);
     for (name, max_entries) in [
         (map::SERVICES, sizes.services),
-        (map::MAGLEV, sizes.maglev),
+        (map::MAGLEV, Arena::chunks(sizes.maglev)),
         (map::BACKENDS, sizes.backends),
         (map::ADDRESSES, sizes.addresses),
         (map::PODS, sizes.pods),

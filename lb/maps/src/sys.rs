@@ -13,6 +13,8 @@ use std::{
     path::Path,
 };
 
+use ebpf_abi::Plain;
+
 /// `enum bpf_cmd` of `linux/bpf.h`.
 #[derive(Clone, Copy)]
 #[repr(i32)]
@@ -232,11 +234,11 @@ pub(crate) fn map_next_key(
     found(bpf(Command::MapGetNextKey, &mut attr))
 }
 
-/// Writes `values` under `keys`, which are as many.
-pub(crate) fn map_update_batch(
+/// Writes `values` under `keys`, which are as many. `V` has the size of the map's own values.
+pub(crate) fn map_update_batch<V: Plain>(
     map: BorrowedFd<'_>,
     keys: &[u32],
-    values: &[u32],
+    values: &[V],
 ) -> io::Result<()> {
     assert_eq!(keys.len(), values.len(), "a key for each value");
     let count = u32::try_from(keys.len()).map_err(io::Error::other)?;
@@ -279,11 +281,11 @@ pub(crate) fn hash_lookup_batch(
 }
 
 /// Reads the values of an array from `offset` on, until `values` is full or the array ends; how
-/// many there were.
-pub(crate) fn array_lookup_batch(
+/// many there were. `V` has the size of the map's own values, a multiple of eight octets.
+pub(crate) fn array_lookup_batch<V: Plain>(
     map: BorrowedFd<'_>,
     offset: u32,
-    values: &mut [u32],
+    values: &mut [V],
 ) -> io::Result<usize> {
     let mut keys = vec![0_u32; values.len()];
     // The kernel begins behind the key it is given.

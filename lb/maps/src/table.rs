@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use ebpf_abi::Plain;
+use ebpf_abi::{MAGLEV_CHUNK, MaglevChunk, Plain};
 
 use crate::{MapError, sys};
 
@@ -134,55 +134,79 @@ impl<K: Plain + Ord, V: Plain> Table<K, V> {
     }
 }
 
-/// The flat array in which the Maglev tables lie.
+/// The flat array in which the Maglev tables lie, each from a multiple of [`MAGLEV_CHUNK`] places
+/// on.
 #[derive(Clone, Debug)]
-pub struct Arena(Table<u32, u32>);
+pub struct Arena(Table<u32, MaglevChunk>);
 
 impl Arena {
-    /// Entries written by one system call.
-    const BATCH_ENTRIES: usize = 4096;
+    /// Chunks, of 256 octets, read or written by one system call.
+    const BATCH_CHUNKS: usize = 256;
 
-    pub(crate) fn new(table: Table<u32, u32>) -> Self {
+    pub(crate) fn new(table: Table<u32, MaglevChunk>) -> Self {
         Self(table)
     }
 
-    /// Entries in all.
-    pub fn capacity(&self) -> u32 {
-        self.0.max_entries
+    /// The chunks that so many places need.
+    pub(crate) const fn chunks(places: u32) -> u32 {
+        places.div_ceil(MAGLEV_CHUNK)
     }
 
-    /// The entries from `offset`, at most `length` and none beyond the end.
+    /// Places in all.
+    pub fn capacity(&self) -> u32 {
+        self.0.max_entries.saturating_mul(MAGLEV_CHUNK)
+    }
+
+    /// The ids of `length` places from `offset` on, as far as there are so many.
     pub fn read(&self, offset: u32, length: u32) -> Result<Vec<u32>, MapError> {
         let end = offset.saturating_add(length).min(self.capacity());
-        let mut ids = vec![0; end.saturating_sub(offset) as usize];
-        let mut next = offset;
-        for part in ids.chunks_mut(Self::BATCH_ENTRIES) {
+        let length = end.saturating_sub(offset);
+        let first = offset / MAGLEV_CHUNK;
+        let before = (offset % MAGLEV_CHUNK) as usize;
+        let count = Self::chunks(end).saturating_sub(first);
+        let mut chunks = vec![MaglevChunk::default(); count as usize];
+        let mut next = first;
+        for part in chunks.chunks_mut(Self::BATCH_CHUNKS) {
             let read = sys::array_lookup_batch(self.0.fd.as_fd(), next, part)
                 .map_err(|error| self.0.error(error))?;
             debug_assert_eq!(read, part.len(), "an array has all of its entries");
             next += part.len() as u32;
         }
-        Ok(ids)
+        let ids = chunks.iter().flat_map(|chunk| chunk.ids);
+        Ok(ids.skip(before).take(length as usize).collect())
     }
 
-    /// Writes `ids` from `offset` on.
+    /// Writes `ids` from `offset` on; what is left of the last chunk names no backend.
     ///
     /// # Errors
-    /// Writes nothing where they reach beyond the end.
+    /// Writes nothing where they reach beyond the end, or do not begin with a chunk.
     pub fn write(&self, offset: u32, ids: &[u32]) -> Result<(), MapError> {
         let end = u64::from(offset) + ids.len() as u64;
         if end > u64::from(self.capacity()) {
             return Err(MapError::Full { map: self.0.name, max_entries: self.capacity() });
         }
-        let mut next = offset;
-        for ids in ids.chunks(Self::BATCH_ENTRIES) {
-            let keys: Vec<u32> = (next..).take(ids.len()).collect();
-            sys::map_update_batch(self.0.fd.as_fd(), &keys, ids)
+        if !offset.is_multiple_of(MAGLEV_CHUNK) {
+            return Err(MapError::Unaligned { map: self.0.name, offset });
+        }
+        let mut next = offset / MAGLEV_CHUNK;
+        for ids in ids.chunks(Self::BATCH_CHUNKS * MAGLEV_CHUNK as usize) {
+            let chunks: Vec<MaglevChunk> =
+                ids.chunks(MAGLEV_CHUNK as usize).map(chunk_of).collect();
+            let keys: Vec<u32> = (next..).take(chunks.len()).collect();
+            sys::map_update_batch(self.0.fd.as_fd(), &keys, &chunks)
                 .map_err(|error| self.0.error(error))?;
-            next += ids.len() as u32;
+            next += chunks.len() as u32;
         }
         Ok(())
     }
+}
+
+fn chunk_of(ids: &[u32]) -> MaglevChunk {
+    let mut chunk = MaglevChunk::default();
+    for (place, id) in chunk.ids.iter_mut().zip(ids) {
+        *place = *id;
+    }
+    chunk
 }
 
 /// Counters of the programs, each summed over the CPUs.

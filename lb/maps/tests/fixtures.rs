@@ -84,7 +84,7 @@ fn fill(data_plane: &DataPlane, fixture: &Fixture, pod0: IfIndex) {
             node_v6: of(&node.addresses, false),
             nat_port_first: node.nat_ports.0,
             nat_port_last: node.nat_ports.1,
-            reserved: 0,
+            ..NodeConfig::default()
         };
         maps.set_config(&config).unwrap();
     }

@@ -17,19 +17,24 @@ fn the_arena_is_read_as_it_was_written() {
         let mut options = options(pin_dir);
         options.sizes = Sizes { maglev: 10_000, ..options.sizes };
         let arena = DataPlane::load(&options).unwrap().maps().maglev;
-        assert_eq!(arena.capacity(), 10_000);
+        assert_eq!(arena.capacity(), 10_048, "whole chunks");
         // More than one batch, and not at its beginning.
         let ids: Vec<u32> = (1..=9_000).collect();
-        arena.write(7, &ids).unwrap();
-        assert_eq!(arena.read(7, 9_000).unwrap(), ids);
-        assert_eq!(arena.read(0, 9).unwrap(), [0, 0, 0, 0, 0, 0, 0, 1, 2]);
-        assert_eq!(arena.read(9_005, 4).unwrap(), [8_999, 9_000, 0, 0]);
+        let unaligned = arena.write(7, &ids);
+        assert!(matches!(unaligned, Err(MapError::Unaligned { offset: 7, .. })));
+        arena.write(64, &ids).unwrap();
+        assert_eq!(arena.read(64, 9_000).unwrap(), ids);
+        assert_eq!(arena.read(57, 9).unwrap(), [0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(arena.read(9_062, 4).unwrap(), [8_999, 9_000, 0, 0]);
         // Up to the end, and not beyond.
-        arena.write(9_999, &[5]).unwrap();
-        assert_eq!(arena.read(9_998, 100).unwrap(), [0, 5]);
-        assert!(arena.read(10_000, 1).unwrap().is_empty());
-        assert!(matches!(arena.write(9_999, &[1, 2]), Err(MapError::Full { .. })));
-        assert_eq!(arena.read(9_999, 1).unwrap(), [5], "nothing of it was written");
+        let last: Vec<u32> = (1..=64).collect();
+        arena.write(9_984, &last).unwrap();
+        assert_eq!(arena.read(10_046, 100).unwrap(), [63, 64]);
+        assert!(arena.read(10_048, 1).unwrap().is_empty());
+        assert!(matches!(arena.write(9_984, &[7; 65]), Err(MapError::Full { .. })));
+        assert_eq!(arena.read(9_984, 64).unwrap(), last, "nothing of it was written");
+        arena.write(9_984, &[9]).unwrap();
+        assert_eq!(arena.read(9_984, 3).unwrap(), [9, 0, 0], "the rest of a chunk names nobody");
     });
 }
 

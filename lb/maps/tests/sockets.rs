@@ -206,6 +206,7 @@ fn an_unconnected_udp_socket_keeps_its_backend_until_that_drains() {
                 address: backend.ip().into(),
                 port_be: backend.port().to_be(),
                 flags: BACKEND_DRAINING,
+                ..BackendValue::default()
             };
             let maps = lab.data_plane.maps();
             let id = ids[service][place];

@@ -126,7 +126,7 @@ fn in_lab(body: impl FnOnce(&Lab, &DataPlane, &Path) + Send) {
             node_v6: Address::from(ip(NODE[1])),
             nat_port_first: *NAT_PORTS.start(),
             nat_port_last: *NAT_PORTS.end(),
-            reserved: 0,
+            ..NodeConfig::default()
         };
         data_plane.maps().set_config(&config).unwrap();
         body(&lab, &data_plane, pin_dir);
@@ -445,6 +445,7 @@ fn detaching_is_idempotent_and_survives_the_interface() {
         let uplink = lab.node.ifindex("up0");
         lab.node.run(|| data_plane.detach_uplink(uplink)).unwrap();
         assert!(data_plane.attached_uplinks().unwrap().is_empty());
-        assert_eq!(std::fs::read_dir(pin_dir.join("v1/links")).unwrap().count(), 0);
+        let links = pin_dir.join(format!("v{}/links", ebpf_abi::ABI_VERSION));
+        assert_eq!(std::fs::read_dir(&links).unwrap().count(), 0);
     });
 }

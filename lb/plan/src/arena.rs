@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
-/// Free ranges of the flat array. Each table takes a power of two, so that what one leaves fits
-/// another of its kind.
+use ebpf_abi::MAGLEV_CHUNK;
+
+/// Free ranges of the flat array. Each table takes a power of two, and a chunk at least, so that
+/// what one leaves fits another of its kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Arena {
     /// Offset to length; neighbours are merged.
@@ -12,6 +14,11 @@ impl Arena {
     pub(crate) fn new(capacity: u32) -> Self {
         let free = (capacity > 0).then_some((0, capacity));
         Self { free: free.into_iter().collect() }
+    }
+
+    /// The places that a table of this length takes.
+    pub(crate) fn room(length: u32) -> Option<u32> {
+        Some(length.checked_next_power_of_two()?.max(MAGLEV_CHUNK))
     }
 
     /// Takes a range that is in use already, as far as it is free: ranges of an earlier process
@@ -37,7 +44,7 @@ impl Arena {
 
     /// The offset of a new range, in the smallest free one that has the room.
     pub(crate) fn allocate(&mut self, length: u32) -> Option<u32> {
-        let length = length.checked_next_power_of_two()?;
+        let length = Self::room(length)?;
         let (offset, free) = self
             .free
             .iter()

@@ -250,8 +250,8 @@ impl Work<'_> {
         let limits = self.balancer.held.limits;
         self.arena = Arena::new(limits.places);
         for (offset, ids) in &self.balancer.held.tables {
-            let length = (ids.len() as u32).next_power_of_two();
-            self.arena.reserve(*offset, length);
+            let room = Arena::room(ids.len() as u32).unwrap_or(u32::MAX);
+            self.arena.reserve(*offset, room);
         }
     }
 
@@ -323,7 +323,13 @@ impl Work<'_> {
             // Without room the old table, and with it its backends, stays in use.
             let Some((offset, length)) = self.table(&list, &frontend.backends) else { continue };
             let generation = held.map_or(0, |held| held.generation);
-            let same = ServiceValue { offset, length, generation, flags: frontend.flags };
+            let same = ServiceValue {
+                offset,
+                length,
+                generation,
+                flags: frontend.flags,
+                ..ServiceValue::default()
+            };
             if held != Some(same) {
                 let value = ServiceValue { generation: generation.wrapping_add(1), ..same };
                 self.push(Operation::PutService { key: *key, value });
@@ -428,5 +434,5 @@ fn distinct(ids: &[u32]) -> Arc<[u32]> {
 
 fn value_of(key: BackendKey, need: BackendNeed) -> BackendValue {
     let flags = if need.local { BACKEND_LOCAL } else { 0 };
-    BackendValue { address: key.ip().into(), port_be: key.port().to_be(), flags }
+    BackendValue { address: key.ip().into(), port_be: key.port().to_be(), flags, node: 0 }
 }

@@ -182,7 +182,12 @@ impl Services {
         let mut ids = Vec::new();
         for (backend, flags) in backends {
             let address = backend.ip().into();
-            let value = BackendValue { address, port_be: backend.port().to_be(), flags: *flags };
+            let value = BackendValue {
+                address,
+                port_be: backend.port().to_be(),
+                flags: *flags,
+                ..BackendValue::default()
+            };
             self.maps.backends.upsert(&self.next_backend, &value).unwrap();
             ids.push(self.next_backend);
             self.next_backend += 1;
@@ -191,14 +196,14 @@ impl Services {
         let table: Vec<u32> = ids.iter().copied().cycle().take(length as usize).collect();
         let offset = self.next_offset;
         self.maps.maglev.write(offset, &table).unwrap();
-        self.next_offset += length;
+        self.next_offset += length.next_multiple_of(ebpf_abi::MAGLEV_CHUNK);
         let key = ServiceKey {
             address: frontend.ip().into(),
             port_be: frontend.port().to_be(),
             protocol,
             scope,
         };
-        let service = ServiceValue { offset, length, generation: 1, flags: 0 };
+        let service = ServiceValue { offset, length, generation: 1, ..ServiceValue::default() };
         self.maps.services.upsert(&key, &service).unwrap();
         ids
     }
