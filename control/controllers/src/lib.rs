@@ -33,5 +33,5 @@ pub use config::ControllersConfig;
 pub use kinds::{Custom, Key, Kind, Object, Objects, Ref};
 pub use operation::{Note, Now, Operation, Outcome, Propagation, Step};
 pub use shell::{RunError, run};
-pub use vip::VIP_POOL_ANNOTATION;
+pub use vip::{VIP_ADDRESSES_ANNOTATION, VIP_POOL_ANNOTATION, VIP_SHARING_KEY_ANNOTATION};
 pub use world::{Change, World};

@@ -55,7 +55,7 @@ impl Task {
             Self::EndpointSlices(key) => endpoint_slice::reconcile(key, world),
             Self::Budget(key) => disruption::reconcile(key, world, now),
             Self::Node(name) => node_lifecycle::reconcile(name, world, config, now),
-            Self::Vips => vip::reconcile(world),
+            Self::Vips => vip::reconcile(world, now),
             Self::Blocks => block::reconcile(world),
             Self::Collect(reference) => collect::reconcile(reference, world),
             Self::Namespace(name) => namespace::reconcile(name, world),

@@ -1,5 +1,8 @@
 //! Gives services of type LoadBalancer their virtual IPs.
 
+mod sharing;
+mod status;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -7,94 +10,96 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Service;
-use serde_json::{Value, json};
 use viaduct_api::v1alpha1::VIPPoolSpec;
 use viaduct_net::{Family, Prefix};
 use vrouter_ipam::next_free_block;
 
+pub use self::sharing::VIP_SHARING_KEY_ANNOTATION;
+use self::{
+    sharing::{Claim, Holders},
+    status::Wanted,
+};
 use crate::{
-    kinds::{Key, Object},
-    operation::{Note, Outcome, Step, patch},
+    kinds::Key,
+    operation::{Now, Outcome},
     selector,
     world::World,
 };
 
-const COMPONENT: &str = "vip-controller";
 /// Names the VIPPool a service wants its addresses from.
 pub const VIP_POOL_ANNOTATION: &str = "viaduct.dev/vip-pool";
+/// The addresses a service wants, one of a family, with commas between them; as
+/// `spec.loadBalancerIP`, which has room for one.
+pub const VIP_ADDRESSES_ANNOTATION: &str = "viaduct.dev/vip-addresses";
 
-/// All services at once, because an address is given to one of them only.
-pub(crate) fn reconcile(world: &World) -> Outcome {
+/// All services at once, because an address is given to one of them only, or to those who agree.
+pub(crate) fn reconcile(world: &World, now: Now) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut services: Vec<(&Key, &Arc<Service>)> = world.objects.services.iter().collect();
+    let mut claims: Vec<(Claim<'_>, &Arc<Service>)> = world
+        .objects
+        .services
+        .iter()
+        .map(|(key, service)| (Claim::of(key, service), service))
+        .collect();
     // Of two that have the same address the older keeps it.
-    services.sort_by_key(|(key, service)| {
-        (service.metadata.creation_timestamp.clone().map(|time| time.0), *key)
+    claims.sort_by_key(|(claim, service)| {
+        (service.metadata.creation_timestamp.clone().map(|time| time.0), claim.service)
     });
-    let mut taken: BTreeSet<IpAddr> = BTreeSet::new();
+    let mut holders = Holders::default();
     let mut kept: BTreeMap<&Key, Vec<IpAddr>> = BTreeMap::new();
-    for (key, service) in &services {
-        let addresses = assigned(service)
-            .into_iter()
-            .filter(|a| wants_vips(service) && may_have(world, service, *a) && taken.insert(*a))
-            .collect();
-        kept.insert(key, addresses);
-    }
-    for (key, service) in services {
-        let mut addresses = kept.remove(key).unwrap_or_default();
-        let mut failures = Vec::new();
-        if wants_vips(service) {
-            for family in families(service) {
-                if addresses.iter().any(|address| Family::of(*address) == family) {
-                    continue;
-                }
-                match choose(world, service, family, &taken) {
-                    Ok(address) => {
-                        taken.insert(address);
-                        addresses.push(address);
-                    }
-                    Err(why) => failures.push(why),
-                }
+    // Who has changed what others agreed to comes after them, old or not.
+    for unchanged in [true, false] {
+        for (claim, service) in &claims {
+            if (claim.terms().as_deref() == status::terms(service)) == unchanged {
+                let mut addresses = assigned(service);
+                addresses.retain(|address| {
+                    wants_vips(service)
+                        && may_have(world, service, *address)
+                        && holders.try_give(*address, claim)
+                });
+                kept.insert(claim.service, addresses);
             }
         }
-        settle(service, &addresses, failures, &mut outcome);
+    }
+    for (claim, service) in &claims {
+        let mut wanted = Wanted {
+            addresses: kept.remove(claim.service).unwrap_or_default(),
+            ..Wanted::default()
+        };
+        if wants_vips(service) {
+            wanted.terms = claim.terms();
+            complete(world, service, claim, &mut holders, &mut wanted);
+        }
+        status::settle(service, wanted, now, &mut outcome);
     }
     outcome
 }
 
-fn settle(
-    service: &Arc<Service>,
-    addresses: &[IpAddr],
-    failures: Vec<String>,
-    outcome: &mut Outcome,
+/// An address of each family that the service has none of yet.
+fn complete<'a>(
+    world: &World,
+    service: &Service,
+    claim: &'a Claim<'a>,
+    holders: &mut Holders<'a>,
+    wanted: &mut Wanted,
 ) {
-    let object = Object::Service(service.clone());
-    for why in failures {
-        outcome.notes.push(Note::warning(COMPONENT, &object, "AllocationFailed", why));
-    }
-    if assigned(service) == addresses {
-        return;
-    }
-    let ingress: Vec<Value> =
-        addresses.iter().map(|address| json!({"ip": address, "ipMode": "VIP"})).collect();
-    let ingress = if ingress.is_empty() { Value::Null } else { json!(ingress) };
-    let text: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let note = match text.is_empty() {
-        true => Note::normal(COMPONENT, &object, "IPReleased", "Released the virtual IPs"),
-        false => {
-            let message = format!("Assigned IP {}", text.join(", "));
-            Note::normal(COMPONENT, &object, "IPAllocated", message)
+    for family in families(service) {
+        if wanted.addresses.iter().any(|address| Family::of(*address) == family) {
+            continue;
         }
-    };
-    outcome.push(Step {
-        operation: patch(
-            &object,
-            Some("status"),
-            json!({"status": {"loadBalancer": {"ingress": ingress}}}),
-        ),
-        done: Some(note),
-        failed: None,
-    });
+        match choose(world, service, claim, family, holders) {
+            Ok((address, remark)) => {
+                let others = holders.others(address, claim.service);
+                if !others.is_empty() {
+                    wanted.remarks.push(format!("{address} is shared with {}", others.join(", ")));
+                }
+                wanted.remarks.extend(remark);
+                holders.give(address, claim);
+                wanted.addresses.push(address);
+            }
+            Err(why) => wanted.failures.push(why),
+        }
+    }
 }
 
 fn wants_vips(service: &Service) -> bool {
@@ -126,9 +131,24 @@ fn families(service: &Service) -> Vec<Family> {
         .collect()
 }
 
-fn requested(service: &Service) -> Option<&str> {
-    let spec = service.spec.as_ref()?;
-    spec.load_balancer_ip.as_deref().filter(|address| !address.is_empty())
+/// The address of the family that the service asks for.
+fn requested(service: &Service, family: Family) -> Result<Option<IpAddr>, String> {
+    let annotations = service.metadata.annotations.as_ref();
+    let list = annotations.and_then(|all| all.get(VIP_ADDRESSES_ANNOTATION));
+    let list = list.iter().flat_map(|list| list.split(',')).map(str::trim);
+    let named = service.spec.as_ref().and_then(|spec| spec.load_balancer_ip.as_deref());
+    let texts = list
+        .map(|text| (VIP_ADDRESSES_ANNOTATION, text))
+        .chain(named.map(|text| ("spec.loadBalancerIP", text)));
+    let mut found = None;
+    for (field, text) in texts.filter(|(_, text)| !text.is_empty()) {
+        let asked: IpAddr =
+            text.parse().map_err(|_e| format!("{field} is no address: {text:?}"))?;
+        if Family::of(asked) == family {
+            found = found.or(Some(asked));
+        }
+    }
+    Ok(found)
 }
 
 /// The pools the service may have addresses from, by name.
@@ -159,34 +179,41 @@ fn pools<'a>(
 
 /// Whether an address the service has is still one it may have.
 fn may_have(world: &World, service: &Service, address: IpAddr) -> bool {
-    let asked = requested(service).and_then(|text| text.parse::<IpAddr>().ok());
-    let same_family = asked.filter(|asked| Family::of(*asked) == Family::of(address));
+    let asked = requested(service, Family::of(address)).ok().flatten();
     families(service).contains(&Family::of(address))
-        && same_family.is_none_or(|asked| asked == address)
-        && pools(world, service, same_family.is_some())
+        && asked.is_none_or(|asked| asked == address)
+        && pools(world, service, asked.is_some())
             .any(|pool| pool.cidrs.iter().any(|cidr| cidr.contains(address)))
 }
 
+/// An address, and what there is to say of the choice.
 fn choose(
     world: &World,
     service: &Service,
+    claim: &Claim<'_>,
     family: Family,
-    taken: &BTreeSet<IpAddr>,
-) -> Result<IpAddr, String> {
-    if let Some(text) = requested(service) {
-        let asked: IpAddr =
-            text.parse().map_err(|_e| format!("spec.loadBalancerIP is no address: {text:?}"))?;
-        if Family::of(asked) == family {
-            return match () {
-                () if taken.contains(&asked) => {
-                    Err(format!("{asked} is the virtual IP of another service"))
+    holders: &Holders<'_>,
+) -> Result<(IpAddr, Option<String>), String> {
+    if let Some(asked) = requested(service, family)? {
+        if let Some(obstacle) = holders.obstacle(asked, claim) {
+            return Err(format!("{asked} {obstacle}"));
+        }
+        return match may_have(world, service, asked) {
+            true => Ok((asked, None)),
+            false => Err(format!(
+                "no VIPPool that serves this service contains {asked}: see kubectl get vippools"
+            )),
+        };
+    }
+    let mut remark = None;
+    for address in holders.of_same_key(claim) {
+        if Family::of(address) == family && may_have(world, service, address) {
+            match holders.obstacle(address, claim) {
+                None => return Ok((address, None)),
+                Some(obstacle) => {
+                    remark.get_or_insert_with(|| format!("{address} {obstacle}"));
                 }
-                () if !may_have(world, service, asked) => Err(format!(
-                    "no VIPPool that serves this service contains {asked}: \
-                     see kubectl get vippools"
-                )),
-                () => Ok(asked),
-            };
+            }
         }
     }
     let mut any = false;
@@ -195,13 +222,13 @@ fn choose(
             continue;
         }
         any = true;
-        let mut full: BTreeSet<Prefix> = taken.iter().copied().map(Prefix::host).collect();
+        let mut full: BTreeSet<Prefix> = holders.addresses().map(Prefix::host).collect();
         if !cidr.is_host() {
             // Taken by some for the address of the network itself, as in blocks for pods.
             full.insert(Prefix::host(cidr.address()));
         }
         if let Ok(free) = next_free_block(*cidr, family.bits(), &full) {
-            return Ok(free.address());
+            return Ok((free.address(), remark));
         }
     }
     Err(match any {

@@ -1,9 +1,14 @@
+use serde_json::{Value, json};
+
 use super::*;
 use crate::{
-    kinds::Custom,
+    kinds::{Custom, Kind, Ref},
     operation::Operation,
     testing::{NOW, apply, object},
 };
+
+mod model;
+mod shared;
 
 fn service(name: &str, changes: Value) -> Service {
     object(
@@ -32,9 +37,9 @@ fn pools() -> World {
 }
 
 fn settle(world: &mut World) -> Outcome {
-    let outcome = reconcile(world);
+    let outcome = reconcile(world, NOW);
     apply(world, &outcome);
-    assert_eq!(reconcile(world).steps, []);
+    assert_eq!(reconcile(world, NOW).steps, []);
     outcome
 }
 

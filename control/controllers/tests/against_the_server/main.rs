@@ -6,6 +6,7 @@ mod deployments;
 mod disruption;
 mod kubectl;
 mod placement;
+mod services;
 mod taints;
 
 use std::collections::BTreeMap;
