@@ -65,18 +65,19 @@ mod tests {
 
     #[test]
     fn ranges_do_not_overlap() {
-        let mut arena = Arena::new(1024);
-        arena.reserve(100, 50);
-        arena.reserve(120, 200);
-        arena.reserve(1000, 5000);
-        let mut taken = vec![(100, 320), (1000, 1024)];
-        while let Some(offset) = arena.allocate(60) {
-            let range = (offset, offset + 64);
+        let mut arena = Arena::new(2048);
+        arena.reserve(128, 64);
+        arena.reserve(160, 224);
+        arena.reserve(1984, 5000);
+        let mut taken = vec![(128, 384), (1984, 2048)];
+        while let Some(offset) = arena.allocate(120) {
+            let range = (offset, offset + 128);
             assert!(taken.iter().all(|(start, end)| range.1 <= *start || range.0 >= *end));
             taken.push(range);
         }
-        assert_eq!(taken.len(), 2 + 1 + 10);
-        assert!(arena.allocate(32).is_some(), "smaller ones still fit");
+        assert_eq!(taken.len(), 2 + 1 + 12);
+        assert_eq!(arena.allocate(1), Some(1920), "smaller ones still fit, down to a chunk");
+        assert_eq!(arena.allocate(1), None);
         assert_eq!(Arena::new(0).allocate(1), None);
     }
 }
