@@ -8,6 +8,8 @@ pub struct Layer4Sum {
     pub pseudo_header: bool,
     /// UDP over IPv4: zero means that there is no sum and stays so (RFC 768).
     pub zero_is_none: bool,
+    /// UDP: a sum that comes to zero is written as ones (RFC 768, RFC 8200 §8.1).
+    pub never_zero: bool,
 }
 
 /// A frame, from its Ethernet header on. Each write returns whether it was possible: the buffer

@@ -29,6 +29,5 @@ pub fn ingress<P: Packet, S: Flows>(
     {
         return Verdict::Pass;
     }
-    state.count(Counter::Reply);
-    rewrite::forward(packet, tuple, &flow)
+    rewrite::forward(packet, state, tuple, &flow, Counter::Reply)
 }

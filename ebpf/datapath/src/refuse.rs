@@ -6,7 +6,7 @@ use crate::{
     Difference, Flows, Layer4Sum, Packet, Tuple, Verdict,
     checksum::Sum,
     parse::{ETHERNET, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN},
-    rewrite::translate,
+    rewrite::{set_hops, translate},
 };
 
 /// Refusals that each CPU sends in a second: above it a flood is only counted.
@@ -17,7 +17,7 @@ const HOPS: u8 = 64;
 #[inline(never)]
 pub(crate) fn answer<P: Packet, S: Flows>(packet: &mut P, state: &S, tuple: &Tuple) -> Verdict {
     // RFC 9293 §3.10.7.1: an RST is not answered.
-    if tuple.resets() {
+    if tuple.resets() || !is_from_one_to_one(packet, tuple) {
         return Verdict::Drop(Counter::RefusedSilently);
     }
     let second = state.now_nanos() / 1_000_000_000;
@@ -41,7 +41,8 @@ pub(crate) fn answer<P: Packet, S: Flows>(packet: &mut P, state: &S, tuple: &Tup
             destination_port_be: tuple.key.source_port_be,
             ..FlowValue::default()
         };
-        reset(packet, tuple) && translate(packet, tuple, &back)
+        // Hops of its own (RFC 1122 §3.2.1.7): the segment may have used up its.
+        reset(packet, tuple) && translate(packet, tuple, &back) && set_hops(packet, tuple, HOPS)
     } else if tuple.v4 {
         unreachable_v4(packet, tuple)
     } else {
@@ -55,6 +56,22 @@ pub(crate) fn answer<P: Packet, S: Flows>(packet: &mut P, state: &S, tuple: &Tup
     }
 }
 
+/// Whether one host sent it, in a frame to one: what else is not answered (RFC 1122 §3.2.2, RFC 4443
+/// §2.4 (e), RFC 9293 §3.9.2.3).
+#[inline(never)]
+fn is_from_one_to_one<P: Packet>(packet: &P, tuple: &Tuple) -> bool {
+    let Some([frame]) = packet.load::<1>(0) else { return false };
+    let [a, b, c, d] = tuple.key.source.words_be;
+    let from_one = if tuple.v4 {
+        !matches!(d.to_ne_bytes()[0], 0 | 127 | 224..)
+    } else {
+        // A group, the unspecified address, and that of the loopback.
+        a.to_ne_bytes()[0] != 0xff && (a | b | c != 0 || u32::from_be(d) > 1)
+    };
+    // The least bit of a frame's destination says that it is a group's.
+    from_one && frame & 1 == 0
+}
+
 /// Swaps the addresses of the frame.
 #[inline(always)]
 fn turn_round<P: Packet>(packet: &mut P) -> bool {
@@ -64,18 +81,23 @@ fn turn_round<P: Packet>(packet: &mut P) -> bool {
     packet.store(0, &source, false) && packet.store(6, &destination, false)
 }
 
-/// Makes the segment's header that of its RST, but for addresses and ports (RFC 9293 §3.10.7.1). Options and data stay as they are, so that
-/// the checksum can follow by differences: where it is left to the device, what is in the packet
-/// is no checksum yet, and no program can change that. Receivers ignore both in an RST.
+/// Makes the segment's header that of its RST, but for addresses and ports (RFC 9293 §3.10.7.1).
+/// Options and data stay as they are, so that the checksum can follow by differences: where it is
+/// left to the device, what is in the packet is no checksum yet, and no program can change that.
+/// Receivers ignore both in an RST.
 #[inline(never)]
 fn reset<P: Packet>(packet: &mut P, tuple: &Tuple) -> bool {
     let Some(old) = packet.load::<12>(tuple.layer4 + 4) else { return false };
-    let Some(length) = segment_length(packet, tuple, old[8] >> 4) else { return false };
+    let header = u32::from(old[8] >> 4) * 4;
+    if header < 20 {
+        return false;
+    }
     let sequence = u32::from_be_bytes([old[0], old[1], old[2], old[3]]);
     let acknowledged = u32::from_be_bytes([old[4], old[5], old[6], old[7]]);
     let (sequence, acknowledged, flags) = if tuple.tcp_flags & TCP_ACK != 0 {
         (acknowledged, 0, TCP_RST)
     } else {
+        let Some(length) = segment_length(packet, tuple, header) else { return false };
         (0, sequence.wrapping_add(length), TCP_RST | TCP_ACK)
     };
     let [s0, s1, s2, s3] = sequence.to_be_bytes();
@@ -88,20 +110,19 @@ fn reset<P: Packet>(packet: &mut P, tuple: &Tuple) -> bool {
         .word32(word(&old, 0), word(&new, 0))
         .word32(word(&old, 4), word(&new, 4))
         .word32(word(&old, 8), word(&new, 8));
-    let sum = Layer4Sum { pseudo_header: false, zero_is_none: false };
+    let sum = Layer4Sum { pseudo_header: false, zero_is_none: false, never_zero: false };
     packet.mend_layer4(tuple.layer4 + 16, difference, sum)
         && packet.store(tuple.layer4 + 4, &new, false)
 }
 
-/// Numbers that the segment takes: its data, SYN and FIN.
+/// Numbers that the segment takes: its data, SYN and FIN. `None` where it ends within its header.
 #[inline(always)]
-fn segment_length<P: Packet>(packet: &P, tuple: &Tuple, data_offset: u8) -> Option<u32> {
+fn segment_length<P: Packet>(packet: &P, tuple: &Tuple, tcp_header: u32) -> Option<u32> {
     let length =
         if tuple.v4 { packet.load::<2>(ETHERNET + 2)? } else { packet.load(ETHERNET + 4)? };
     let header = if tuple.v4 { 20 } else { 0 };
-    let data = u32::from(u16::from_be_bytes(length))
-        .saturating_sub(header)
-        .saturating_sub(u32::from(data_offset) * 4);
+    let data =
+        u32::from(u16::from_be_bytes(length)).checked_sub(header)?.checked_sub(tcp_header)?;
     let controls =
         u32::from(tuple.tcp_flags & TCP_SYN != 0) + u32::from(tuple.tcp_flags & TCP_FIN != 0);
     Some(data + controls)

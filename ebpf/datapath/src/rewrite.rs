@@ -1,6 +1,6 @@
 use ebpf_abi::{Counter, FlowValue, PROTOCOL_UDP};
 
-use crate::{Difference, Layer4Sum, Packet, Tuple, Verdict, parse::ETHERNET};
+use crate::{Difference, Layer4Sum, Packet, Services, Tuple, Verdict, parse::ETHERNET};
 
 /// Writes the addresses and ports of `flow` into the packet and mends its checksums; `false` where
 /// the packet cannot be written, and is then in no state to be sent.
@@ -14,10 +14,11 @@ pub(crate) fn translate<P: Packet>(packet: &mut P, tuple: &Tuple, flow: &FlowVal
         .word16(tuple.key.destination_port_be, flow.destination_port_be);
     let udp = tuple.key.protocol == PROTOCOL_UDP;
     let checksum = tuple.layer4 + if udp { 6 } else { 16 };
-    let zero_is_none = udp && tuple.v4;
+    let sum =
+        |pseudo_header| Layer4Sum { pseudo_header, zero_is_none: udp && tuple.v4, never_zero: udp };
 
-    packet.mend_layer4(checksum, addresses, Layer4Sum { pseudo_header: true, zero_is_none })
-        && packet.mend_layer4(checksum, ports, Layer4Sum { pseudo_header: false, zero_is_none })
+    packet.mend_layer4(checksum, addresses, sum(true))
+        && packet.mend_layer4(checksum, ports, sum(false))
         && store_ports(packet, tuple.layer4, flow)
         && if tuple.v4 {
             packet.mend_layer3(ETHERNET + 10, addresses)
@@ -36,12 +37,10 @@ fn store_ports<P: Packet>(packet: &mut P, layer4: u32, flow: &FlowValue) -> bool
     packet.store(layer4, &[a, b, c, d], false)
 }
 
-/// Takes one hop from a packet that we forward past the stack (RFC 1812 §5.3.1, RFC 8200 §3).
-/// The caller has seen that more than one is left.
+/// Writes how many hops are left to the packet.
 #[inline(always)]
 #[must_use]
-pub(crate) fn spend_hop<P: Packet>(packet: &mut P, tuple: &Tuple) -> bool {
-    let hops = tuple.hops.wrapping_sub(1);
+pub(crate) fn set_hops<P: Packet>(packet: &mut P, tuple: &Tuple, hops: u8) -> bool {
     if tuple.v4 {
         let difference = Difference::default().word16(
             u16::from_ne_bytes([tuple.hops, tuple.key.protocol]),
@@ -53,17 +52,25 @@ pub(crate) fn spend_hop<P: Packet>(packet: &mut P, tuple: &Tuple) -> bool {
     }
 }
 
-/// Translates a packet that passes the stack by, and takes its hop. The tuple becomes that of
-/// the packet as it leaves.
+/// Translates a packet that passes the stack by, takes its hop (RFC 1812 §5.3.1, RFC 8200 §3), and
+/// counts it. The tuple becomes that of the packet as it leaves.
 #[inline(always)]
-pub(crate) fn forward<P: Packet>(packet: &mut P, tuple: &mut Tuple, flow: &FlowValue) -> Verdict {
+pub(crate) fn forward<P: Packet, S: Services>(
+    packet: &mut P,
+    state: &S,
+    tuple: &mut Tuple,
+    flow: &FlowValue,
+    counter: Counter,
+) -> Verdict {
     if tuple.hops <= 1 {
         return Verdict::Drop(Counter::DroppedTtl);
     }
-    if !translate(packet, tuple, flow) || !spend_hop(packet, tuple) {
+    let hops = tuple.hops - 1;
+    if !translate(packet, tuple, flow) || !set_hops(packet, tuple, hops) {
         return Verdict::Drop(Counter::DroppedMalformed);
     }
-    tuple.hops -= 1;
+    state.count(counter);
+    tuple.hops = hops;
     tuple.key.source = flow.source;
     tuple.key.destination = flow.destination;
     tuple.key.source_port_be = flow.source_port_be;

@@ -49,8 +49,7 @@ pub fn ingress<P: Packet, S: Flows>(packet: &mut P, tuple: &mut Tuple, state: &S
             if !flow.flags.has(FlowFlags::NAT) {
                 return Verdict::Pass;
             }
-            state.count(Counter::Reply);
-            return rewrite::forward(packet, tuple, &flow);
+            return rewrite::forward(packet, state, tuple, &flow, Counter::Reply);
         }
         if !flow::begins_anew(state, &flow, tuple)
             && flow::keep(state, &tuple.key, stage, &mut flow)
@@ -97,8 +96,8 @@ pub fn egress<P: Packet, S: Flows>(packet: &mut P, tuple: &mut Tuple, state: &S)
     {
         return Verdict::Pass;
     }
-    state.count(Counter::Reply);
     if rewrite::translate(packet, tuple, &flow) {
+        state.count(Counter::Reply);
         Verdict::Deliver
     } else {
         Verdict::Drop(Counter::DroppedMalformed)
@@ -194,8 +193,7 @@ fn send<P: Packet, S: Flows>(
     flow: &FlowValue,
 ) -> Verdict {
     if flow.flags.has(FlowFlags::NAT) {
-        state.count(Counter::ForwardNat);
-        rewrite::forward(packet, tuple, flow)
+        rewrite::forward(packet, state, tuple, flow, Counter::ForwardNat)
     } else if rewrite::translate(packet, tuple, flow) {
         state.count(Counter::ForwardLocal);
         Verdict::Deliver

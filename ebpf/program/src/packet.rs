@@ -1,7 +1,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
+    bindings::{__sk_buff, BPF_F_MARK_ENFORCE, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM},
     helpers::generated::{
         bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_tail, bpf_skb_load_bytes,
         bpf_skb_store_bytes,
@@ -53,8 +53,11 @@ impl Packet for Frame {
         if sum.pseudo_header {
             flags |= u64::from(BPF_F_PSEUDO_HDR);
         }
-        if sum.zero_is_none {
+        if sum.never_zero {
             flags |= u64::from(BPF_F_MARK_MANGLED_0);
+            if !sum.zero_is_none {
+                flags |= u64::from(BPF_F_MARK_ENFORCE);
+            }
         }
         let folded = u64::from(difference.folded());
         unsafe { bpf_l4_csum_replace(self.skb, offset, 0, folded, flags) == 0 }

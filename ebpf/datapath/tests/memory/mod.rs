@@ -40,17 +40,23 @@ impl Packet for Frame {
     }
 
     fn mend_layer3(&mut self, offset: u32, difference: Difference) -> bool {
+        if self.load::<2>(offset).is_none() {
+            return false;
+        }
         self.set_sum_at(offset, difference.apply(self.sum_at(offset)));
         true
     }
 
     fn mend_layer4(&mut self, offset: u32, difference: Difference, sum: Layer4Sum) -> bool {
+        if self.load::<2>(offset).is_none() {
+            return false;
+        }
         let old = self.sum_at(offset);
         if sum.zero_is_none && old == 0 {
             return true;
         }
         let new = difference.apply(old);
-        self.set_sum_at(offset, if sum.zero_is_none && new == 0 { 0xffff } else { new });
+        self.set_sum_at(offset, if sum.never_zero && new == 0 { 0xffff } else { new });
         true
     }
 
