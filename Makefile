@@ -28,7 +28,7 @@ help:
 	@echo 'make fuzz       fuzz each target for FUZZ_SECONDS= (60) and keep what reaches farther'
 	@echo 'make lint       formatting, clippy, the arrows between the crates, cargo-deny'
 	@echo 'make ebpf       rebuild the BPF object and compare it with the committed one'
-	@echo 'make vm         load and attach every BPF program under kernels 6.1 and 6.12'
+	@echo 'make vm         load, attach and try every BPF program under kernels 6.1 and 6.12'
 	@echo 'make bench-up   measure a cluster: start, memory, pods, the way of a packet'
 	@echo 'make bench-bgp  measure the BGP speaker beside BIRD, FRR, GoBGP and OpenBGPD (ARGS=)'
 

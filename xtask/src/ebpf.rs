@@ -67,7 +67,8 @@ pub(crate) fn check() -> Result<()> {
 fn test_with(object: &Path, built: &[u8], committed: &[u8]) -> Result<()> {
     fs::write(object, built)?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let result = run(Command::new(cargo).args(["test", "--package", "lb-maps"]));
+    let result =
+        run(Command::new(cargo).args(["test", "--package", "lb-maps", "--package", "lb-check"]));
     fs::write(object, committed)?;
     result
 }

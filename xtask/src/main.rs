@@ -27,7 +27,7 @@ enum Chore {
     },
     /// Hold the crates against the rules of the house: who may import whom, unsafe, length of files
     Tidy,
-    /// Load and attach every BPF program on other kernels, in a virtual machine
+    /// Load and attach every BPF program on other kernels, in a virtual machine, and run the fixtures
     Vm {
         /// The series to boot; both where none is named
         #[arg(long)]

@@ -1,4 +1,5 @@
-//! The programs on kernels other than this host's: Debian's, booted under qemu without KVM.
+//! The programs and their fixtures on kernels other than this host's: Debian's, booted under qemu
+//! without KVM.
 
 use std::{
     fs,
@@ -24,8 +25,10 @@ const TIME_LIMIT: Duration = Duration::from_secs(180);
 const MEMORY_MIB: &str = "512";
 const BUSYBOX: &str = "/bin/busybox";
 const QEMU: &str = "qemu-system-x86_64";
-/// What clsact needs and Debian builds as modules.
-const MODULES: [&str; 2] = ["sch_ingress", "cls_bpf"];
+/// What clsact and the fixtures' interfaces need and Debian builds as modules.
+const MODULES: [&str; 3] = ["sch_ingress", "cls_bpf", "veth"];
+/// Packets with what becomes of them, which the programs are held against.
+const FIXTURES: &str = "ebpf/fixtures/packets";
 /// The line by which the machine says that it is done.
 const DONE: &str = "vm-check done: ";
 
@@ -91,7 +94,7 @@ fn build_check() -> Result<PathBuf> {
     let target = cache::folder("vm")?.join("target");
     run(Command::new(cargo)
         .current_dir(root()?)
-        .args(["build", "--quiet", "--package", "lb-maps", "--bin", "vm-check"])
+        .args(["build", "--quiet", "--package", "lb-check"])
         // Named, so that build scripts and macros keep the flags of the host.
         .args(["--target", TARGET])
         .env("CARGO_TARGET_DIR", &target)
@@ -261,8 +264,26 @@ fn image(kernel: &Kernel, check: &Path) -> Result<Vec<u8>> {
         image.file(&format!("modules/{name}"), 0o644, &module);
         insert.push_str(&format!("$b insmod /modules/{name}\n"));
     }
+    image.folder("fixtures");
+    fixtures(&mut image, &root()?.join(FIXTURES), "fixtures")?;
     image.file("init", 0o755, init(&insert).as_bytes());
     Ok(image.finish())
+}
+
+/// Puts what is in a folder, and in those below it, into a folder of the image.
+fn fixtures(image: &mut Initramfs, folder: &Path, within: &str) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let within = format!("{within}/{name}");
+        if path.is_dir() {
+            image.folder(&within);
+            fixtures(image, &path, &within)?;
+        } else {
+            image.file(&within, 0o644, &fs::read(&path)?);
+        }
+    }
+    Ok(())
 }
 
 /// The first process of the machine.
@@ -278,8 +299,22 @@ fn init(insert: &str) -> String {
          $b mount -t cgroup2 cgroup2 /cgroup\n\
          {insert}\
          $b ip link set lo up\n\
+         # Forwarding, with a route to all but what the fixtures want to have none.\n\
+         echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad\n\
+         $b ip link add up0 type veth\n\
+         $b ip link add pod0 type veth\n\
+         # Their peers have the names that the kernel gives.\n\
+         for name in up0 veth0 pod0 veth1; do $b ip link set $name up; done\n\
+         echo 1 > /proc/sys/net/ipv4/ip_forward\n\
+         echo 1 > /proc/sys/net/ipv6/conf/all/forwarding\n\
+         $b ip address add 192.0.2.1/24 dev up0\n\
+         $b ip address add 2001:db8:a::1/64 dev up0\n\
+         $b ip route add default via 192.0.2.254\n\
+         $b ip -6 route add default via 2001:db8:a::254\n\
+         $b ip route add unreachable 203.0.113.0/24\n\
+         $b ip -6 route add unreachable 2001:db8:dead::/48\n\
          $b mkdir /cgroup/check\n\
-         /bin/vm-check /bpf/viaduct /cgroup/check lo\n\
+         /bin/vm-check /bpf /cgroup/check up0 pod0 /fixtures\n\
          echo \"{DONE}$?\"\n\
          $b poweroff -f\n"
     )

@@ -2,114 +2,108 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod fixture;
 mod memory;
 
-use std::path::Path;
-
-use ebpf_abi::{
-    ADDRESS_NODE, ADDRESS_SERVICE, ADDRESS_VIP, BACKEND_LOCAL, BackendValue, PROTOCOL_TCP,
-    PROTOCOL_UDP, PodValue, SCOPE_EXTERNAL, SERVICE_DROP_WHEN_EMPTY, ServiceKey, ServiceValue,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
 };
+
+use anyhow::Result;
+use ebpf_abi::{Counter, ReplyBudget};
 use ebpf_datapath::{Tuple, Verdict, pod, uplink};
-use fixture::Fixture;
+use ebpf_fixtures::{At, Contents, Ended, FOLDER, Fixture, Machine, Outcome};
 use memory::{Frame, Maps};
 
 /// The interface number of the pod's veth.
 const VETH: u32 = 7;
 
-fn maps_of(fixture: &Fixture) -> Maps {
-    let mut maps = Maps::default();
-    for (address, kind) in &fixture.addresses {
-        let flags = match kind.as_str() {
-            "vip" => ADDRESS_SERVICE | ADDRESS_VIP,
-            "node" => ADDRESS_NODE,
-            _ => panic!("{kind}"),
-        };
-        maps.addresses.insert((*address).into(), flags);
-    }
-    for service in &fixture.services {
-        let offset = maps.maglev.len() as u32;
-        for backend in &service.backends {
-            let id = maps.backends.len() as u32 + 1;
-            let flags = if backend.local { BACKEND_LOCAL } else { 0 };
-            let (address, port_be) = (backend.address.ip().into(), backend.address.port());
-            let value = BackendValue {
-                address,
-                port_be: port_be.to_be(),
-                flags,
-                ..BackendValue::default()
-            };
-            maps.backends.insert(id, value);
-            maps.maglev.push(id);
-        }
-        let key = ServiceKey {
-            address: service.frontend.ip().into(),
-            port_be: service.frontend.port().to_be(),
-            protocol: protocol(&service.protocol),
-            scope: SCOPE_EXTERNAL,
-        };
-        let length = service.backends.len() as u32;
-        let flags = if service.drop_when_empty { SERVICE_DROP_WHEN_EMPTY } else { 0 };
-        let value =
-            ServiceValue { offset, length, generation: 1, flags, ..ServiceValue::default() };
-        maps.services.insert(key, value);
-    }
-    let mut pod = PodValue::default();
-    for address in &fixture.pod {
-        let place = if address.is_ipv4() { &mut pod.v4 } else { &mut pod.v6 };
-        *place = (*address).into();
-    }
-    maps.pods.insert(VETH, pod);
-    if let Some(node) = &fixture.node {
-        (maps.config.nat_port_first, maps.config.nat_port_last) = node.nat_ports;
-        for address in &node.addresses {
-            let config = &mut maps.config;
-            let place = if address.is_ipv4() { &mut config.node_v4 } else { &mut config.node_v6 };
-            *place = (*address).into();
-        }
-    }
-    maps
-}
+/// Of the socket programs: no packet leads to them.
+const OF_SOCKETS: [Counter; 2] = [Counter::SocketTranslated, Counter::SocketRefused];
 
-fn protocol(name: &str) -> u8 {
-    match name {
-        "tcp" => PROTOCOL_TCP,
-        "udp" => PROTOCOL_UDP,
-        _ => panic!("{name}"),
+impl Machine for Maps {
+    const ROUTES: bool = false;
+
+    fn forget(&mut self) -> Result<()> {
+        *self = Self::default();
+        Ok(())
+    }
+
+    fn fill(&mut self, contents: &Contents) -> Result<()> {
+        self.addresses = contents.addresses.clone();
+        self.services = contents.services.clone();
+        self.backends = contents.backends.clone();
+        self.maglev = contents.places.clone();
+        self.pods = BTreeMap::from([(VETH, contents.pod)]);
+        self.config = contents.config;
+        Ok(())
+    }
+
+    fn age(&mut self, seconds: u64) -> Result<bool> {
+        self.now_nanos.set(self.now_nanos.get() + seconds * 1_000_000_000);
+        Ok(true)
+    }
+
+    fn handle(&mut self, at: At, frame: &[u8], refusals_spent: bool) -> Result<Option<Outcome>> {
+        let second = self.now_nanos.get() / 1_000_000_000;
+        let sent = if refusals_spent { u64::MAX / 2 } else { 0 };
+        *self.budget.borrow_mut() = ReplyBudget { second, sent };
+        self.counted.borrow_mut().clear();
+        let mut frame = Frame(frame.to_vec());
+        let mut tuple = Tuple::default();
+        let verdict = match at {
+            At::Uplink => uplink::ingress(&mut frame, &mut tuple, self),
+            At::Egress => uplink::egress(&mut frame, &mut tuple, self),
+            At::Pod => pod::ingress(&mut frame, &mut tuple, self, VETH),
+        };
+        let mut counted = BTreeMap::new();
+        for counter in self.counted.borrow().iter() {
+            *counted.entry(*counter).or_default() += 1;
+        }
+        let verdict = match verdict {
+            Verdict::Pass => ebpf_fixtures::Verdict::Pass,
+            Verdict::Deliver => ebpf_fixtures::Verdict::Deliver,
+            Verdict::Forward => ebpf_fixtures::Verdict::Forward,
+            Verdict::Return => ebpf_fixtures::Verdict::Return,
+            // Counted by the programs as they conclude.
+            Verdict::Drop(counter) => {
+                *counted.entry(counter).or_default() += 1;
+                ebpf_fixtures::Verdict::Drop
+            }
+        };
+        Ok(Some(Outcome { verdict, frame: frame.0, counted }))
     }
 }
 
-fn describe(verdict: Verdict) -> String {
-    match verdict {
-        Verdict::Pass => "pass".to_owned(),
-        Verdict::Deliver => "deliver".to_owned(),
-        Verdict::Forward => "forward".to_owned(),
-        Verdict::Return => "return".to_owned(),
-        Verdict::Drop(counter) => format!("drop {}", counter.name()),
-    }
+fn all() -> BTreeMap<String, Fixture> {
+    ebpf_fixtures::all(Path::new(FOLDER)).unwrap()
 }
 
 #[test]
 fn every_packet_becomes_what_its_fixture_says() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
-    for (file, fixture) in fixture::all(&folder) {
-        let maps = maps_of(&fixture);
-        for (number, step) in fixture.packets.iter().enumerate() {
-            let place = format!("{file}, packet {number}: {}", fixture.description);
-            let mut frame = Frame(fixture::bytes(&step.packet));
-            let mut tuple = Tuple::default();
-            let verdict = match step.at.as_str() {
-                "uplink" => uplink::ingress(&mut frame, &mut tuple, &maps),
-                "pod" => pod::ingress(&mut frame, &mut tuple, &maps, VETH),
-                at => panic!("{place}: {at}"),
-            };
-            assert_eq!(describe(verdict), step.verdict, "{place}");
-            let expected = step.becomes.as_ref().unwrap_or(&step.packet);
-            if !matches!(verdict, Verdict::Drop(_)) {
-                let expected = fixture::hexadecimal(&fixture::bytes(expected));
-                assert_eq!(fixture::hexadecimal(&frame.0), expected, "{place}");
-            }
+    let mut maps = Maps::default();
+    let mut faults = Vec::new();
+    for (name, fixture) in all() {
+        let packets = fixture.packets.len();
+        match ebpf_fixtures::run(&fixture, &mut maps) {
+            Ok(ended) => assert_eq!(ended, Ended::Whole { handled: packets, untaken: 0 }),
+            Err(error) => faults.push(format!("{name}: {error:#}")),
         }
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_counter_of_packets_is_reached() {
+    let mut reached = BTreeSet::new();
+    for step in all().values().flat_map(|fixture| &fixture.packets) {
+        reached.extend(step.counters.keys().cloned());
+        if step.unrouted {
+            reached.insert(Counter::DroppedNoRoute.name().to_owned());
+        }
+    }
+    let wanted = Counter::ALL.into_iter().filter(|counter| !OF_SOCKETS.contains(counter));
+    let missing: Vec<_> =
+        wanted.map(Counter::name).filter(|name| !reached.contains(*name)).collect();
+    assert!(missing.is_empty(), "no fixture counts {missing:?}");
 }

@@ -3,13 +3,15 @@ use viaduct_net::IfIndex;
 
 use crate::{
     AttachError, DataPlane,
-    object::{POD_PROGRAM, UPLINK_PROGRAM},
+    object::{EGRESS_PROGRAM, POD_PROGRAM, UPLINK_PROGRAM},
 };
 
-/// The kind of interface at which a packet arrives.
+/// The kind of interface at which a packet arrives, or leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
     Uplink,
+    /// An uplink by which a packet leaves.
+    Egress,
     Pod,
 }
 
@@ -31,7 +33,7 @@ const CONTEXT_IFINDEX: usize = 40;
 const FRAME_MAX: usize = 9216;
 
 impl DataPlane {
-    /// Runs a classifier on a frame as if it had arrived at `ifindex`; nothing is sent
+    /// Runs a classifier on a frame as if it had come by `ifindex`; nothing is sent
     /// (BPF_PROG_TEST_RUN). The interface is looked up in the network namespace of the calling
     /// thread, and the maps are those at work.
     pub fn test_run(
@@ -42,6 +44,7 @@ impl DataPlane {
     ) -> Result<TestRun, AttachError> {
         let program = match interface {
             Interface::Uplink => UPLINK_PROGRAM,
+            Interface::Egress => EGRESS_PROGRAM,
             Interface::Pod => POD_PROGRAM,
         };
         let error = |source| AttachError::Program { program, source: Box::new(source) };
