@@ -47,6 +47,9 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub struct Balancer {
     held: Contents,
+    arena: Arena,
+    /// Whether tables that were adopted lie over each other, or beyond the end.
+    overlaps: bool,
     ids: BTreeMap<BackendKey, u32>,
     next_id: u32,
     /// Ids of a list of backends, in the order of the list, to the offset of its table.
@@ -70,7 +73,10 @@ impl Balancer {
         let beyond = contents.backends.keys().next_back().map_or(1, |last| last.wrapping_add(1));
         let adopted = contents.tables.iter().map(|(offset, ids)| (ids.clone(), *offset)).collect();
         let members = contents.tables.iter().map(|(offset, ids)| (*offset, distinct(ids)));
+        let (arena, overlaps) = survey(&contents);
         Self {
+            arena,
+            overlaps,
             members: members.collect(),
             next_id: contents.next_backend.max(beyond),
             ids,
@@ -94,7 +100,7 @@ impl Balancer {
 
     /// The operations that lead to `desired`; `now` is any monotonic clock.
     pub fn plan(&mut self, desired: &Desired, now: Duration) -> Plan {
-        let mut work = Work { plan: Plan::default(), arena: Arena::default(), now, balancer: self };
+        let mut work = Work { plan: Plan::default(), now, balancer: self };
         work.expire(desired);
         work.delete_services(desired);
         work.enter_backends(desired.backends.iter().filter(|(_, need)| need.takes_flows));
@@ -116,8 +122,7 @@ impl Balancer {
         frontends: &BTreeSet<ServiceKey>,
         now: Duration,
     ) -> Vec<Operation> {
-        let mut work = Work { plan: Plan::default(), arena: Arena::default(), now, balancer: self };
-        work.survey();
+        let mut work = Work { plan: Plan::default(), now, balancer: self };
         let frontends: Vec<(&ServiceKey, &Frontend)> =
             frontends.iter().filter_map(|key| desired.frontends.get_key_value(key)).collect();
         let backends: BTreeSet<&BackendKey> =
@@ -188,7 +193,6 @@ fn key_of(value: &BackendValue) -> BackendKey {
 /// One call of [`Balancer::plan`].
 struct Work<'a> {
     balancer: &'a mut Balancer,
-    arena: Arena,
     plan: Plan,
     now: Duration,
 }
@@ -224,10 +228,17 @@ impl Work<'_> {
         };
         for offset in over(&self.balancer.retired_tables) {
             self.balancer.retired_tables.remove(&offset);
-            self.balancer.held.tables.remove(&offset);
+            if let Some(ids) = self.balancer.held.tables.remove(&offset)
+                && !self.balancer.overlaps
+            {
+                self.balancer.arena.release(offset, ids.len() as u32);
+            }
             self.balancer.members.remove(&offset);
             self.balancer.built.retain(|_, other| *other != offset);
             self.balancer.adopted.retain(|_, other| *other != offset);
+        }
+        if self.balancer.overlaps {
+            (self.balancer.arena, self.balancer.overlaps) = survey(&self.balancer.held);
         }
         for id in over(&self.balancer.retired_backends) {
             self.balancer.retired_backends.remove(&id);
@@ -241,17 +252,6 @@ impl Work<'_> {
                 self.balancer.ids.remove(&key);
             }
             self.push(Operation::DeleteBackend { id });
-        }
-        self.survey();
-    }
-
-    /// Finds the places that no table has.
-    fn survey(&mut self) {
-        let limits = self.balancer.held.limits;
-        self.arena = Arena::new(limits.places);
-        for (offset, ids) in &self.balancer.held.tables {
-            let room = Arena::room(ids.len() as u32).unwrap_or(u32::MAX);
-            self.arena.reserve(*offset, room);
         }
     }
 
@@ -351,13 +351,14 @@ impl Work<'_> {
         let entered: Vec<BackendKey> =
             backends.iter().filter(|key| self.balancer.ids.contains_key(key)).copied().collect();
         for length in maglev::lengths(entered.len()) {
-            let indices = maglev::table(&entered, length);
-            let ids: Arc<[u32]> = indices.into_iter().map(|index| list[index as usize]).collect();
+            let mut places = Vec::new();
+            maglev::fill(&mut places, &entered, list, length);
+            let ids: Arc<[u32]> = places.into();
             if let Some(offset) = self.balancer.adopted.get(&ids).copied() {
                 self.balancer.built.insert(list.clone(), offset);
                 return Some((offset, length));
             }
-            if let Some(offset) = self.arena.allocate(length) {
+            if let Some(offset) = self.balancer.arena.allocate(length) {
                 self.balancer.built.insert(list.clone(), offset);
                 self.balancer.members.insert(offset, distinct(&ids));
                 self.push(Operation::WriteTable { offset, ids });
@@ -426,6 +427,16 @@ impl Work<'_> {
             self.balancer.retired_backends.entry(id).or_insert(at);
         }
     }
+}
+
+/// The places that no table has, and whether tables lie over each other or beyond the end.
+fn survey(contents: &Contents) -> (Arena, bool) {
+    let mut arena = Arena::new(contents.limits.places);
+    let mut overlaps = false;
+    for (offset, ids) in &contents.tables {
+        overlaps |= !arena.reserve(*offset, ids.len() as u32);
+    }
+    (arena, overlaps)
 }
 
 fn distinct(ids: &[u32]) -> Arc<[u32]> {
