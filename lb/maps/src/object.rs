@@ -148,9 +148,23 @@ fn open_object(pins: &Pins, sizes: &Sizes) -> Result<Ebpf, LoadError> {
     loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))
 }
 
+/// The verifier gives up when a signal comes for the thread, and wants to be asked again.
+const LOAD_ATTEMPTS: usize = 10;
+
 fn load_program(object: &mut Ebpf, name: &'static str) -> Result<OwnedFd, LoadError> {
     let program = object.program_mut(name).ok_or(LoadError::MissingProgram { program: name })?;
-    load_into_kernel(program).map_err(|source| program_error(name, source))
+    let mut result = load_into_kernel(program);
+    for _ in 1..LOAD_ATTEMPTS {
+        match &result {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.raw_os_error() == Some(libc::EAGAIN) =>
+            {
+                result = load_into_kernel(program);
+            }
+            _ => break,
+        }
+    }
+    result.map_err(|source| program_error(name, source))
 }
 
 fn load_into_kernel(program: &mut Program) -> Result<OwnedFd, ProgramError> {
