@@ -1,24 +1,28 @@
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    ffi::OsStr,
+    fmt::Debug,
     fs::{self, File},
-    io,
+    io, mem,
     net::{Ipv4Addr, Ipv6Addr},
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
-use ebpf_abi::PodValue;
-use tracing::info;
+use ebpf_abi::{ABI_VERSION, PodValue};
+use tracing::{info, warn};
 use viaduct_net::IfIndex;
 
 use crate::{
-    AttachError, LoadError, Maps, Options, clsact,
+    AttachError, LoadError, Maps, Options, Takeover, clsact,
     link::{self, Target},
     object::{
         self, CGROUP_PROGRAMS, EGRESS_PROGRAM, Loaded, POD_PROGRAM, Pins, RELEASE_PROGRAM,
         UPLINK_PROGRAM,
     },
     sys,
+    takeover::{self, links},
 };
 
 /// A kind of interface, with the program that is attached there.
@@ -51,8 +55,12 @@ const EGRESS: Kind = Kind {
 };
 
 impl Kind {
+    fn name(&self, ifindex: IfIndex) -> String {
+        format!("{}{ifindex}", self.prefix)
+    }
+
     fn path(&self, pins: &Pins, ifindex: IfIndex) -> PathBuf {
-        pins.links.join(format!("{}{ifindex}", self.prefix))
+        pins.links.join(self.name(ifindex))
     }
 }
 
@@ -67,17 +75,38 @@ pub struct PodAddresses {
 #[derive(Debug)]
 pub struct DataPlane {
     pins: Pins,
+    /// Those by which other versions were attached when this was loaded, as far as links are left in
+    /// them. What comes later is the next version's affair: it takes over from us.
+    others: Vec<Pins>,
+    takeover: Option<Takeover>,
     pub(crate) loaded: Loaded,
     /// Whether the kernel has TCX; learned at the first interface.
     tcx: Option<bool>,
 }
 
 impl DataPlane {
-    /// Loads the programs, and makes or adopts their maps. Attaches nothing.
+    /// Loads the programs, and makes, adopts or takes over their maps. Attaches nothing.
     pub fn load(options: &Options) -> Result<Self, LoadError> {
-        let pins = Pins::new(&options.pin_dir);
-        let loaded = object::load(&pins, &options.sizes)?;
-        Ok(Self { pins, loaded, tcx: None })
+        let pin_dir = &options.pin_dir;
+        let pins = Pins::new(pin_dir, ABI_VERSION);
+        let pin_error = |(path, source)| LoadError::PinDir { path, source };
+        let others = takeover::others(pin_dir, ABI_VERSION)
+            .map_err(|source| pin_error((pin_dir.clone(), source)))?;
+        let (loaded, takeover) = match takeover::lay_aside(pin_dir, &pins, &others, object::OBJECT)?
+        {
+            Some(aside) => {
+                let loaded = object::load(&aside.pins, &options.sizes, &aside.needed())?;
+                (loaded, Some(aside.settle(&pins)?))
+            }
+            None => (object::load(&pins, &options.sizes, &BTreeMap::new())?, None),
+        };
+        let others = links::sweep(others).map_err(pin_error)?;
+        Ok(Self { pins, others, takeover, loaded, tcx: None })
+    }
+
+    /// What became of the maps of another ABI version, where this process has taken them over.
+    pub fn takeover(&self) -> Option<&Takeover> {
+        self.takeover.as_ref()
     }
 
     /// A handle to the maps, for whoever fills them. It is `Send` and `Sync`.
@@ -103,6 +132,7 @@ impl DataPlane {
         let target = Target::Cgroup { fd: file.as_fd(), id };
         for (program, attach_type) in CGROUP_PROGRAMS {
             let path = self.pins.links.join(program);
+            self.claim(program, program)?;
             let fd = self.loaded.programs[program].as_fd();
             link::ensure(fd, target, attach_type, &path).map_err(|source| {
                 match source.raw_os_error() {
@@ -117,7 +147,10 @@ impl DataPlane {
         }
         self.attach_release(target);
         info!(cgroup = %cgroup.display(), "socket programs attached");
-        Ok(())
+        if !self.others.is_empty() {
+            self.take_rest();
+        }
+        self.sweep()
     }
 
     /// Without it everything is translated as with it, so that its failure is told and no more.
@@ -125,7 +158,8 @@ impl DataPlane {
         let (name, attach_type) = RELEASE_PROGRAM;
         let Some(program) = self.loaded.programs.get(name) else { return };
         let path = self.pins.links.join(name);
-        let attached = link::ensure(program.as_fd(), cgroup, attach_type, &path);
+        let attached = links::claim(&self.pins, &self.others, name)
+            .and_then(|()| link::ensure(program.as_fd(), cgroup, attach_type, &path));
         self.loaded.no_release = attached.err().map(|error| format!("{name}: {error}"));
     }
 
@@ -140,13 +174,15 @@ impl DataPlane {
     pub fn attach_uplink(&mut self, uplink: IfIndex) -> Result<(), AttachError> {
         // Whoever answers must be translated before anyone asks.
         self.attach_interface(EGRESS, uplink)?;
-        self.attach_interface(UPLINK, uplink)
+        self.attach_interface(UPLINK, uplink)?;
+        self.sweep()
     }
 
     /// Idempotent; an interface that is gone is detached.
     pub fn detach_uplink(&mut self, uplink: IfIndex) -> Result<(), AttachError> {
-        detach_interface(&self.pins, UPLINK, uplink)?;
-        detach_interface(&self.pins, EGRESS, uplink)
+        self.detach_interface(UPLINK, uplink)?;
+        self.detach_interface(EGRESS, uplink)?;
+        self.sweep()
     }
 
     /// Attaches to the host side of a pod's veth, and says whose replies are translated there.
@@ -158,54 +194,119 @@ impl DataPlane {
         };
         // The addresses first: without them the program lets all pass untranslated.
         self.loaded.maps.pods.upsert(&veth.0, &value)?;
-        self.attach_interface(POD, veth)
+        self.attach_interface(POD, veth)?;
+        self.sweep()
     }
 
     /// Idempotent; an interface that is gone is detached.
     pub fn detach_pod(&mut self, veth: IfIndex) -> Result<(), AttachError> {
-        detach_interface(&self.pins, POD, veth)?;
+        self.detach_interface(POD, veth)?;
         self.loaded.maps.pods.delete(&veth.0)?;
-        Ok(())
+        self.sweep()
     }
 
-    /// The veths to which a pod program is attached, also by an earlier process. Those that no
+    /// The veths to which a pod program is attached, also by an earlier process or version. Those that no
     /// longer exist are among them until they are detached.
     pub fn attached_pods(&self) -> Result<BTreeSet<IfIndex>, AttachError> {
-        attached(&self.pins, POD)
+        self.attached(POD)
     }
 
     /// The same for uplinks.
     pub fn attached_uplinks(&self) -> Result<BTreeSet<IfIndex>, AttachError> {
-        attached(&self.pins, UPLINK)
+        self.attached(UPLINK)
     }
 
-    /// Removes every pin of this ABI version under `pin_dir`, and with the pins programs and
+    /// Removes every pin under `pin_dir`, of whatever ABI version, and with the pins programs and
     /// maps. Services end. Nothing pinned is no error.
     pub fn remove(pin_dir: &Path) -> Result<(), AttachError> {
-        let pins = Pins::new(pin_dir);
-        for kind in [POD, UPLINK, EGRESS] {
-            for ifindex in attached(&pins, kind)? {
-                detach_interface(&pins, kind, ifindex)?;
+        let own = Pins::new(pin_dir, ABI_VERSION);
+        let others = takeover::others(pin_dir, ABI_VERSION)
+            .map_err(|source| AttachError::Pin { path: pin_dir.to_owned(), source })?;
+        let aside = takeover::aside(pin_dir);
+        for pins in others.iter().chain([&own, &aside]) {
+            for kind in [POD, UPLINK, EGRESS] {
+                for ifindex in attached(pins, kind)? {
+                    detach_interface(pins, kind, ifindex)?;
+                }
+            }
+            remove_links(pins)?;
+            pins.remove_maps().map_err(|(path, source)| AttachError::Pin { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Moves a link of another version here, where there is one.
+    fn claim(&self, program: &'static str, name: &str) -> Result<(), AttachError> {
+        links::claim(&self.pins, &self.others, name).map_err(|source| AttachError::Link {
+            program,
+            path: self.pins.links.join(name),
+            source,
+        })
+    }
+
+    /// Gives our programs to all that another version is attached to and nobody has asked for yet:
+    /// what they read is kept by nobody any more. What fails is tried again with the next audit.
+    fn take_rest(&mut self) {
+        let failed = |name: &dyn Debug, error: AttachError| {
+            warn!(link = ?name, error = &error as &dyn Error, "link not taken over");
+        };
+        for others in self.others.clone() {
+            // Whoever answers first.
+            for kind in [EGRESS, POD, UPLINK] {
+                for ifindex in attached(&others, kind).unwrap_or_default() {
+                    let path = kind.path(&others, ifindex);
+                    let taken = match links::has_lost_interface(&path, ifindex.0) {
+                        Ok(true) => detach_interface(&others, kind, ifindex),
+                        _ => self.attach_interface(kind, ifindex),
+                    };
+                    if let Err(error) = taken {
+                        failed(&path, error);
+                    }
+                }
+            }
+            // Of programs that this version does not have.
+            let known = [POD.prefix, UPLINK.prefix, EGRESS.prefix];
+            let of_interface = |path: &Path| {
+                let name = path.file_name().and_then(OsStr::to_str);
+                name.is_some_and(|name| known.iter().any(|prefix| name.starts_with(prefix)))
+            };
+            for path in object::list(&others.links).unwrap_or_default() {
+                if !of_interface(&path)
+                    && let Err(source) = link::remove(&path)
+                {
+                    warn!(link = %path.display(), error = &source as &dyn Error, "not detached");
+                }
             }
         }
-        for (program, _) in CGROUP_PROGRAMS.into_iter().chain([RELEASE_PROGRAM]) {
-            let path = pins.links.join(program);
-            link::remove(&path).map_err(|source| AttachError::Link { program, path, source })?;
+    }
+
+    /// Removes the folders of other versions that have no link any more.
+    fn sweep(&mut self) -> Result<(), AttachError> {
+        let others = mem::take(&mut self.others);
+        self.others =
+            links::sweep(others).map_err(|(path, source)| AttachError::Pin { path, source })?;
+        Ok(())
+    }
+
+    fn detach_interface(&self, kind: Kind, ifindex: IfIndex) -> Result<(), AttachError> {
+        for pins in self.others.iter().chain([&self.pins]) {
+            detach_interface(pins, kind, ifindex)?;
         }
-        let unpin = |path: PathBuf| {
-            object::unpin(&path).map_err(|source| AttachError::Pin { path, source })
-        };
-        for entry in list(&pins.maps)? {
-            unpin(entry)?;
+        Ok(())
+    }
+
+    fn attached(&self, kind: Kind) -> Result<BTreeSet<IfIndex>, AttachError> {
+        let mut all = BTreeSet::new();
+        for pins in self.others.iter().chain([&self.pins]) {
+            all.append(&mut attached(pins, kind)?);
         }
-        unpin(pins.maps)?;
-        unpin(pins.links)?;
-        unpin(pins.version)
+        Ok(all)
     }
 
     fn attach_interface(&mut self, kind: Kind, ifindex: IfIndex) -> Result<(), AttachError> {
         let program = kind.program;
         let path = kind.path(&self.pins, ifindex);
+        self.claim(program, &kind.name(ifindex))?;
         if self.tcx != Some(false) && !path.is_dir() {
             let fd = self.loaded.programs[program].as_fd();
             let target = Target::Interface(ifindex.0);
@@ -254,16 +355,16 @@ fn attached(pins: &Pins, kind: Kind) -> Result<BTreeSet<IfIndex>, AttachError> {
         let name = path.file_name()?.to_str()?;
         name.strip_prefix(kind.prefix)?.parse().ok().map(IfIndex)
     };
-    Ok(list(&pins.links)?.iter().filter_map(ifindex).collect())
+    let links = object::list(&pins.links)
+        .map_err(|source| AttachError::Pin { path: pins.links.clone(), source })?;
+    Ok(links.iter().filter_map(ifindex).collect())
 }
 
-/// What is in a folder; nothing where there is no folder.
-fn list(folder: &Path) -> Result<Vec<PathBuf>, AttachError> {
-    let error = |source| AttachError::Pin { path: folder.to_owned(), source };
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(error(source)),
-    };
-    entries.map(|entry| Ok(entry.map_err(error)?.path())).collect()
+/// Removes what is attached to no interface.
+fn remove_links(pins: &Pins) -> Result<(), AttachError> {
+    let error = |path: &Path, source| AttachError::Pin { path: path.to_owned(), source };
+    for path in object::list(&pins.links).map_err(|source| error(&pins.links, source))? {
+        link::remove(&path).map_err(|source| error(&path, source))?;
+    }
+    Ok(())
 }

@@ -14,6 +14,9 @@
 //! ```
 //! On a kernel without TCX the programs sit on clsact under a fixed priority and handle, which
 //! the next process replaces in place.
+//!
+//! What another version of the ABI has pinned beside is taken over: its maps shared or converted, its
+//! links moved and given the new programs, and then its folder removed.
 
 mod attach;
 mod clsact;
@@ -23,6 +26,7 @@ mod maps;
 mod object;
 mod sys;
 mod table;
+mod takeover;
 mod test_run;
 
 pub use attach::{DataPlane, PodAddresses};
@@ -30,4 +34,5 @@ pub use error::{AttachError, LoadError, MapError};
 pub use maps::{Maps, Sizes};
 pub use object::{Options, probe};
 pub use table::{Arena, Counters, Table};
+pub use takeover::{Loss, Takeover};
 pub use test_run::{Interface, TestRun};

@@ -55,6 +55,11 @@ pub(crate) fn ensure(
             return Ok(());
         }
     }
+    // The next version may have taken the folder over. Nobody could keep a link then, and for as
+    // long as it lived two programs would translate.
+    if !path.parent().is_some_and(Path::is_dir) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "another version has taken over"));
+    }
     let link = sys::link_create(program, target.raw(), attach_type)?;
     // What was pinned here has lost its target; the new link is at work already.
     unpin(path)?;
@@ -71,9 +76,11 @@ fn same_program(running: u32, program: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(running.tag == ours.tag && running_maps == our_maps)
 }
 
-/// Ends an attachment and removes its pin.
+/// Ends an attachment and removes its pin. Of a folder, which is but a mark, nothing ends.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
-    if let Some(link) = sys::object_open(path)? {
+    if !path.is_dir()
+        && let Some(link) = sys::object_open(path)?
+    {
         match sys::link_detach(link.as_fd()) {
             // The interface or cgroup is gone and has taken the attachment along.
             Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => {}

@@ -16,7 +16,8 @@ use crate::{Arena, Counters, LoadError, MapError, Maps, Sizes, Table, sys};
 
 /// Built by `cargo xtask ebpf` and committed, so that building this crate needs no toolchain for
 /// BPF.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/program/viaduct.bpf.o");
+pub(crate) static OBJECT: &[u8] =
+    aya::include_bytes_aligned!("../../../ebpf/program/viaduct.bpf.o");
 
 /// `BPF_FS_MAGIC`.
 const BPF_FS: FsType = FsType(0xcafe_4a11);
@@ -25,26 +26,49 @@ const BPF_FS: FsType = FsType(0xcafe_4a11);
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A folder of a bpf filesystem, made if missing; such a filesystem takes no dots in names.
-    /// Pins go to `v<ABI_VERSION>/` in it.
+    /// Pins go to `v<ABI_VERSION>/` in it, and what other versions pinned there is taken over.
     pub pin_dir: PathBuf,
     pub sizes: Sizes,
 }
 
-/// The folders of the pins of this ABI version.
+/// The folders of the pins of an ABI version.
 #[derive(Clone, Debug)]
 pub(crate) struct Pins {
+    /// The version.
+    pub(crate) number: u32,
     pub(crate) version: PathBuf,
     pub(crate) maps: PathBuf,
     pub(crate) links: PathBuf,
 }
 
 impl Pins {
-    pub(crate) fn new(pin_dir: &Path) -> Self {
-        let version = pin_dir.join(format!("v{ABI_VERSION}"));
-        Self { maps: version.join("maps"), links: version.join("links"), version }
+    pub(crate) fn new(pin_dir: &Path, number: u32) -> Self {
+        Self::at(pin_dir.join(format!("v{number}")), number)
     }
 
-    fn create(&self) -> Result<(), LoadError> {
+    pub(crate) fn at(version: PathBuf, number: u32) -> Self {
+        Self { maps: version.join("maps"), links: version.join("links"), version, number }
+    }
+
+    /// Whether anything is attached by it.
+    pub(crate) fn has_links(&self) -> bool {
+        fs::read_dir(&self.links).is_ok_and(|mut links| links.next().is_some())
+    }
+
+    /// Removes the maps and then the folders, in which no link may be left. That they are not there
+    /// is no error.
+    ///
+    /// # Errors
+    /// With the path that could not be removed.
+    pub(crate) fn remove_maps(&self) -> Result<(), (PathBuf, io::Error)> {
+        let maps = list(&self.maps).map_err(|error| (self.maps.clone(), error))?;
+        for path in maps.iter().chain([&self.maps, &self.links, &self.version]) {
+            unpin(path).map_err(|error| (path.clone(), error))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn create(&self) -> Result<(), LoadError> {
         // Checked before anything is made: on another filesystem the folders would remain.
         let existing = self.version.ancestors().find(|path| path.exists());
         let found = existing.map(statfs::statfs).transpose().map_err(|errno| {
@@ -97,8 +121,14 @@ pub(crate) struct Loaded {
     pub(crate) object: Ebpf,
 }
 
-pub(crate) fn load(pins: &Pins, sizes: &Sizes) -> Result<Loaded, LoadError> {
-    let mut object = open_object(pins, sizes)?;
+/// Loads the programs on the maps in `pins`, which are made where they are missing, with room for
+/// `needed` at least.
+pub(crate) fn load(
+    pins: &Pins,
+    sizes: &Sizes,
+    needed: &BTreeMap<&str, u32>,
+) -> Result<Loaded, LoadError> {
+    let mut object = open_object(pins, sizes, needed)?;
     let mut programs = BTreeMap::new();
     let mut no_release = None;
     for name in program_names() {
@@ -123,11 +153,16 @@ pub(crate) fn load(pins: &Pins, sizes: &Sizes) -> Result<Loaded, LoadError> {
 pub fn probe(
     options: &Options,
 ) -> Result<BTreeMap<&'static str, Result<(), LoadError>>, LoadError> {
-    let mut object = open_object(&Pins::new(&options.pin_dir), &options.sizes)?;
+    let pins = Pins::new(&options.pin_dir, ABI_VERSION);
+    let mut object = open_object(&pins, &options.sizes, &BTreeMap::new())?;
     Ok(program_names().map(|name| (name, load_program(&mut object, name).map(drop))).collect())
 }
 
-fn open_object(pins: &Pins, sizes: &Sizes) -> Result<Ebpf, LoadError> {
+fn open_object(
+    pins: &Pins,
+    sizes: &Sizes,
+    needed: &BTreeMap<&str, u32>,
+) -> Result<Ebpf, LoadError> {
     pins.create()?;
     let mut loader = EbpfLoader::new();
     loader.default_map_pin_directory(&pins.maps);
@@ -143,7 +178,8 @@ fn open_object(pins: &Pins, sizes: &Sizes) -> Result<Ebpf, LoadError> {
         (map::FLOWS_EMBRYONIC, sizes.flows_embryonic),
         (map::FLOWS_ESTABLISHED, sizes.flows_established),
     ] {
-        loader.map_max_entries(name, max_entries);
+        let needed = needed.get(name).copied().unwrap_or(0);
+        loader.map_max_entries(name, max_entries.max(needed));
     }
     loader.load(OBJECT).map_err(|error| LoadError::Object(Box::new(error)))
 }
@@ -227,6 +263,15 @@ fn open_pin(pins: &Pins, name: &'static str) -> Result<OwnedFd, MapError> {
     found
         .map_err(|source| MapError::Io { map: name, source })?
         .ok_or(MapError::Missing { map: name })
+}
+
+/// What is in a folder; nothing where there is no folder.
+pub(crate) fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes a file or empty folder of the pins; that it is not there is no error.

@@ -162,12 +162,12 @@ pub(crate) struct ProgramInfo {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct MapInfo {
-    kind: u32,
+    pub(crate) kind: u32,
     pub(crate) id: u32,
     pub(crate) key_size: u32,
     pub(crate) value_size: u32,
     pub(crate) max_entries: u32,
-    flags: u32,
+    pub(crate) flags: u32,
 }
 
 fn bpf<A>(command: Command, attr: &mut A) -> io::Result<i64> {
