@@ -2,6 +2,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     path::PathBuf,
+    sync::Arc,
 };
 
 use lb_maps::{AttachError, DataPlane, PodAddresses};
@@ -48,6 +49,11 @@ impl Attachments {
 
     pub(crate) fn no_release(&self) -> Option<&str> {
         self.data_plane.no_release()
+    }
+
+    pub(crate) fn lost_entries(&self) -> Arc<[String]> {
+        let lost = self.data_plane.takeover().map(|takeover| &takeover.lost[..]);
+        lost.unwrap_or_default().iter().map(ToString::to_string).collect()
     }
 
     /// Everything anew at the next call of [`Self::ensure_pods`].

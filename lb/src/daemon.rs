@@ -155,6 +155,11 @@ impl Daemon {
         self.attachments.no_release().map(Arc::from)
     }
 
+    /// What could not be taken over from another version.
+    pub(crate) fn lost_entries(&self) -> Arc<[String]> {
+        self.attachments.lost_entries()
+    }
+
     fn now(&self) -> Duration {
         self.started.elapsed()
     }

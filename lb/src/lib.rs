@@ -115,6 +115,8 @@ pub struct Handle {
     connections: connections::Counter,
     /// Why connections can be counted approximately only.
     approximate: Option<Arc<str>>,
+    /// What an earlier version had in its maps and this one has not, a line each.
+    lost_entries: Arc<[String]>,
 }
 
 /// Loads or adopts the programs and attaches them, in the network and mount namespace of this
@@ -146,7 +148,8 @@ pub fn spawn(
         };
         match Daemon::open(config, vips_sender, programmed_sender, shared) {
             Ok((mut daemon, maps)) => {
-                drop(started.send(Ok((maps, daemon.no_release()))));
+                let begun = (maps, daemon.no_release(), daemon.lost_entries());
+                drop(started.send(Ok(begun)));
                 let inputs = Inputs { services, lost, pods, queries };
                 runtime.block_on(daemon.run(inputs, shutdown));
             }
@@ -154,10 +157,19 @@ pub fn spawn(
         }
     };
     thread::Builder::new().name("lb".into()).spawn(body).map_err(SpawnError::Thread)?;
-    let (maps, approximate) =
+    let (maps, approximate, lost_entries) =
         start.recv().map_err(|gone| SpawnError::Thread(io::Error::other(gone)))??;
     let connections = connections::Counter::new(maps.clone(), &node);
-    Ok(Handle { vips, programmed, queries: query_sender, counters, maps, connections, approximate })
+    Ok(Handle {
+        vips,
+        programmed,
+        queries: query_sender,
+        counters,
+        maps,
+        connections,
+        approximate,
+        lost_entries,
+    })
 }
 
 impl Handle {
@@ -204,9 +216,11 @@ impl Handle {
         }
     }
 
-    /// What keeps the maps from being what they should be, in words.
+    /// What keeps the maps from being what they should be, in words, and what was lost when they were
+    /// taken over from another version.
     pub async fn problems(&self) -> Vec<String> {
         let mut problems = self.ask(Query::Problems).await;
+        problems.extend(self.lost_entries.iter().cloned());
         if let Some(why) = &self.approximate {
             problems.push(format!(
                 "closed connections are counted until others take their place: {why}"
