@@ -54,6 +54,12 @@ pub struct BGPConfigurationSpec {
     /// profile of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<BFDProfile>,
+    /// Nodes announce the `externalIPs` of services that lie within; none where empty. They reach
+    /// them in any case. Who may write a service may name any address there (CVE-2020-8554), so that
+    /// which of them the network is told of is for you to say.
+    #[serde(default, rename = "serviceExternalIPs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>", length(max = 100))]
+    pub service_external_ips: Vec<Prefix>,
     /// Who is told by BMP what each speaker learns, chooses and tells.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
@@ -76,6 +82,7 @@ impl Default for BGPConfigurationSpec {
             decision: DecisionSpec::default(),
             coalesce_milliseconds: coalesce_milliseconds(),
             bfd: None,
+            service_external_ips: Vec::new(),
             bmp: Vec::new(),
             mrt: None,
         }

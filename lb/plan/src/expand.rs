@@ -172,7 +172,10 @@ pub fn expand(snapshot: &Snapshot, node: &Node, masks: &Masks) -> Desired {
             *desired.addresses.entry((*address).into()).or_default() |= ADDRESS_SERVICE;
         }
         for address in &service.vips {
-            let flags = ADDRESS_SERVICE | ADDRESS_VIP;
+            let flags = match service.external_ips.contains(address) {
+                true => ADDRESS_VIP,
+                false => ADDRESS_SERVICE | ADDRESS_VIP,
+            };
             *desired.addresses.entry((*address).into()).or_default() |= flags;
         }
         for port in &service.ports {

@@ -79,6 +79,9 @@ pub struct Service {
     pub cluster_ips: Vec<IpAddr>,
     /// VIPs: the addresses of the load balancer and `externalIPs`.
     pub vips: BTreeSet<IpAddr>,
+    /// Those of them that are `externalIPs`: what is not a port of the service there is somebody
+    /// else's, a node's perhaps, and stays open to clients inside the cluster.
+    pub external_ips: BTreeSet<IpAddr>,
     pub ports: Vec<ServicePort>,
     pub internal_traffic_policy: TrafficPolicy,
     pub external_traffic_policy: TrafficPolicy,

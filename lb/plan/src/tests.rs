@@ -321,3 +321,14 @@ fn a_full_array_gets_shorter_tables() {
     assert_eq!(plan.problems, [Problem::Full { map: "MAGLEV", limit: 256 }]);
     assert_eq!(lab.backends("10.96.0.1", 80, SCOPE_INTERNAL).unwrap().len(), 3);
 }
+
+#[test]
+fn an_external_ip_is_closed_to_nobody_inside() {
+    let mut external = service(&[endpoint("10.244.0.1", "node-1")]);
+    let address = ip("198.51.100.1");
+    external.external_ips = BTreeSet::from([address]);
+    let desired = expand(&snapshot(&[("web", external)]), &node(), &Masks::default());
+    assert_eq!(desired.addresses[&address.into()], ADDRESS_VIP);
+    let other = ip("2001:db8:f::1");
+    assert_eq!(desired.addresses[&other.into()], ADDRESS_VIP | ADDRESS_SERVICE);
+}

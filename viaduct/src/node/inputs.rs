@@ -151,7 +151,7 @@ impl Sources {
             let local = LocalState { blocks, masquerade, complete: true, ..Default::default() };
             set_local(&senders.local, pods, local);
         }
-        let vips = if gate.closed { BTreeSet::new() } else { vips };
+        let vips = if gate.closed { BTreeSet::new() } else { services::announced(&view, &vips) };
         senders.update(&self.identity, &view, &secrets, blocks, &vips, gate.problem)
     }
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use lb_plan::{Endpoint, Protocol, Service, ServiceName, ServicePort, Snapshot, TrafficPolicy};
 
-use super::cache::View;
+use super::{bgp, cache::View};
 
 /// The label by which a slice names its service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -25,15 +25,58 @@ pub(crate) fn snapshot(view: &View) -> Snapshot {
             endpoints.entry(name).or_default().extend(slice_endpoints(slice));
         }
     }
+    let given = given(view);
     let services = view.services.values().filter_map(|object| {
         let name = ServiceName {
             namespace: object.metadata.namespace.clone()?,
             name: object.metadata.name.clone()?,
         };
         let endpoints = endpoints.remove(&name).unwrap_or_default();
-        Some((name, Arc::new(service(object, endpoints)?)))
+        Some((name, Arc::new(service(object, endpoints, &given)?)))
     });
     Snapshot { services: services.collect(), complete: true, generation: view.generation }
+}
+
+/// Of the VIPs that this node can serve, those that the network is told of: all that the cluster has
+/// given out, and the `externalIPs` that are within what the configuration allows. Anybody who may
+/// write a service may ask for any address by those.
+pub(crate) fn announced(view: &View, vips: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+    let allowed = bgp::configuration(view).service_external_ips;
+    let assigned: BTreeSet<IpAddr> =
+        view.services.values().flat_map(|object| assigned(object)).collect();
+    let is_announced = |address: &&IpAddr| {
+        assigned.contains(*address) || allowed.iter().any(|range| range.contains(**address))
+    };
+    vips.iter().filter(is_announced).copied().collect()
+}
+
+/// The addresses that services have been given: `externalIPs` of others do not take them.
+fn given(view: &View) -> BTreeSet<IpAddr> {
+    let of = |object: &Arc<core::Service>| {
+        let mut given = assigned(object);
+        given.extend(cluster_ips(object));
+        given
+    };
+    view.services.values().flat_map(of).collect()
+}
+
+/// What the service has of VIPPools.
+fn assigned(object: &core::Service) -> Vec<IpAddr> {
+    let type_ = object.spec.as_ref().and_then(|spec| spec.type_.as_deref());
+    let ingress = object.status.as_ref().and_then(|status| {
+        status.load_balancer.as_ref().and_then(|balancer| balancer.ingress.as_ref())
+    });
+    let ingress = ingress.filter(|_| type_ == Some("LoadBalancer"));
+    let texts = ingress.into_iter().flatten().filter_map(|one| one.ip.as_deref());
+    texts.filter_map(|ip| ip.parse().ok()).collect()
+}
+
+fn cluster_ips(object: &core::Service) -> Vec<IpAddr> {
+    let Some(spec) = &object.spec else { return Vec::new() };
+    match &spec.cluster_ips {
+        Some(ips) => addresses(ips).collect(),
+        None => addresses(spec.cluster_ip.as_slice()).collect(),
+    }
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
@@ -42,25 +85,22 @@ fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
 }
 
 /// `None` for a service that is not for the balancer: headless, or a name for something outside.
-fn service(object: &core::Service, endpoints: Vec<Endpoint>) -> Option<Service> {
+fn service(
+    object: &core::Service,
+    endpoints: Vec<Endpoint>,
+    given: &BTreeSet<IpAddr>,
+) -> Option<Service> {
     let spec = object.spec.as_ref()?;
     let type_ = spec.type_.as_deref().unwrap_or("ClusterIP");
     if type_ == "ExternalName" {
         return None;
     }
-    let cluster_ips = match &spec.cluster_ips {
-        Some(ips) => addresses(ips).collect::<Vec<IpAddr>>(),
-        None => addresses(spec.cluster_ip.as_slice()).collect(),
-    };
-    let mut vips: BTreeSet<IpAddr> =
-        addresses(spec.external_ips.as_deref().unwrap_or_default()).collect();
-    if type_ == "LoadBalancer" {
-        let ingress = object.status.as_ref().and_then(|status| {
-            status.load_balancer.as_ref().and_then(|balancer| balancer.ingress.as_ref())
-        });
-        let assigned = ingress.into_iter().flatten().filter_map(|one| one.ip.as_deref());
-        vips.extend(assigned.filter_map(|ip| ip.parse::<IpAddr>().ok()));
-    }
+    let cluster_ips = cluster_ips(object);
+    let external_ips: BTreeSet<IpAddr> =
+        addresses(spec.external_ips.as_deref().unwrap_or_default())
+            .filter(|address| !given.contains(address))
+            .collect();
+    let vips: BTreeSet<IpAddr> = external_ips.iter().copied().chain(assigned(object)).collect();
     if cluster_ips.is_empty() && vips.is_empty() {
         return None;
     }
@@ -69,6 +109,7 @@ fn service(object: &core::Service, endpoints: Vec<Endpoint>) -> Option<Service> 
     Some(Service {
         cluster_ips,
         vips,
+        external_ips,
         ports: ports.filter_map(|port| service_port(port, with_node_ports)).collect(),
         internal_traffic_policy: policy(spec.internal_traffic_policy.as_deref()),
         external_traffic_policy: policy(spec.external_traffic_policy.as_deref()),
@@ -180,5 +221,68 @@ mod tests {
             "spec": {"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"port": 80}]},
         });
         assert!(snapshot(&view(service, slice())).services.is_empty());
+    }
+
+    fn with_services(services: &[serde_json::Value]) -> View {
+        let mut view = View::default();
+        for service in services {
+            let name = service["metadata"]["name"].as_str().unwrap();
+            let object = serde_json::from_value(service.clone()).unwrap();
+            view.services.insert(format!("a/{name}"), Arc::new(object));
+        }
+        view
+    }
+
+    fn external(name: &str, addresses: &[&str]) -> serde_json::Value {
+        json!({
+            "metadata": {"name": name, "namespace": "a"},
+            "spec": {"clusterIPs": ["10.96.0.9"], "externalIPs": addresses,
+                "ports": [{"port": 80}]},
+        })
+    }
+
+    fn balanced() -> serde_json::Value {
+        json!({
+            "metadata": {"name": "z", "namespace": "a"},
+            "spec": {"type": "LoadBalancer", "clusterIPs": ["10.96.0.1"],
+                "ports": [{"port": 80}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}},
+        })
+    }
+
+    #[test]
+    fn external_ips_are_announced_within_what_is_allowed_only() {
+        let mut view = with_services(&[
+            external("s", &["192.0.2.7", "198.51.100.7", "2001:db8::7"]),
+            balanced(),
+        ]);
+        let vips: BTreeSet<IpAddr> =
+            snapshot(&view).services.values().flat_map(|service| service.vips.clone()).collect();
+        assert_eq!(vips.len(), 4);
+        let text = |view: &View| -> Vec<String> {
+            announced(view, &vips).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(text(&view), ["203.0.113.1"]);
+        let configuration = json!({
+            "apiVersion": "viaduct.dev/v1alpha1", "kind": "BGPConfiguration",
+            "metadata": {"name": "default"},
+            "spec": {"asn": 64512, "serviceExternalIPs": ["198.51.100.0/24", "2001:db8::/64"]},
+        });
+        let configuration = serde_json::from_value(configuration).unwrap();
+        view.configurations.insert("default".into(), Arc::new(configuration));
+        assert_eq!(text(&view), ["198.51.100.7", "203.0.113.1", "2001:db8::7"]);
+    }
+
+    #[test]
+    fn external_ips_take_no_address_that_a_service_has_been_given() {
+        // By name the first, of two that want one address.
+        let view =
+            with_services(&[external("s", &["203.0.113.1", "10.96.0.1", "192.0.2.7"]), balanced()]);
+        let snapshot = snapshot(&view);
+        let [first, second] = [0, 1].map(|at| snapshot.services.values().nth(at).unwrap());
+        let only = BTreeSet::from(["192.0.2.7".parse().unwrap()]);
+        assert_eq!((&first.vips, &first.external_ips), (&only, &only));
+        assert_eq!(second.vips, BTreeSet::from(["203.0.113.1".parse().unwrap()]));
+        assert!(second.external_ips.is_empty());
     }
 }
