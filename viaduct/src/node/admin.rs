@@ -36,6 +36,7 @@ use super::{
     cache::View,
     dns::Dns,
     door::{self, Left},
+    health::Health,
     metrics::{self, Process},
     withdrawal,
 };
@@ -56,6 +57,7 @@ pub(crate) struct State {
     /// Runs or not, as the daemon was told.
     pub dns: Dns,
     /// What the API says; never for a router.
+    pub health: Health,
     pub view: watch::Receiver<Option<Arc<View>>>,
     pub blocks: watch::Receiver<BTreeSet<Prefix>>,
     pub problems: watch::Receiver<Vec<String>>,
@@ -175,6 +177,7 @@ async fn status(Extract(state): Shared) -> Result<Json<NodeStatus>, Failure> {
         problems.extend(services.problems().await);
     }
     problems.extend(state.dns.problems());
+    problems.extend(state.health.problems());
     let mut pods = 0;
     if let Some(network) = &state.pods {
         pods = network.attachments().await.len();

@@ -12,6 +12,7 @@ mod freshness;
 pub(crate) mod generation;
 mod guard;
 mod handover;
+pub(crate) mod health;
 mod inputs;
 mod lost;
 pub(crate) mod metrics;
@@ -256,6 +257,8 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
     // Before the services: backends on lost nodes are masked from the beginning.
     tokio::spawn(lost::follow(speaker.lost(), nodes.clone(), lost_sender));
     tokio::spawn(sources.follow(pods.pods(), senders));
+    let health = health::Health::default();
+    tokio::spawn(health.clone().follow(identity.name.clone(), nodes.clone(), parts.child_token()));
     tokio::spawn(monitoring::follow(identity.name.clone(), nodes.clone(), speaker.clone()));
     tokio::spawn(guard.keep(speaker.sessions(), balancer.programmed(), server, args.kubeconfig));
 
@@ -272,6 +275,7 @@ pub(crate) async fn run(args: NodeArgs) -> Result<()> {
         pods: Some(pods.clone()),
         services: Some(balancer),
         dns: dns.clone(),
+        health,
         view: nodes,
         blocks: inputs.blocks,
         problems: inputs.problems,

@@ -79,7 +79,7 @@ fn cluster_ips(object: &core::Service) -> Vec<IpAddr> {
     }
 }
 
-fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
+pub(super) fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
     let name = slice.metadata.labels.as_ref()?.get(SERVICE_LABEL)?.clone();
     Some(ServiceName { namespace: slice.metadata.namespace.clone()?, name })
 }

@@ -25,7 +25,9 @@ use viaduct_net::{IfIndex, Prefix, Route, RouterId, Underlay, UnderlayRoute, fee
 use self::reload::{Outputs, Read, Source};
 pub(crate) use self::running::{Running, digests};
 use crate::{
-    node::{self, admin, dns::Dns, door::Left, generation::Generation, metrics::Process},
+    node::{
+        self, admin, dns::Dns, door::Left, generation::Generation, health::Health, metrics::Process,
+    },
     operator::admin::socket_in,
     shutdown,
     successor::{self, Wanted},
@@ -181,6 +183,7 @@ impl Speaker {
             pods: None,
             services: None,
             dns: Dns::default(),
+            health: Health::default(),
             view: watch::channel(None).1,
             blocks: watch::channel(BTreeSet::new()).1,
             problems,

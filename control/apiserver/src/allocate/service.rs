@@ -326,14 +326,24 @@ impl Allocator {
             let asked = spec.get("healthCheckNodePort").and_then(port_number);
             let taken: Vec<u16> = mine.iter().map(|(.., node_port)| *node_port).collect();
             match asked {
+                Some(number) if taken.contains(&number) => errors.push(FieldError::invalid(
+                    "spec.healthCheckNodePort",
+                    number.into(),
+                    "provided port is already allocated",
+                )),
                 Some(number) => {
                     errors.extend(self.check_port(number, "spec.healthCheckNodePort", owner));
                 }
-                None => {
-                    if let Some(number) = self.free_port(&taken) {
+                None => match self.free_port(&taken) {
+                    Some(number) => {
                         spec.insert("healthCheckNodePort".to_owned(), number.into());
                     }
-                }
+                    None => errors.push(FieldError::invalid(
+                        "spec.healthCheckNodePort",
+                        0.into(),
+                        "failed to allocate a nodePort: range is full",
+                    )),
+                },
             }
         }
         errors

@@ -122,6 +122,11 @@ fn what_cannot_be_given_is_refused_in_kubernetes_words() {
             "spec.ports[0].nodePort: Invalid value: 30007: provided port is already allocated",
         ),
         (
+            json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local",
+                "healthCheckNodePort": 30008, "ports": [{"port": 80, "nodePort": 30008}]}),
+            "spec.healthCheckNodePort: Invalid value: 30008: provided port is already allocated",
+        ),
+        (
             json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}),
             "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. \
              The range of valid ports is 30000-30100",

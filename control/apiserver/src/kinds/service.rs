@@ -98,6 +98,13 @@ fn prepare_update(new: &mut Value, old: &Value) {
             }
         }
     }
+    // Nobody has to ask any more which nodes have endpoints.
+    if spec["externalTrafficPolicy"] != "Local"
+        && before["externalTrafficPolicy"] == "Local"
+        && spec["healthCheckNodePort"] == before["healthCheckNodePort"]
+    {
+        remove(spec, "healthCheckNodePort");
+    }
     if kind != "LoadBalancer" && before["type"] == "LoadBalancer" {
         for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass", "loadBalancerIP"] {
             if spec[field] == before[field] {
@@ -133,6 +140,19 @@ mod tests {
             "internalTrafficPolicy": "Cluster",
         }});
         assert_eq!(service, expected);
+    }
+
+    #[test]
+    fn without_the_policy_local_there_is_no_health_check() {
+        let old = json!({"spec": {"type": "LoadBalancer", "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": 30001, "ports": [{"port": 80}]}, "status": {}});
+        let mut same = old.clone();
+        SERVICE.prepare_update(&mut same, &old);
+        assert_eq!(same["spec"]["healthCheckNodePort"], 30001);
+        let mut new = old.clone();
+        new["spec"]["externalTrafficPolicy"] = "Cluster".into();
+        SERVICE.prepare_update(&mut new, &old);
+        assert_eq!(new["spec"].get("healthCheckNodePort"), None);
     }
 
     #[test]

@@ -48,12 +48,39 @@ pub(crate) fn service(_: &Kind, service: &Value, errors: &mut Errors) {
             why,
         );
     }
+    health_check(spec, &path, errors);
     families(spec, &path, errors);
+}
+
+/// Whether balancers outside the cluster have to find out which nodes have endpoints.
+fn needs_health_check(spec: &Value) -> bool {
+    text(spec, "type") == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local"
+}
+
+fn health_check(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let port = spec["healthCheckNodePort"].as_i64().unwrap_or_default();
+    if port == 0 {
+        return;
+    }
+    let path = path.child("healthCheckNodePort");
+    if needs_health_check(spec) {
+        for why in names::port_number(port) {
+            errors.invalid(&path, port, &why);
+        }
+    } else {
+        let why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is \
+                   'Local'";
+        errors.invalid(&path, port, why);
+    }
 }
 
 pub(crate) fn service_update(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::root("spec");
     let (is, was) = (&new["spec"], &old["spec"]);
+    let port = &is["healthCheckNodePort"];
+    if needs_health_check(is) && needs_health_check(was) && *port != was["healthCheckNodePort"] {
+        errors.invalid(&path.child("healthCheckNodePort"), port.clone(), "field is immutable");
+    }
     // A Service that is not virtual had and has no address to keep.
     if text(is, "type") == "ExternalName" || text(was, "type") == "ExternalName" {
         return;
@@ -325,12 +352,39 @@ mod tests {
                  \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
             ),
             (
+                json!({"type": "NodePort", "ports": [{"port": 1}], "healthCheckNodePort": 30001}),
+                "spec.healthCheckNodePort: Invalid value: 30001: may only be set when `type` is \
+                 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+            ),
+            (
                 json!({"ports": [{"port": 1, "nodePort": 30000}]}),
                 "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
             ),
         ] {
             assert_eq!(problems(spec), [expected]);
         }
+    }
+
+    #[test]
+    fn the_port_of_the_health_check_does_not_change() {
+        let kind = kinds::find("", "v1", "services").unwrap();
+        let service = |policy: &str, port: u16| {
+            let mut service = json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {
+                "type": "LoadBalancer", "externalTrafficPolicy": policy,
+                "healthCheckNodePort": port, "ports": [{"port": 1}]}});
+            kind.default(&mut service);
+            service
+        };
+        let problems = |new: &Value, old: &Value| -> Vec<String> {
+            kind.validate_update(new, old).iter().map(ToString::to_string).collect()
+        };
+        let (old, new) = (service("Local", 30001), service("Local", 30002));
+        assert_eq!(problems(&old, &old), [""; 0]);
+        assert_eq!(
+            problems(&new, &old),
+            ["spec.healthCheckNodePort: Invalid value: 30002: field is immutable"]
+        );
+        assert_eq!(problems(&new, &service("Cluster", 0)), [""; 0]);
     }
 
     #[test]

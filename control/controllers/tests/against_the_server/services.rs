@@ -74,3 +74,41 @@ async fn an_address_is_shared_and_who_stands_in_the_way_is_named() {
     assert_eq!(vips(of(&services, "dns")), ["198.51.100.80"]);
     assert_eq!(kubectl.run(&["get", "service", "late", path]), "");
 }
+
+const LOCAL: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: {name: local}
+spec: {type: LoadBalancer, externalTrafficPolicy: Local, ports: [{port: 80}], selector: {app: web}}
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_of_the_health_check_is_given_kept_and_taken_back() {
+    let cluster = Cluster::start().await;
+    let kubectl = Kubectl::new(&cluster);
+    let port =
+        || kubectl.run(&["get", "service", "local", "-o=jsonpath={.spec.healthCheckNodePort}"]);
+    let patch = |spec: &str| ["patch", "service", "local", "-p", spec].map(str::to_owned);
+    kubectl.feed(&["apply", "-f", "-"], LOCAL);
+    let given: u16 = port().parse().unwrap();
+    assert!((30000..=32767).contains(&given), "{given}");
+    let described = kubectl.run(&["describe", "service", "local"]);
+    assert!(
+        described
+            .lines()
+            .any(|line| line.starts_with("HealthCheck NodePort:")
+                && line.ends_with(&given.to_string())),
+        "{described}"
+    );
+    // Applied again, and changed elsewhere, it stays.
+    kubectl.feed(&["apply", "-f", "-"], &LOCAL.replace("port: 80", "port: 81"));
+    assert_eq!(port(), given.to_string());
+    let other = if given == 30000 { 30001 } else { given - 1 };
+    let change = patch(&format!(r#"{{"spec":{{"healthCheckNodePort":{other}}}}}"#));
+    let refused = kubectl.fails(&change.each_ref().map(String::as_str));
+    assert!(refused.contains("spec.healthCheckNodePort"), "{refused}");
+    assert!(refused.contains("field is immutable"), "{refused}");
+    let change = patch(r#"{"spec":{"externalTrafficPolicy":"Cluster"}}"#);
+    kubectl.run(&change.each_ref().map(String::as_str));
+    assert_eq!(port(), "");
+}
