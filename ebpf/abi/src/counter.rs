@@ -39,11 +39,13 @@ pub enum Counter {
     DroppedFragment,
     /// Dropped: the packet could not be written to, or ends within a header.
     DroppedMalformed,
+    /// Dropped: the service is not for clients of this address.
+    DroppedSource,
 }
 
 impl Counter {
     /// Every counter, in the order of their indices.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::SocketTranslated,
         Self::SocketRefused,
         Self::FlowCreated,
@@ -61,6 +63,7 @@ impl Counter {
         Self::DroppedTtl,
         Self::DroppedFragment,
         Self::DroppedMalformed,
+        Self::DroppedSource,
     ];
 
     /// The name in metrics and in `why`.
@@ -83,6 +86,7 @@ impl Counter {
             Self::DroppedTtl => "dropped_ttl",
             Self::DroppedFragment => "dropped_fragment",
             Self::DroppedMalformed => "dropped_malformed",
+            Self::DroppedSource => "dropped_source",
         }
     }
 }

@@ -14,17 +14,20 @@
 //! | [`map::MAGLEV`] | place / [`MAGLEV_CHUNK`], `u32` | [`MaglevChunk`] | user |
 //! | [`map::BACKENDS`] | backend id, `u32` | [`BackendValue`] | user |
 //! | [`map::ADDRESSES`] | [`Address`] | flags, `u32` | user |
+//! | [`map::SOURCES`] | [`SourceRange`], longest prefix | 1, `u32` | user |
 //! | [`map::PODS`] | ifindex, `u32` | [`PodValue`] | user |
 //! | [`map::CONFIG`] | 0, `u32` | [`NodeConfig`] | user |
 //! | [`map::CONNECTIONS`] | cookie of a connected socket, `u64` | [`SocketOrigin`] | programs |
 //! | [`map::SOCKET_ORIGINS`] | [`SocketKey`] | [`SocketOrigin`] | programs |
 //! | [`map::SOCKET_CHOICES`] | [`SocketKey`] | [`SocketChoice`] | programs |
+//! | [`map::AFFINITY`] | [`AffinityKey`] | [`AffinityValue`] | programs |
 //! | [`map::FLOWS_EMBRYONIC`], [`map::FLOWS_ESTABLISHED`] | [`FlowKey`] | [`FlowValue`] | programs |
 //! | [`map::REPLIES`] | 0, `u32` | [`ReplyBudget`], per CPU | programs |
 //! | [`map::COUNTERS`] | [`Counter`] as `u32` | `u64`, per CPU | programs |
 #![no_std]
 
 mod address;
+mod client;
 mod counter;
 mod flow;
 mod node;
@@ -33,6 +36,9 @@ mod service;
 mod socket;
 
 pub use address::Address;
+pub use client::{
+    AffinityKey, AffinityValue, SOURCE_BITS_MAX, SOURCE_BITS_MIN, Source, SourceRange,
+};
 pub use counter::{COUNTERS_MAX, Counter};
 pub use flow::{FlowFlags, FlowKey, FlowValue};
 pub use node::{
@@ -41,8 +47,8 @@ pub use node::{
 pub use plain::Plain;
 pub use service::{
     BACKEND_DRAINING, BACKEND_LOCAL, BACKEND_NONE, BackendValue, MAGLEV_CHUNK, MaglevChunk,
-    SCOPE_EXTERNAL, SCOPE_INTERNAL, SERVICE_DROP_WHEN_EMPTY, SERVICE_NONE, ServiceKey,
-    ServiceValue,
+    SCOPE_EXTERNAL, SCOPE_INTERNAL, SERVICE_DROP_WHEN_EMPTY, SERVICE_LIMITS_SOURCES, SERVICE_NONE,
+    ServiceKey, ServiceValue,
 };
 pub use socket::{SocketChoice, SocketKey, SocketOrigin};
 
@@ -68,6 +74,8 @@ pub mod map {
     pub const SOCKET_CHOICES: &str = "SOCKET_CHOICES";
     pub const FLOWS_EMBRYONIC: &str = "FLOWS_EMBRYONIC";
     pub const FLOWS_ESTABLISHED: &str = "FLOWS_ESTABLISHED";
+    pub const AFFINITY: &str = "AFFINITY";
+    pub const SOURCES: &str = "SOURCES";
     pub const REPLIES: &str = "REPLIES";
     pub const COUNTERS: &str = "COUNTERS";
 }

@@ -3,8 +3,9 @@
 use core::slice;
 
 use crate::{
-    Address, BackendValue, FlowKey, FlowValue, MaglevChunk, NodeConfig, PodValue, ReplyBudget,
-    ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin,
+    Address, AffinityKey, AffinityValue, BackendValue, FlowKey, FlowValue, MaglevChunk, NodeConfig,
+    PodValue, ReplyBudget, ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin, Source,
+    SourceRange,
 };
 
 /// A type that is exactly its bytes, as the kernel copies it.
@@ -73,6 +74,10 @@ plain! {
         node_v4: 16, node_v6: 16, nat_port_first: 2, nat_port_last: 2, udp_idle_seconds: 4,
         tcp_idle_seconds: 4, closing_idle_seconds: 4, embryonic_idle_seconds: 4, reserved: 44,
     }
+    AffinityKey { client: 16, service: 4, scope: 1, v4: 1, reserved: 2 }
+    AffinityValue { last_seen_nanos: 8, backend: 4, reserved: 4 }
+    Source { service: 4, address: 16 }
+    SourceRange { prefix_length: 4, source: 20 }
     PodValue { v4: 16, v6: 16 }
     ReplyBudget { second: 8, sent: 8 }
 }

@@ -36,10 +36,10 @@ pub struct ServiceValue {
     pub length: u32,
     /// Raised by the writer with every table, so that a reader of the maps can tell them apart.
     pub generation: u32,
-    /// [`SERVICE_DROP_WHEN_EMPTY`].
+    /// [`SERVICE_DROP_WHEN_EMPTY`], [`SERVICE_LIMITS_SOURCES`].
     pub flags: u32,
-    /// The service that the frontend is of, the same for all of its frontends and over restarts;
-    /// [`SERVICE_NONE`] where nobody has said.
+    /// The port of a service that the frontend is of, the same for all of its frontends and over
+    /// restarts; [`SERVICE_NONE`] where nobody has said.
     pub service: u32,
     /// For how long a client keeps its backend after it was last seen (`sessionAffinity:
     /// ClientIP`); 0 where each flow chooses.
@@ -75,6 +75,8 @@ const _: () = assert!(size_of::<MaglevChunk>() == 256);
 /// With no backend: drop instead of refusing. What `externalTrafficPolicy: Local` asks of a node
 /// without a local endpoint, so that a client behind a stale route tries again elsewhere.
 pub const SERVICE_DROP_WHEN_EMPTY: u32 = 1;
+/// New flows from outside only from the ranges in [`crate::map::SOURCES`]; others are dropped.
+pub const SERVICE_LIMITS_SOURCES: u32 = 2;
 
 /// The backend id that stands for none. Ids start at 1 and are not reused while a flow may refer
 /// to them.

@@ -18,6 +18,7 @@
 #[cfg(test)]
 extern crate std;
 
+mod affinity;
 mod checksum;
 mod flow;
 mod hash;

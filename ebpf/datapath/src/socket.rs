@@ -1,11 +1,11 @@
 //! What a socket is told when it connects or sends to a service.
 
 use ebpf_abi::{
-    Address, BACKEND_DRAINING, BackendValue, Counter, SCOPE_INTERNAL, ServiceValue, SocketChoice,
-    SocketKey, SocketOrigin,
+    Address, BACKEND_DRAINING, BACKEND_NONE, BackendValue, Counter, SCOPE_INTERNAL, ServiceValue,
+    SocketChoice, SocketKey, SocketOrigin,
 };
 
-use crate::{Frontend, Services, find_frontend, select};
+use crate::{Frontend, Services, affinity, find_frontend, select};
 
 /// The maps that remember what a socket was told.
 pub trait Sockets: Services {
@@ -53,16 +53,17 @@ pub enum Choice {
     Refuse,
 }
 
-/// For connect: a new choice with each call.
+/// For connect: a new choice with each call. `namespace` is the cookie of the socket's network
+/// namespace, by which a client is known that keeps to one backend.
 ///
 /// Chance rather than the hash of the addresses: the port of the socket is not known yet, and one
 /// client must spread over all backends.
 #[inline(always)]
-pub fn choose<S: Sockets>(state: &S, target: &Target) -> Choice {
+pub fn choose<S: Sockets>(state: &S, target: &Target, namespace: u64) -> Choice {
     match frontend(state, target) {
         Frontend::None => Choice::Keep,
         Frontend::Closed => refuse(state),
-        Frontend::Service(service) => match pick(state, target, &service) {
+        Frontend::Service(service) => match pick(state, target, &service, namespace) {
             Some((id, backend)) => {
                 // In place of what an earlier connect of this socket had noted.
                 state.set_connection(target.cookie, &origin(target, id));
@@ -76,7 +77,7 @@ pub fn choose<S: Sockets>(state: &S, target: &Target) -> Choice {
 /// For sendmsg of an unconnected socket: what it sends to one service goes to one backend, for as
 /// long as that takes flows.
 #[inline(always)]
-pub fn choose_for_datagram<S: Sockets>(state: &S, target: &Target) -> Choice {
+pub fn choose_for_datagram<S: Sockets>(state: &S, target: &Target, namespace: u64) -> Choice {
     let service = match frontend(state, target) {
         Frontend::None => return Choice::Keep,
         Frontend::Closed => return refuse(state),
@@ -96,7 +97,7 @@ pub fn choose_for_datagram<S: Sockets>(state: &S, target: &Target) -> Choice {
         }
         return Choice::Backend(backend);
     }
-    match pick(state, target, &service) {
+    match pick(state, target, &service, namespace) {
         Some((id, backend)) => {
             let origin_key = target.key(backend.address, backend.port_be);
             state.set_origin(&origin_key, &origin(target, id));
@@ -143,8 +144,22 @@ fn pick<S: Sockets>(
     state: &S,
     target: &Target,
     service: &ServiceValue,
+    namespace: u64,
 ) -> Option<(u32, BackendValue)> {
-    let (id, backend) = select(state, service, state.random(), target.address.is_v4())?;
+    let v4 = target.address.is_v4();
+    let key = affinity::inside(namespace, v4, service);
+    let keeps = service.affinity_seconds != 0;
+    let kept = match if keeps { affinity::kept(state, &key, service) } else { BACKEND_NONE } {
+        BACKEND_NONE => None,
+        id => state.backend(id).map(|backend| (id, backend)),
+    };
+    let (id, backend) = match kept {
+        Some(kept) => kept,
+        None => select(state, service, state.random(), v4)?,
+    };
+    if keeps {
+        affinity::note(state, &key, id);
+    }
     state.count(Counter::SocketTranslated);
     Some((id, backend))
 }

@@ -1,9 +1,9 @@
 use ebpf_abi::{
-    Address, BackendValue, Counter, FlowKey, FlowValue, NodeConfig, PodValue, ReplyBudget,
-    ServiceKey, ServiceValue,
+    Address, AffinityKey, AffinityValue, BackendValue, Counter, FlowKey, FlowValue, NodeConfig,
+    PodValue, ReplyBudget, ServiceKey, ServiceValue, Source,
 };
 
-/// The maps that the user side writes.
+/// The services, and what is remembered of their clients.
 pub trait Services {
     fn service(&self, key: &ServiceKey) -> Option<ServiceValue>;
     /// The backend id at an index of the arena.
@@ -11,6 +11,13 @@ pub trait Services {
     fn backend(&self, id: u32) -> Option<BackendValue>;
     /// Flags `ADDRESS_*`; 0 of an address that is none of ours.
     fn address(&self, address: &Address) -> u32;
+    /// Whether a range of the service's sources holds it.
+    fn admits(&self, source: &Source) -> bool;
+    /// The backend that a client keeps to.
+    fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue>;
+    fn set_affinity(&self, key: &AffinityKey, value: &AffinityValue);
+    /// Monotonic.
+    fn now_nanos(&self) -> u64;
     fn count(&self, counter: Counter);
 }
 
@@ -38,6 +45,4 @@ pub trait Flows: Services {
     fn pod(&self, ifindex: u32) -> Option<&PodValue>;
     /// Runs `visit` on this CPU's budget of refusals.
     fn visit_budget<R>(&self, visit: impl FnOnce(&mut ReplyBudget) -> R) -> Option<R>;
-    /// Monotonic.
-    fn now_nanos(&self) -> u64;
 }

@@ -2,13 +2,14 @@
 //! elsewhere answer to translated flows. Egress: what the host itself answers.
 
 use ebpf_abi::{
-    ADDRESS_NODE, ADDRESS_VIP, Address, BACKEND_LOCAL, Counter, FlowFlags, FlowKey, FlowValue,
-    SCOPE_EXTERNAL, SERVICE_DROP_WHEN_EMPTY, ServiceValue,
+    ADDRESS_NODE, ADDRESS_VIP, Address, BACKEND_LOCAL, BACKEND_NONE, Counter, FlowFlags, FlowKey,
+    FlowValue, SCOPE_EXTERNAL, SERVICE_DROP_WHEN_EMPTY, SERVICE_LIMITS_SOURCES, ServiceValue,
+    Source,
 };
 
 use crate::{
-    Flows, Frontend, Packet, Parsed, Tuple, Verdict, find_frontend, flow, hash, parse, refuse,
-    rewrite, select,
+    Flows, Frontend, Packet, Parsed, Tuple, Verdict, affinity, find_frontend, flow, hash, parse,
+    refuse, rewrite, select,
 };
 
 /// Ports tried for a translated source before the flow is given up.
@@ -64,6 +65,9 @@ pub fn ingress<P: Packet, S: Flows>(packet: &mut P, tuple: &mut Tuple, state: &S
     match frontend {
         Frontend::None => Verdict::Pass,
         Frontend::Closed => refuse::answer(packet, state, tuple),
+        Frontend::Service(service) if !admits(state, &service, &tuple.key.source) => {
+            Verdict::Drop(Counter::DroppedSource)
+        }
         Frontend::Service(service) if service.length == 0 => {
             if service.flags & SERVICE_DROP_WHEN_EMPTY != 0 {
                 Verdict::Drop(Counter::DroppedEmpty)
@@ -104,6 +108,13 @@ pub fn egress<P: Packet, S: Flows>(packet: &mut P, tuple: &mut Tuple, state: &S)
     }
 }
 
+/// Whether clients of this address may open flows.
+#[inline(always)]
+fn admits<S: Flows>(state: &S, service: &ServiceValue, source: &Address) -> bool {
+    service.flags & SERVICE_LIMITS_SOURCES == 0
+        || state.admits(&Source { service: service.service, address: *source })
+}
+
 /// Chooses a backend for the first packet of a flow, and enters the flow.
 #[inline(never)]
 fn begin<S: Flows>(
@@ -114,11 +125,13 @@ fn begin<S: Flows>(
 ) -> Result<(), Counter> {
     let hash = hash(&tuple.key);
     let mut choice = hash;
+    let kept = kept(state, tuple, service);
     for attempt in 0..CHOICES {
         let last = attempt == CHOICES - 1;
         if last {
             choice = hash;
         }
+        flow.backend = if attempt == 0 || last { kept } else { BACKEND_NONE };
         flow.flags = FlowFlags::default();
         flow.source = tuple.key.source;
         flow.source_port_be = tuple.key.source_port_be;
@@ -126,16 +139,35 @@ fn begin<S: Flows>(
             return Err(Counter::DroppedStale);
         }
         if flow.flags.has(FlowFlags::NAT) {
-            return create_nat(state, tuple, flow, hash);
+            create_nat(state, tuple, flow, hash)?;
+        } else if !flow::create(state, tuple, flow, last) {
+            choice = choice.wrapping_mul(0x9e37_79b1).wrapping_add(0x85eb_ca6b);
+            continue;
         }
-        if flow::create(state, tuple, flow, last) {
-            return Ok(());
-        }
-        choice = choice.wrapping_mul(0x9e37_79b1).wrapping_add(0x85eb_ca6b);
+        note(state, tuple, service, flow.backend);
+        return Ok(());
     }
     Err(Counter::DroppedCollision)
 }
 
+/// The backend that the client keeps to, where the service asks for it.
+#[inline(never)]
+fn kept<S: Flows>(state: &S, tuple: &Tuple, service: &ServiceValue) -> u32 {
+    if service.affinity_seconds == 0 {
+        return BACKEND_NONE;
+    }
+    affinity::kept(state, &affinity::outside(tuple, service), service)
+}
+
+#[inline(never)]
+fn note<S: Flows>(state: &S, tuple: &Tuple, service: &ServiceValue, backend: u32) {
+    if service.affinity_seconds != 0 {
+        affinity::note(state, &affinity::outside(tuple, service), backend);
+    }
+}
+
+/// Leads the flow to the backend that it names, or where it names none to the one that `hash`
+/// falls on.
 #[inline(never)]
 fn choose<S: Flows>(
     state: &S,
@@ -144,7 +176,14 @@ fn choose<S: Flows>(
     hash: u32,
     flow: &mut FlowValue,
 ) -> bool {
-    let Some((id, backend)) = select(state, service, hash, tuple.v4) else { return false };
+    let named = match flow.backend {
+        BACKEND_NONE => None,
+        id => state.backend(id).map(|backend| (id, backend)),
+    };
+    // What was kept may have been deleted in this moment.
+    let Some((id, backend)) = named.or_else(|| select(state, service, hash, tuple.v4)) else {
+        return false;
+    };
     flow.backend = id;
     flow.service = service.service;
     flow.destination = backend.address;

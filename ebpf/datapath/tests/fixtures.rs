@@ -34,6 +34,7 @@ impl Machine for Maps {
         self.services = contents.services.clone();
         self.backends = contents.backends.clone();
         self.maglev = contents.places.clone();
+        self.sources = contents.sources.keys().copied().collect();
         self.pods = BTreeMap::from([(VETH, contents.pod)]);
         self.config = contents.config;
         Ok(())

@@ -7,8 +7,9 @@ mod memory;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ebpf_abi::{
-    ADDRESS_NODE, ADDRESS_VIP, BACKEND_DRAINING, BACKEND_LOCAL, BackendValue, Counter,
-    PROTOCOL_TCP, PROTOCOL_UDP, PodValue, SCOPE_EXTERNAL, ServiceKey, ServiceValue,
+    ADDRESS_NODE, ADDRESS_VIP, AffinityKey, AffinityValue, BACKEND_DRAINING, BACKEND_LOCAL,
+    BackendValue, Counter, PROTOCOL_TCP, PROTOCOL_UDP, PodValue, SCOPE_EXTERNAL,
+    SERVICE_LIMITS_SOURCES, SOURCE_BITS_MIN, ServiceKey, ServiceValue, Source, SourceRange,
 };
 use ebpf_datapath::{Stage, Tuple, Verdict, pod, uplink};
 use memory::{Frame, Maps};
@@ -265,4 +266,93 @@ fn a_flow_knows_its_service() {
     let flows = maps.flows.borrow();
     let services: Vec<u32> = flows.values().map(|flow| flow.service).collect();
     assert_eq!(services, [7, 7], "in both directions");
+}
+
+/// Forty backends of this node, a client of which may keep one for so long.
+fn with_affinity(seconds: u32) -> Maps {
+    let pods = (1..=40).map(|last| SocketAddrV4::new(Ipv4Addr::new(10, 244, 0, last), 8080));
+    let mut maps = maps(&pods.map(|pod| (pod, BACKEND_LOCAL)).collect::<Vec<_>>());
+    for service in maps.services.values_mut() {
+        (service.service, service.affinity_seconds) = (7, seconds);
+    }
+    maps
+}
+
+/// Where flows from so many ports of an address go.
+fn backends_of(maps: &Maps, client: Ipv4Addr, ports: std::ops::Range<u16>) -> Vec<SocketAddrV4> {
+    let mut found: Vec<SocketAddrV4> = ports
+        .map(|port| send(maps, PROTOCOL_TCP, SocketAddrV4::new(client, port), SYN).1)
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[test]
+fn a_client_keeps_its_backend_where_the_service_asks_for_it() {
+    let client = *CLIENT.ip();
+    assert!(backends_of(&with_affinity(0), client, 1000..1050).len() > 10, "each flow chooses");
+    let mut maps = with_affinity(600);
+    let kept = backends_of(&maps, client, 1000..1050);
+    assert_eq!(kept.len(), 1);
+    let others: Vec<_> =
+        (1..=50).map(|last| backends_of(&maps, Ipv4Addr::new(203, 0, 113, last), 1..2)).collect();
+    assert!(others.iter().any(|other| *other != kept), "another client is another");
+    // Each new flow extends the time.
+    for port in 2000..2010 {
+        pass(&maps, 599 * SECOND);
+        assert_eq!(backends_of(&maps, client, port..port + 1), kept);
+    }
+
+    // One that takes no new flows is given up for another, though the table still names it.
+    let ours = |(key, value): (&AffinityKey, &AffinityValue)| {
+        (key.client == client.into()).then_some(value.backend)
+    };
+    let backend = maps.affinity.borrow().iter().find_map(ours).unwrap();
+    maps.backends.get_mut(&backend).unwrap().flags |= BACKEND_DRAINING;
+    let other = if backend == 1 { 2 } else { 1 };
+    maps.maglev.iter_mut().filter(|id| **id == backend).for_each(|id| *id = other);
+    let moved = backends_of(&maps, client, 4001..4030);
+    assert_eq!(moved.len(), 1);
+    assert_ne!(moved, kept);
+}
+
+#[test]
+fn affinity_ends_with_its_time() {
+    let maps = with_affinity(10);
+    send(&maps, PROTOCOL_TCP, CLIENT, SYN);
+    let seen = || maps.affinity.borrow().values().next().unwrap().last_seen_nanos;
+    let first = seen();
+    pass(&maps, 11 * SECOND);
+    let hashed = |port| {
+        let without = with_affinity(0);
+        send(&without, PROTOCOL_TCP, SocketAddrV4::new(*CLIENT.ip(), port), SYN).1
+    };
+    let port = (1000..).find(|port| hashed(*port) != hashed(CLIENT.port())).unwrap();
+    let (_, backend) = send(&maps, PROTOCOL_TCP, SocketAddrV4::new(*CLIENT.ip(), port), SYN);
+    assert_eq!(backend, hashed(port), "as the table says");
+    assert!(seen() > first);
+}
+
+#[test]
+fn a_service_may_be_for_some_sources_only() {
+    let mut maps = maps(&[(POD, BACKEND_LOCAL)]);
+    for service in maps.services.values_mut() {
+        (service.service, service.flags) = (7, SERVICE_LIMITS_SOURCES);
+    }
+    let range = |service, address: [u8; 4], length: u32| SourceRange {
+        prefix_length: SOURCE_BITS_MIN + 96 + length,
+        source: Source { service, address: Ipv4Addr::from(address).into() },
+    };
+    // Another service's range is none of ours.
+    maps.sources = vec![range(7, [198, 51, 100, 0], 28), range(8, [0; 4], 0)];
+    let inside = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 15), 1000);
+    let outside = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 16), 1000);
+    assert_eq!(verdict_of(&maps, PROTOCOL_TCP, inside), Verdict::Deliver);
+    let refused = Verdict::Drop(Counter::DroppedSource);
+    assert_eq!(verdict_of(&maps, PROTOCOL_TCP, outside), refused);
+    assert_eq!(verdict_of(&maps, PROTOCOL_UDP, outside), refused);
+    // Nor does it learn that there is nobody.
+    maps.services.values_mut().for_each(|service| service.length = 0);
+    assert_eq!(verdict_of(&maps, PROTOCOL_TCP, outside), refused);
 }

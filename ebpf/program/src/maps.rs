@@ -3,11 +3,11 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
 };
 use ebpf_abi::{
-    Address, BackendValue, COUNTERS_MAX, FlowKey, FlowValue, MaglevChunk, NodeConfig, PodValue,
-    ReplyBudget, ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin,
+    Address, AffinityKey, AffinityValue, BackendValue, COUNTERS_MAX, FlowKey, FlowValue, MaglevChunk, NodeConfig, PodValue,
+    ReplyBudget, ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin, Source,
 };
 
 #[map]
@@ -18,6 +18,10 @@ pub static MAGLEV: Array<MaglevChunk> = Array::pinned(1, 0);
 pub static BACKENDS: HashMap<u32, BackendValue> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
 #[map]
 pub static ADDRESSES: HashMap<Address, u32> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
+#[map]
+pub static SOURCES: LpmTrie<Source, u32> = LpmTrie::pinned(1, BPF_F_NO_PREALLOC);
+#[map]
+pub static AFFINITY: LruHashMap<AffinityKey, AffinityValue> = LruHashMap::pinned(1, 0);
 #[map]
 pub static PODS: HashMap<u32, PodValue> = HashMap::pinned(1, BPF_F_NO_PREALLOC);
 #[map]

@@ -1,7 +1,7 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::bpf_sock_addr,
-    helpers::generated::{bpf_get_socket_cookie, bpf_set_retval},
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
     programs::{SockAddrContext, SockContext},
 };
 use ebpf_abi::{Address, PROTOCOL_TCP, PROTOCOL_UDP};
@@ -108,13 +108,19 @@ fn conclude<F: Family>(context: &SockAddrContext, choice: Choice) -> i32 {
 #[inline(always)]
 pub fn connect<F: Family>(context: &SockAddrContext) -> i32 {
     let Some(target) = target::<F>(context) else { return ALLOW };
-    conclude::<F>(context, choose(&Kernel, &target))
+    conclude::<F>(context, choose(&Kernel, &target, namespace(context)))
 }
 
 #[inline(always)]
 pub fn sendmsg<F: Family>(context: &SockAddrContext) -> i32 {
     let Some(target) = target::<F>(context) else { return ALLOW };
-    conclude::<F>(context, choose_for_datagram(&Kernel, &target))
+    conclude::<F>(context, choose_for_datagram(&Kernel, &target, namespace(context)))
+}
+
+/// The cookie of the socket's network namespace.
+#[inline(always)]
+fn namespace(context: &SockAddrContext) -> u64 {
+    unsafe { bpf_get_netns_cookie(context.as_ptr()) }
 }
 
 /// For recvmsg and getpeername, which cannot refuse.

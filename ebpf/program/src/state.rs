@@ -1,11 +1,11 @@
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns},
-    maps::LruHashMap,
+    maps::{LruHashMap, lpm_trie::Key},
 };
 use ebpf_abi::{
-    Address, BackendValue, Counter, FlowKey, FlowValue, MAGLEV_CHUNK, NodeConfig, PodValue,
-    ReplyBudget, ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin,
+    Address, AffinityKey, AffinityValue, BackendValue, Counter, FlowKey, FlowValue, MAGLEV_CHUNK, NodeConfig, PodValue,
+    ReplyBudget, ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin, SOURCE_BITS_MAX, Source,
 };
 use ebpf_datapath::{Flows, Services, Stage, socket::Sockets};
 
@@ -39,6 +39,27 @@ impl Services for Kernel {
     #[inline(always)]
     fn address(&self, address: &Address) -> u32 {
         unsafe { maps::ADDRESSES.get(address) }.copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn admits(&self, source: &Source) -> bool {
+        maps::SOURCES.get(Key::new(SOURCE_BITS_MAX, *source)).is_some()
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue> {
+        unsafe { maps::AFFINITY.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_affinity(&self, key: &AffinityKey, value: &AffinityValue) {
+        // A map that evicts does not fill up; without the entry the next flow chooses anew.
+        let _ = maps::AFFINITY.insert(key, value, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn now_nanos(&self) -> u64 {
+        unsafe { bpf_ktime_get_ns() }
     }
 
     #[inline(always)]
@@ -97,11 +118,6 @@ impl Flows for Kernel {
     fn visit_budget<R>(&self, visit: impl FnOnce(&mut ReplyBudget) -> R) -> Option<R> {
         let budget = maps::REPLIES.get_ptr_mut(0)?;
         Some(visit(unsafe { &mut *budget }))
-    }
-
-    #[inline(always)]
-    fn now_nanos(&self) -> u64 {
-        unsafe { bpf_ktime_get_ns() }
     }
 }
 

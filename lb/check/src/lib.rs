@@ -70,7 +70,8 @@ impl Machine for Kernel {
 
     fn forget(&mut self) -> Result<()> {
         clear(&self.maps.flows_embryonic)?;
-        clear(&self.maps.flows_established)
+        clear(&self.maps.flows_established)?;
+        clear(&self.maps.affinity)
     }
 
     fn fill(&mut self, contents: &Contents) -> Result<()> {
@@ -78,6 +79,7 @@ impl Machine for Kernel {
         maps.maglev.write(0, &contents.places)?;
         replace(&maps.backends, &contents.backends)?;
         replace(&maps.services, &contents.services)?;
+        replace(&maps.sources, &contents.sources)?;
         replace(&maps.addresses, &contents.addresses)?;
         replace(&maps.pods, &BTreeMap::from([(self.pod.0, contents.pod)]))?;
         Ok(maps.set_config(&contents.config)?)
@@ -94,6 +96,13 @@ impl Machine for Kernel {
                 flow.last_seen_nanos = nanos;
                 table.upsert(&key, &flow)?;
             }
+        }
+        for (key, mut value) in self.maps.affinity.entries()? {
+            let Some(nanos) = value.last_seen_nanos.checked_sub(seconds * NANOS) else {
+                return Ok(false);
+            };
+            value.last_seen_nanos = nanos;
+            self.maps.affinity.upsert(&key, &value)?;
         }
         Ok(true)
     }

@@ -1,6 +1,6 @@
 use ebpf_abi::{
-    Address, BackendValue, FlowKey, FlowValue, NodeConfig, PodValue, ServiceKey, ServiceValue,
-    SocketChoice, SocketKey, SocketOrigin,
+    Address, AffinityKey, AffinityValue, BackendValue, FlowKey, FlowValue, NodeConfig, PodValue,
+    ServiceKey, ServiceValue, SocketChoice, SocketKey, SocketOrigin, SourceRange,
 };
 
 use crate::{Arena, Counters, MapError, Table};
@@ -14,6 +14,10 @@ pub struct Sizes {
     pub maglev: u32,
     pub backends: u32,
     pub addresses: u32,
+    /// Ranges of sources, of all services that are not for everybody.
+    pub sources: u32,
+    /// Clients that keep to a backend; beyond it the oldest chooses anew.
+    pub affinity: u32,
     pub pods: u32,
     /// Connected sockets whose peer is shown as the service; beyond it the oldest shows its
     /// backend, and is not counted.
@@ -35,6 +39,8 @@ impl Default for Sizes {
             maglev: 1 << 20,
             backends: 1 << 16,
             addresses: 1 << 16,
+            sources: 1 << 16,
+            affinity: 1 << 16,
             pods: 1 << 12,
             connections: 1 << 16,
             socket_origins: 1 << 14,
@@ -53,6 +59,9 @@ pub struct Maps {
     pub backends: Table<u32, BackendValue>,
     /// Flags `ADDRESS_*` by address.
     pub addresses: Table<Address, u32>,
+    /// 1 under every range from which a service may be reached that is not for everybody.
+    pub sources: Table<SourceRange, u32>,
+    pub affinity: Table<AffinityKey, AffinityValue>,
     /// Written by attaching a pod.
     pub pods: Table<u32, PodValue>,
     /// By the socket's cookie.

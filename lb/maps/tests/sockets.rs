@@ -412,3 +412,39 @@ fn programs_of(cgroup: &Path) -> Vec<u64> {
     ids.sort_unstable();
     ids
 }
+
+#[test]
+fn a_client_keeps_its_backend_where_the_service_asks_for_it() {
+    in_cgroup(|lab| {
+        let mut services = Services::new(&lab.data_plane);
+        let maps = lab.data_plane.maps();
+        let ids = add_services(&mut services, PROTOCOL_TCP);
+        serve_tcp(&BACKENDS_V4);
+        serve_tcp(&BACKENDS_V6);
+        for service in [SERVICE_V4, SERVICE_V6] {
+            services.change(address(service), PROTOCOL_TCP, SCOPE_INTERNAL, |value| {
+                (value.service, value.affinity_seconds) = (7, 600);
+            });
+        }
+        for (asked, service, backends) in CASES {
+            let (first, peer) = ask_tcp(asked);
+            assert_eq!(peer, address(asked), "getpeername");
+            // Of 30 on one backend by chance there is no chance.
+            assert!((0..30).all(|_| ask_tcp(asked).0 == first), "{asked}");
+
+            // It takes no new flows, so that the client is led elsewhere, and stays there.
+            let place = backends.iter().position(|one| *one == first).unwrap();
+            let id = ids[service][place];
+            let before = maps.backends.lookup(&id).unwrap().unwrap();
+            let draining = BackendValue { flags: BACKEND_DRAINING, ..before };
+            maps.backends.upsert(&id, &draining).unwrap();
+            let moved = (0..100).map(|_| ask_tcp(asked).0).find(|one| *one != first).unwrap();
+            assert!((0..30).all(|_| ask_tcp(asked).0 == moved), "{asked}");
+            maps.backends.upsert(&id, &before).unwrap();
+        }
+        // One client, though it has asked for two families.
+        let entries = maps.affinity.entries().unwrap();
+        let keys: Vec<_> = entries.keys().map(|key| (key.service, key.scope, key.v4)).collect();
+        assert_eq!(keys, [(7, SCOPE_INTERNAL, 0), (7, SCOPE_INTERNAL, 1)]);
+    });
+}

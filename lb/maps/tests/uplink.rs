@@ -11,7 +11,7 @@ mod support;
 use std::{
     collections::BTreeMap,
     io::{ErrorKind, Read, Write},
-    net::{IpAddr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
     path::Path,
     thread,
     time::Duration,
@@ -19,6 +19,7 @@ use std::{
 
 use ebpf_abi::{
     Address, BACKEND_LOCAL, Counter, NodeConfig, PROTOCOL_TCP, PROTOCOL_UDP, SCOPE_EXTERNAL,
+    SERVICE_LIMITS_SOURCES, SOURCE_BITS_MIN, Source, SourceRange,
 };
 use lab::{CLIENT, ELSEWHERE, Lab, NODE, POD, VIP, answer, ask, at, connect, ip, serve_tcp};
 use lb_maps::{DataPlane, PodAddresses};
@@ -322,5 +323,68 @@ fn detaching_is_idempotent_and_survives_the_interface() {
         assert!(data_plane.attached_uplinks().unwrap().is_empty());
         let links = pin_dir.join(format!("v{}/links", ebpf_abi::ABI_VERSION));
         assert_eq!(std::fs::read_dir(&links).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn a_client_outside_keeps_its_backend_where_the_service_asks_for_it() {
+    in_lab(|lab, data_plane, _| {
+        let mut services = Services::new(data_plane);
+        for family in 0..2 {
+            let ports = 8080..8084;
+            let backends: Vec<_> =
+                ports.map(|port| (at(POD[family], port), BACKEND_LOCAL)).collect();
+            for (backend, _) in &backends {
+                serve_tcp(&lab.pod, *backend);
+            }
+            let vip = at(VIP[family], 80);
+            services.add(vip, PROTOCOL_TCP, SCOPE_EXTERNAL, &backends);
+            let asked = || -> Vec<u16> {
+                (0..30).map(|_| ask(&mut connect(lab, vip).unwrap()).0).collect()
+            };
+            let spread = asked();
+            assert!(spread.iter().any(|port| *port != spread[0]), "{spread:?}");
+            services.change(vip, PROTOCOL_TCP, SCOPE_EXTERNAL, |value| {
+                (value.service, value.affinity_seconds) = (7, 600);
+            });
+            let kept = asked();
+            assert!(kept.iter().all(|port| *port == kept[0]), "{kept:?}");
+        }
+        assert_eq!(data_plane.maps().affinity.entries().unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn a_service_may_be_for_some_sources_only() {
+    in_lab(|lab, data_plane, _| {
+        let mut services = Services::new(data_plane);
+        let maps = data_plane.maps();
+        let range = |service, prefix: &str, length: u32| {
+            let bits = if ip(prefix).is_ipv4() { 96 } else { 0 } + length;
+            let source = Source { service, address: ip(prefix).into() };
+            SourceRange { prefix_length: SOURCE_BITS_MIN + bits, source }
+        };
+        let near = [("198.51.100.0", 24), ("fd00:c::", 64)];
+        for family in 0..2 {
+            let backend = at(POD[family], 8080);
+            serve_tcp(&lab.pod, backend);
+            let vip = at(VIP[family], 80);
+            services.add(vip, PROTOCOL_TCP, SCOPE_EXTERNAL, &[(backend, BACKEND_LOCAL)]);
+            let mut open = connect(lab, vip).unwrap();
+            services.change(vip, PROTOCOL_TCP, SCOPE_EXTERNAL, |value| {
+                (value.service, value.flags) = (7, SERVICE_LIMITS_SOURCES);
+            });
+            // Another service's range is none of its own.
+            let (prefix, length) = near[family];
+            maps.sources.upsert(&range(8, prefix, length), &1).unwrap();
+            let wait = Duration::from_millis(100);
+            let error = lab.client.run(|| TcpStream::connect_timeout(&vip, wait)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut, "silence");
+            assert_eq!(ask(&mut open).0, 8080, "what is open goes on");
+            maps.sources.upsert(&range(7, prefix, length), &1).unwrap();
+            assert_eq!(ask(&mut connect(lab, vip).unwrap()).0, 8080);
+        }
+        let counters = maps.counters.read().unwrap();
+        assert!(counters[&Counter::DroppedSource] >= 2, "{counters:?}");
     });
 }

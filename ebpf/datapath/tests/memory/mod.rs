@@ -6,8 +6,8 @@ use std::{
 };
 
 use ebpf_abi::{
-    Address, BackendValue, Counter, FlowKey, FlowValue, NodeConfig, PodValue, ReplyBudget,
-    ServiceKey, ServiceValue,
+    Address, AffinityKey, AffinityValue, BackendValue, Counter, FlowKey, FlowValue, NodeConfig,
+    PodValue, ReplyBudget, SOURCE_BITS_MIN, ServiceKey, ServiceValue, Source, SourceRange,
 };
 use ebpf_datapath::{Difference, Flows, Layer4Sum, Packet, Services, Stage};
 
@@ -72,6 +72,8 @@ pub(crate) struct Maps {
     pub(crate) maglev: Vec<u32>,
     pub(crate) backends: BTreeMap<u32, BackendValue>,
     pub(crate) addresses: BTreeMap<Address, u32>,
+    pub(crate) sources: Vec<SourceRange>,
+    pub(crate) affinity: RefCell<BTreeMap<AffinityKey, AffinityValue>>,
     pub(crate) pods: BTreeMap<u32, PodValue>,
     pub(crate) config: NodeConfig,
     pub(crate) flows: RefCell<BTreeMap<(Stage, FlowKey), FlowValue>>,
@@ -95,6 +97,28 @@ impl Services for Maps {
 
     fn address(&self, address: &Address) -> u32 {
         self.addresses.get(address).copied().unwrap_or_default()
+    }
+
+    fn admits(&self, source: &Source) -> bool {
+        self.sources.iter().any(|range| {
+            let (of, ours) = (range.source, *source);
+            let bits = range.prefix_length.saturating_sub(SOURCE_BITS_MIN);
+            let differ = u128::from_be_bytes(of.address.octets())
+                ^ u128::from_be_bytes(ours.address.octets());
+            of.service == ours.service && differ.leading_zeros() >= bits
+        })
+    }
+
+    fn affinity(&self, key: &AffinityKey) -> Option<AffinityValue> {
+        self.affinity.borrow().get(key).copied()
+    }
+
+    fn set_affinity(&self, key: &AffinityKey, value: &AffinityValue) {
+        self.affinity.borrow_mut().insert(*key, *value);
+    }
+
+    fn now_nanos(&self) -> u64 {
+        self.now_nanos.get()
     }
 
     fn count(&self, counter: Counter) {
@@ -135,9 +159,5 @@ impl Flows for Maps {
 
     fn visit_budget<R>(&self, visit: impl FnOnce(&mut ReplyBudget) -> R) -> Option<R> {
         Some(visit(&mut self.budget.borrow_mut()))
-    }
-
-    fn now_nanos(&self) -> u64 {
-        self.now_nanos.get()
     }
 }

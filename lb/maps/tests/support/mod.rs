@@ -101,6 +101,8 @@ pub(crate) fn options(pin_dir: &Path) -> Options {
         maglev: 4096,
         backends: 64,
         addresses: 64,
+        sources: 64,
+        affinity: 1024,
         pods: 16,
         connections: 1024,
         socket_origins: 1024,
@@ -166,6 +168,11 @@ pub(crate) struct Services {
 
 const TABLE: u32 = 251;
 
+fn key(frontend: SocketAddr, protocol: u8, scope: u8) -> ServiceKey {
+    let (address, port_be) = (frontend.ip().into(), frontend.port().to_be());
+    ServiceKey { address, port_be, protocol, scope }
+}
+
 impl Services {
     pub(crate) fn new(data_plane: &DataPlane) -> Self {
         Self { maps: data_plane.maps(), next_backend: 1, next_offset: 0 }
@@ -197,15 +204,24 @@ impl Services {
         let offset = self.next_offset;
         self.maps.maglev.write(offset, &table).unwrap();
         self.next_offset += length.next_multiple_of(ebpf_abi::MAGLEV_CHUNK);
-        let key = ServiceKey {
-            address: frontend.ip().into(),
-            port_be: frontend.port().to_be(),
-            protocol,
-            scope,
-        };
+        let key = key(frontend, protocol, scope);
         let service = ServiceValue { offset, length, generation: 1, ..ServiceValue::default() };
         self.maps.services.upsert(&key, &service).unwrap();
         ids
+    }
+
+    /// Changes the value of a frontend that was added.
+    pub(crate) fn change(
+        &self,
+        frontend: SocketAddr,
+        protocol: u8,
+        scope: u8,
+        change: impl FnOnce(&mut ServiceValue),
+    ) {
+        let key = key(frontend, protocol, scope);
+        let mut value = self.maps.services.lookup(&key).unwrap().unwrap();
+        change(&mut value);
+        self.maps.services.upsert(&key, &value).unwrap();
     }
 
     pub(crate) fn cluster_ip(&self, address: IpAddr) {
