@@ -28,8 +28,8 @@ use std::{
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use ebpf_abi::{
-    ABI_VERSION, ADDRESS_NODE, ADDRESS_SERVICE, ADDRESS_VIP, BACKEND_LOCAL, SCOPE_EXTERNAL,
-    SCOPE_INTERNAL,
+    ABI_VERSION, ADDRESS_NODE, ADDRESS_SERVICE, ADDRESS_VIP, BACKEND_LOCAL, Counter,
+    SCOPE_EXTERNAL, SCOPE_INTERNAL,
 };
 use lab::{ELSEWHERE, Lab, NODE, POD, VIP, ask, at, connect, ip, serve_tcp};
 use lb_maps::{DataPlane, PodAddresses};
@@ -91,9 +91,11 @@ impl Count {
     }
 }
 
+/// How often at least before and after.
+const MORE: u64 = 20;
+
 /// Runs `body` while `each` is done without a pause, some times before it and after it; how often.
 fn all_the_while(each: impl Fn() + Sync, body: impl FnOnce()) -> u64 {
-    const MORE: u64 = 20;
     let count = Count::default();
     thread::scope(|scope| {
         let busy = scope.spawn(|| {
@@ -201,8 +203,11 @@ fn sockets_notice_nothing() {
             assert!(takeover.shared.contains(&"CONNECTIONS"), "{takeover:?}");
             assert_eq!(takeover.converted["SERVICES"], 1);
             assert_eq!(takeover.converted["BACKENDS"], BACKENDS.len() + 1);
+            println!("{takeover:?}");
+            // No program of ours has run yet: the one that is held, and those before.
+            let counters = data_plane.maps().counters.read().unwrap();
+            assert!(counters[&Counter::SocketTranslated] > MORE, "{counters:?}");
             data_plane.attach_cgroup(cgroup.path()).unwrap();
-            println!("{takeover:?}", takeover = data_plane.takeover());
         });
         println!("{times} connections meanwhile");
         echoes(&mut held, "after");
@@ -435,6 +440,21 @@ fn with_the_socket_programs_go_all_links_that_nobody_asks_for() {
 
 fn ifindex(name: &str) -> viaduct_net::IfIndex {
     viaduct_net::IfIndex(nix::net::if_::if_nametoindex(name).unwrap())
+}
+
+#[test]
+fn a_daemon_whose_place_was_taken_attaches_nothing_beside() {
+    in_cgroup(|pin_dir, cgroup, _daemon| {
+        let mut data_plane = DataPlane::load(&options(pin_dir)).unwrap();
+        data_plane.attach_cgroup(cgroup.path()).unwrap();
+        let programs = programs_of(cgroup.path());
+        fs::rename(pin_dir.join(format!("v{ABI_VERSION}")), pin_dir.join("v99")).unwrap();
+        let error = data_plane.attach_cgroup(cgroup.path()).unwrap_err();
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        assert_eq!(cause.as_deref(), Some("another version has taken over"), "{error}");
+        assert_eq!(programs_of(cgroup.path()), programs);
+        assert_eq!(versions(pin_dir), ["v99".to_owned()].into());
+    });
 }
 
 #[test]
