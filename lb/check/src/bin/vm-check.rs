@@ -4,9 +4,10 @@
 //! a folder of a bpf filesystem, two interfaces as `lb_check::Kernel` wants them, and the folder of the
 //! fixtures, which it runs. Each line is `ok WHAT` or `FAIL WHAT: WHY`; the exit code is 0 if none failed.
 
-use std::{path::Path, process::ExitCode};
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::Result;
+use ebpf_abi::ABI_VERSION;
 use lb_check::{Kernel, Tally};
 use lb_maps::{DataPlane, Options, PodAddresses, Sizes, probe};
 use viaduct_net::IfIndex;
@@ -41,13 +42,23 @@ fn main() -> ExitCode {
     if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Attaches everything twice: the second time by what a new process would find.
+/// Attaches everything again and again: the second time by what a new process would find, then by
+/// what one of a newer and one of an older version would have left.
 fn attach(options: &Options, cgroup: &Path, interface: &str, report: &mut Report) {
     let ifindex = match nix::net::if_::if_nametoindex(interface) {
         Ok(ifindex) => IfIndex(ifindex),
         Err(error) => return report.line(interface, Err(error)),
     };
-    for turn in ["attach", "adopt"] {
+    let own = options.pin_dir.join(format!("v{ABI_VERSION}"));
+    let turns =
+        [("attach", None), ("adopt", None), ("step back", Some("v99")), ("step on", Some("v1"))];
+    for (turn, other) in turns {
+        let other = other.map(|name| options.pin_dir.join(name));
+        if let Some(other) = &other
+            && let Err(error) = fs::rename(&own, other)
+        {
+            return report.line(turn, Err(error));
+        }
         let mut data_plane = match DataPlane::load(options) {
             Ok(data_plane) => data_plane,
             Err(error) => return report.line(turn, Err(error)),
@@ -63,6 +74,12 @@ fn attach(options: &Options, cgroup: &Path, interface: &str, report: &mut Report
             Ok(pods) if pods.contains(&ifindex) => {}
             Ok(pods) => report.line(turn, Err(format!("attached pods are {pods:?}"))),
             Err(error) => report.line(turn, Err(error)),
+        }
+        if data_plane.takeover().is_some() != other.is_some() {
+            report.line(turn, Err(format!("taken over: {:?}", data_plane.takeover())));
+        }
+        if other.is_some_and(|other| other.exists()) {
+            report.line(turn, Err("the other version's folder is still there"));
         }
     }
 }
