@@ -7,9 +7,7 @@ use std::{
 
 use ebpf_abi::{Address, NodeConfig};
 use lb_maps::{DataPlane, MapError, Options};
-use lb_plan::{
-    Balancer, Desired, Maps as _, MaskChanges, Masks, Operation, Problem, Snapshot, expand,
-};
+use lb_plan::{Balancer, Desired, Maps as _, MaskChanges, Masks, Operation, Problem, Snapshot};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{self, MissedTickBehavior},
@@ -187,21 +185,21 @@ impl Daemon {
         }
     }
 
-    /// Works out anew what the maps should hold.
+    /// Works out what the maps should hold, as far as something has changed.
     fn work_out(&mut self) {
-        let desired = expand(&self.snapshot, &self.config.node, &self.masks);
-        let ignored = desired.ignored.len();
-        if ignored != self.desired.ignored.len() {
-            let service = desired.ignored.first_key_value().map(|(name, _)| name.to_string());
+        let ignored_before = self.desired.ignored.len();
+        self.desired.follow(&self.snapshot, &self.config.node, &self.masks);
+        let ignored = self.desired.ignored.len();
+        if ignored != ignored_before {
+            let service = self.desired.ignored.first_key_value().map(|(name, _)| name.to_string());
             match service {
                 Some(service) => warn!(services = ignored, service, "too many backends are lost"),
                 None => info!("no service has lost too many backends any more"),
             }
         }
         Counters::set(&self.counters.masked_nodes, self.masks.len());
-        Counters::set(&self.counters.masked_backends, desired.masked.len());
+        Counters::set(&self.counters.masked_backends, self.desired.masked.len());
         Counters::set(&self.counters.masks_ignored, ignored);
-        self.desired = desired;
     }
 
     /// Takes backends on lost nodes out at once: the few writes that lead new flows elsewhere come
@@ -311,14 +309,24 @@ impl Daemon {
             Some(balancer) => balancer,
             None => self.balancer.insert(Balancer::adopt(self.maps.read()?)),
         };
-        let plan = balancer.plan(&self.desired, now);
+        // Tables are written one by one as they are made: all of them would be a lot of memory.
+        let (maps, counters) = (&mut self.maps, &self.counters);
+        let mut written = Ok(());
+        let mut apply = |operation: Operation| {
+            if written.is_ok() {
+                written = maps.apply(&operation);
+                Counters::add(&counters.writes, written.is_ok().into());
+            }
+        };
+        let changes = self.desired.take_changes();
+        let problems = balancer.plan_changes(&self.desired, &changes, now, &mut apply);
+        written?;
         let (frontends, backends) = balancer.sizes();
-        self.apply(&plan.operations)?;
-        if plan.problems != self.problems {
-            for problem in &plan.problems {
+        if problems != self.problems {
+            for problem in &problems {
                 warn!(%problem, "service maps");
             }
-            self.problems = plan.problems;
+            self.problems = problems;
         }
         Counters::set(&self.counters.frontends, frontends);
         Counters::set(&self.counters.backends, backends);
@@ -360,15 +368,15 @@ impl Daemon {
         if self.waiters.is_empty() {
             return;
         }
-        let Some(flows) = self.balancer.as_ref().map(Balancer::flow_addresses) else { return };
+        let Some(balancer) = &self.balancer else { return };
         let desired = &self.desired;
-        self.waiters.answer(|addresses| withdrawal(desired, &flows, addresses));
+        self.waiters.answer(|addresses| withdrawal(desired, balancer, addresses));
     }
 
     fn withdrawal(&self, addresses: &BTreeSet<IpAddr>) -> Withdrawal {
         match &self.balancer {
             Some(balancer) if self.snapshot.complete => {
-                withdrawal(&self.desired, &balancer.flow_addresses(), addresses)
+                withdrawal(&self.desired, balancer, addresses)
             }
             // What is in the maps, or is to be, is not known.
             _ => Withdrawal { endpoint: true, withdrawn: false },
@@ -422,14 +430,10 @@ impl Daemon {
 }
 
 /// Neither do the maps send new flows there, nor are they to.
-fn withdrawal(
-    desired: &Desired,
-    flows: &BTreeSet<IpAddr>,
-    addresses: &BTreeSet<IpAddr>,
-) -> Withdrawal {
+fn withdrawal(desired: &Desired, balancer: &Balancer, addresses: &BTreeSet<IpAddr>) -> Withdrawal {
     Withdrawal {
         endpoint: desired.has_endpoint(addresses),
-        withdrawn: flows.is_disjoint(addresses) && !desired.sends_flows_to(addresses),
+        withdrawn: !balancer.sends_flows_to(addresses) && !desired.sends_flows_to(addresses),
     }
 }
 

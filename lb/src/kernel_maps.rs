@@ -1,8 +1,17 @@
 use std::collections::BTreeMap;
 
-use ebpf_abi::{Address, BACKEND_DRAINING, BACKEND_NONE, BackendValue};
+use ebpf_abi::{Address, BACKEND_DRAINING, BACKEND_NONE, BackendValue, Plain};
 use lb_maps::MapError;
-use lb_plan::{Contents, Limits, Maps, Operation};
+use lb_plan::{Contents, Limits, Maps, Operation, Table};
+
+/// Of a map that nobody writes to at the same time.
+fn entries<K: Plain + Ord, V: Plain>(
+    map: &lb_maps::Table<K, V>,
+) -> Result<BTreeMap<K, V>, MapError> {
+    let mut entries = Vec::new();
+    map.visit(|key, value| entries.push((key, value)))?;
+    Ok(entries.into_iter().collect())
+}
 
 /// The maps of the loaded programs.
 ///
@@ -16,10 +25,10 @@ impl Maps for KernelMaps {
 
     fn read(&mut self) -> Result<Contents, MapError> {
         let maps = &self.0;
-        let services = maps.services.entries()?;
-        let mut backends = maps.backends.entries()?;
+        let services = entries(&maps.services)?;
+        let mut backends = entries(&maps.backends)?;
         let reserved = backends.remove(&BACKEND_NONE);
-        // Services share tables, and a read is a system call for each place.
+        // Services share tables. Of each only what it is known by is kept.
         let named: BTreeMap<u32, u32> = services
             .values()
             .filter(|value| value.length > 0)
@@ -27,7 +36,7 @@ impl Maps for KernelMaps {
             .collect();
         let tables = named
             .into_iter()
-            .map(|(offset, length)| Ok((offset, maps.maglev.read(offset, length)?.into())))
+            .map(|(offset, length)| Ok((offset, Table::of(&maps.maglev.read(offset, length)?))))
             .collect::<Result<_, MapError>>()?;
         let limits = Limits {
             services: maps.services.max_entries(),
@@ -36,7 +45,7 @@ impl Maps for KernelMaps {
             places: maps.maglev.capacity(),
         };
         let next_backend = reserved.map_or(0, |value| value.address.words_be[0]);
-        let addresses = maps.addresses.entries()?;
+        let addresses = entries(&maps.addresses)?;
         Ok(Contents { limits, services, backends, addresses, tables, next_backend })
     }
 

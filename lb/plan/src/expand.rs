@@ -1,17 +1,15 @@
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map},
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use ebpf_abi::{
-    ADDRESS_NODE, ADDRESS_SERVICE, ADDRESS_VIP, Address, SCOPE_EXTERNAL, SCOPE_INTERNAL,
-    SERVICE_DROP_WHEN_EMPTY, ServiceKey,
+    ADDRESS_SERVICE, ADDRESS_VIP, Address, SCOPE_EXTERNAL, SCOPE_INTERNAL, SERVICE_DROP_WHEN_EMPTY,
+    ServiceKey,
 };
 
-use crate::{
-    Endpoint, Masks, Node, Service, ServiceName, ServicePort, Share, Snapshot, TrafficPolicy,
-};
+use crate::{Endpoint, Masks, Node, Service, ServiceName, ServicePort, Share, TrafficPolicy};
 
 /// What tells backends apart: the endpoint's address and port. TCP and UDP of one port share it.
 pub type BackendKey = SocketAddr;
@@ -73,14 +71,6 @@ impl BackendState {
     }
 }
 
-/// How a backend is to be entered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BackendNeed {
-    pub(crate) local: bool,
-    /// In some frontend's list: flows may begin.
-    pub(crate) takes_flows: bool,
-}
-
 /// Two services want one address and port; the first by name has it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{loser} wants the address and port of {winner}")]
@@ -90,99 +80,52 @@ pub struct Conflict {
     pub loser: ServiceName,
 }
 
-/// What the maps should hold, without ids and places.
-#[derive(Clone, Debug, Default)]
-pub struct Desired {
-    pub frontends: BTreeMap<ServiceKey, Frontend>,
-    /// Flags `ADDRESS_*`.
-    pub addresses: BTreeMap<Address, u32>,
-    /// VIPs that this node can serve and so may announce: with `externalTrafficPolicy: Cluster`
-    /// there is a backend somewhere, with `Local` a ready one on this node. One that only
-    /// terminates is no reason to draw traffic here from nodes that have a ready one.
-    pub vips: BTreeSet<IpAddr>,
-    pub conflicts: Vec<Conflict>,
-    /// Those that new flows would go to if their nodes were not masked.
-    pub masked: BTreeSet<BackendKey>,
-    /// Services of which so many backends are on masked nodes that they get flows all the same.
-    pub ignored: BTreeMap<ServiceName, Share>,
-    pub(crate) backends: BTreeMap<BackendKey, BackendNeed>,
+/// What one service asks for, whatever others do.
+#[derive(Debug, Default)]
+pub(crate) struct Expanded {
+    /// In the order in which they are claimed; one may be there twice.
+    pub(crate) frontends: Vec<(ServiceKey, Frontend)>,
+    pub(crate) addresses: BTreeMap<Address, u32>,
+    pub(crate) vips: BTreeSet<IpAddr>,
+    pub(crate) masked: BTreeSet<BackendKey>,
+    pub(crate) ignored: Option<Share>,
 }
 
-impl Desired {
-    /// Whether some service has an endpoint at one of the addresses, whatever its state.
-    pub fn has_endpoint(&self, addresses: &BTreeSet<IpAddr>) -> bool {
-        self.backends.keys().any(|key| addresses.contains(&key.ip()))
-    }
-
-    /// Whether new flows are to go to one of the addresses.
-    pub fn sends_flows_to(&self, addresses: &BTreeSet<IpAddr>) -> bool {
-        self.backends.iter().any(|(key, need)| need.takes_flows && addresses.contains(&key.ip()))
-    }
-
-    /// Takes in the masks of these nodes as far as it cannot wait: where new flows go of the services
-    /// that have backends there. Gives the frontends that it has changed, to be entered before
-    /// everything is worked out by [`expand`].
-    pub fn hasten(
-        &mut self,
-        snapshot: &Snapshot,
-        node: &Node,
-        masks: &Masks,
-        nodes: &BTreeSet<String>,
-    ) -> BTreeSet<ServiceKey> {
-        let is_there =
-            |endpoint: &Endpoint| endpoint.node.as_ref().is_some_and(|there| nodes.contains(there));
-        let mut changed = BTreeSet::new();
-        let concerned = |(_, service): &(_, &Arc<Service>)| service.endpoints.iter().any(is_there);
-        for (name, service) in snapshot.services.iter().filter(concerned) {
-            let mut alone = Self::default();
-            for port in &service.ports {
-                Expansion { name, service, port, node, masks, desired: &mut alone }.expand();
-            }
-            for (key, new) in alone.frontends {
-                // Where two want one address this may be the other's.
-                let held = self.frontends.get_mut(&key).filter(|held| {
-                    (&held.service, &held.port_name) == (&new.service, &new.port_name)
-                        && held.backends != new.backends
-                });
-                let Some(held) = held else { continue };
-                for backend in new.backends.iter() {
-                    if let Some(need) = self.backends.get_mut(backend) {
-                        need.takes_flows = true;
-                    }
-                }
-                *held = new;
-                changed.insert(key);
-            }
-        }
-        changed
-    }
-}
-
-/// Works out the frontends of every service for one node.
-///
-/// Clients inside the cluster reach node ports and VIPs whatever `externalTrafficPolicy` says, as
-/// in Kubernetes; `internalTrafficPolicy` rules ClusterIPs.
-pub fn expand(snapshot: &Snapshot, node: &Node, masks: &Masks) -> Desired {
-    let mut desired = Desired::default();
-    for address in &node.addresses {
-        *desired.addresses.entry((*address).into()).or_default() |= ADDRESS_NODE;
-    }
-    for (name, service) in &snapshot.services {
+impl Expanded {
+    /// Clients inside the cluster reach node ports and VIPs whatever `externalTrafficPolicy` says,
+    /// as in Kubernetes; `internalTrafficPolicy` rules ClusterIPs.
+    pub(crate) fn new(name: &ServiceName, service: &Service, node: &Node, masks: &Masks) -> Self {
+        let mut expanded = Self::default();
         for address in &service.cluster_ips {
-            *desired.addresses.entry((*address).into()).or_default() |= ADDRESS_SERVICE;
+            *expanded.addresses.entry((*address).into()).or_default() |= ADDRESS_SERVICE;
         }
         for address in &service.vips {
             let flags = match service.external_ips.contains(address) {
                 true => ADDRESS_VIP,
                 false => ADDRESS_SERVICE | ADDRESS_VIP,
             };
-            *desired.addresses.entry((*address).into()).or_default() |= flags;
+            *expanded.addresses.entry((*address).into()).or_default() |= flags;
         }
         for port in &service.ports {
-            Expansion { name, service, port, node, masks, desired: &mut desired }.expand();
+            Expansion { name, service, port, node, masks, expanded: &mut expanded }.expand();
         }
+        expanded
     }
-    desired
+}
+
+pub(crate) fn is_local(endpoint: &Endpoint, node: &Node) -> bool {
+    endpoint.node.as_deref() == Some(node.name.as_str())
+}
+
+/// The endpoints that have the port of this name.
+pub(crate) fn backends<'a>(
+    service: &'a Service,
+    port_name: &'a str,
+) -> impl Iterator<Item = (BackendKey, &'a Endpoint)> {
+    service.endpoints.iter().filter_map(move |endpoint| {
+        let port = *endpoint.ports.get(port_name)?;
+        Some((SocketAddr::new(endpoint.address, port), endpoint))
+    })
 }
 
 /// One port of one service.
@@ -192,12 +135,11 @@ struct Expansion<'a> {
     port: &'a ServicePort,
     node: &'a Node,
     masks: &'a Masks,
-    desired: &'a mut Desired,
+    expanded: &'a mut Expanded,
 }
 
 impl Expansion<'_> {
     fn expand(mut self) {
-        self.enter_backends();
         let internal = self.service.internal_traffic_policy;
         let external = self.service.external_traffic_policy;
         // The lists of a port are few, and shared by the frontends that use the same.
@@ -240,7 +182,7 @@ impl Expansion<'_> {
             self.add(kind, address, port, SCOPE_INTERNAL, inside, 0);
             let outside = list(address, external);
             if kind == FrontendKind::LoadBalancer && self.can_serve(&outside) {
-                self.desired.vips.insert(address);
+                self.expanded.vips.insert(address);
             }
             self.add(kind, address, port, SCOPE_EXTERNAL, outside, flags);
         }
@@ -257,39 +199,13 @@ impl Expansion<'_> {
     ) {
         let protocol = self.port.protocol.number();
         let key = ServiceKey { address: address.into(), port_be: port.to_be(), protocol, scope };
-        match self.desired.frontends.entry(key) {
-            btree_map::Entry::Occupied(held) => self.desired.conflicts.push(Conflict {
-                key,
-                winner: held.get().service.clone(),
-                loser: self.name.clone(),
-            }),
-            btree_map::Entry::Vacant(vacant) => {
-                for backend in backends.iter() {
-                    if let Some(need) = self.desired.backends.get_mut(backend) {
-                        need.takes_flows = true;
-                    }
-                }
-                let (service, port_name) = (self.name.clone(), self.port.name.clone());
-                vacant.insert(Frontend { kind, service, port_name, backends, flags });
-            }
-        }
+        let (service, port_name) = (self.name.clone(), self.port.name.clone());
+        let frontend = Frontend { kind, service, port_name, backends, flags };
+        self.expanded.frontends.push((key, frontend));
     }
 
     fn backends(&self) -> impl Iterator<Item = (BackendKey, &Endpoint)> {
-        self.service.endpoints.iter().filter_map(|endpoint| {
-            let port = *endpoint.ports.get(&self.port.name)?;
-            Some((SocketAddr::new(endpoint.address, port), endpoint))
-        })
-    }
-
-    /// Every endpoint is entered, ready or not: its flows go on while it is there.
-    fn enter_backends(&mut self) {
-        let entries: Vec<(BackendKey, bool)> =
-            self.backends().map(|(key, endpoint)| (key, self.is_local(endpoint))).collect();
-        for (key, local) in entries {
-            let need = BackendNeed { local, takes_flows: false };
-            self.desired.backends.entry(key).or_insert(need).local |= local;
-        }
+        backends(self.service, &self.port.name)
     }
 
     /// The active ones, or where there is none those that terminate but still serve; without those
@@ -315,12 +231,12 @@ impl Expansion<'_> {
         let masked = chosen.values().filter(|masked| **masked).count();
         let share = Share { masked, of: chosen.len() };
         if share.is_ignored() {
-            self.desired.ignored.insert(self.name.clone(), share);
+            self.expanded.ignored = Some(share);
             return chosen.into_keys().collect();
         }
         let (masked, chosen): (Vec<_>, Vec<_>) =
             chosen.into_iter().partition(|(_, masked)| *masked);
-        self.desired.masked.extend(masked.into_iter().map(|(key, _)| key));
+        self.expanded.masked.extend(masked.into_iter().map(|(key, _)| key));
         chosen.into_iter().map(|(key, _)| key).collect()
     }
 
@@ -331,7 +247,7 @@ impl Expansion<'_> {
     }
 
     fn is_local(&self, endpoint: &Endpoint) -> bool {
-        endpoint.node.as_deref() == Some(self.node.name.as_str())
+        is_local(endpoint, self.node)
     }
 
     fn can_serve(&self, outside: &[BackendKey]) -> bool {

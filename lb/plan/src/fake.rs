@@ -1,10 +1,10 @@
 //! Maps in memory, with an array that can be written to where it should not be.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use ebpf_abi::{Address, BACKEND_DRAINING, BackendValue, ServiceKey, ServiceValue};
 
-use crate::{BackendKey, Contents, Limits, Maps, Operation};
+use crate::{BackendKey, Contents, Limits, Maps, Operation, Table};
 
 #[derive(Clone, Debug)]
 pub struct FakeMaps {
@@ -72,7 +72,7 @@ impl Maps for FakeMaps {
             services: self.services.clone(),
             backends: self.backends.clone(),
             addresses: self.addresses.clone(),
-            tables: tables.map(|value| (value.offset, Arc::from(self.ids(value)))).collect(),
+            tables: tables.map(|value| (value.offset, Table::of(self.ids(value)))).collect(),
             next_backend: self.next_backend,
         })
     }

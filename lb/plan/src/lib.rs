@@ -15,20 +15,24 @@
 
 mod arena;
 mod balancer;
+mod desired;
 mod expand;
 pub mod fake;
 pub mod maglev;
 mod maps;
 mod masks;
 mod model;
+mod table;
 
 pub use balancer::{Balancer, Plan, Problem};
-pub use expand::{BackendKey, BackendState, Conflict, Desired, Frontend, FrontendKind, expand};
+pub use desired::{Changes, Desired, expand};
+pub use expand::{BackendKey, BackendState, Conflict, Frontend, FrontendKind};
 pub use maps::{Contents, Limits, Maps, Operation};
 pub use masks::{Mask, MaskChanges, Masks, Share};
 pub use model::{
     Endpoint, Node, Protocol, Service, ServiceName, ServicePort, Snapshot, TrafficPolicy,
 };
+pub use table::Table;
 
 #[cfg(test)]
 mod tests;

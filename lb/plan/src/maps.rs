@@ -6,6 +6,8 @@ use std::{
 
 use ebpf_abi::{ADDRESS_VIP, Address, BackendValue, SCOPE_EXTERNAL, ServiceKey, ServiceValue};
 
+use crate::Table;
+
 /// The most entries that the maps take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -23,8 +25,8 @@ pub struct Contents {
     pub services: BTreeMap<ServiceKey, ServiceValue>,
     pub backends: BTreeMap<u32, BackendValue>,
     pub addresses: BTreeMap<Address, u32>,
-    /// Offset to backend ids, of every table that a service names.
-    pub tables: BTreeMap<u32, Arc<[u32]>>,
+    /// By its offset, every table that a service names.
+    pub tables: BTreeMap<u32, Table>,
     /// Every id below this may have been given out. It outlives the daemon beside the maps, for a
     /// flow may remember a backend that no map names any more.
     pub next_backend: u32,
@@ -97,9 +99,8 @@ impl Contents {
             Operation::ReserveBackends { next } => self.next_backend = *next,
             Operation::PutBackend { id, value } => drop(self.backends.insert(*id, *value)),
             Operation::DeleteBackend { id } => drop(self.backends.remove(id)),
-            Operation::WriteTable { offset, ids } => {
-                self.tables.insert(*offset, ids.clone());
-            }
+            // Whoever makes a table enters it: it knows more of it than its places.
+            Operation::WriteTable { .. } => {}
             Operation::PutService { key, value } => drop(self.services.insert(*key, *value)),
             Operation::DeleteService { key } => drop(self.services.remove(key)),
             Operation::PutAddress { address, flags } => {

@@ -148,9 +148,15 @@ impl Masks {
         Some(Mask { cause: record.cause, until })
     }
 
+    /// Those that are masked, sorted.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &str> {
+        let masked = self.0.iter().filter(|(_, record)| record.is_masked());
+        masked.map(|(node, _)| node.as_str())
+    }
+
     /// How many nodes are masked.
     pub fn len(&self) -> usize {
-        self.0.values().filter(|record| record.is_masked()).count()
+        self.nodes().count()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::{
     Protocol, Service, ServiceName, ServicePort, Snapshot, TrafficPolicy, expand, fake::FakeMaps,
 };
 
+mod increments;
 mod masks;
 mod properties;
 

@@ -48,7 +48,7 @@ prop_compose! {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Change(Snapshot),
     /// Milliseconds that go by.
     Wait(u64),
@@ -63,7 +63,7 @@ fn any_nodes() -> impl Strategy<Value = BTreeMap<String, LossCause>> {
     collection::btree_map("node-[0-3]", Just(LossCause::Bfd), 0..4)
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+pub(super) fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => any_snapshot().prop_map(Step::Change),
         3 => (0..1500_u64).prop_map(Step::Wait),
@@ -109,7 +109,7 @@ fn apply(lab: &mut Lab, desired: &Desired) -> Result<bool, TestCaseError> {
     write(lab, desired, &operations)
 }
 
-fn write(
+pub(super) fn write(
     lab: &mut Lab,
     desired: &Desired,
     operations: &[Operation],
