@@ -4,6 +4,8 @@
 //! another in each pod). An endpoint stays in the slice it is in, so that a change rewrites as few
 //! slices as it can.
 
+mod hints;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -124,6 +126,7 @@ fn groups(
             }
         }
     }
+    hints::fill(service, groups.values_mut().flat_map(|group| group.endpoints.values_mut()));
     for family in families {
         if !groups.keys().any(|(other, _)| *other == family) {
             let ports = resolve(ports, &Pod::default());

@@ -225,6 +225,13 @@ impl Expansion<'_> {
             found
         };
         let mut chosen = of(|endpoint| BackendState::of(endpoint) == BackendState::Active);
+        // Hints say where it is best to go, and not that it is better to go nowhere.
+        let near = |key: &BackendKey| !self.service.elsewhere.contains(&key.ip());
+        if policy == TrafficPolicy::Cluster
+            && chosen.iter().any(|(key, masked)| near(key) && !masked)
+        {
+            chosen.retain(|key, _| near(key));
+        }
         if chosen.is_empty() {
             chosen = of(|endpoint| endpoint.terminating && endpoint.serving);
         }

@@ -86,6 +86,9 @@ pub struct Service {
     pub internal_traffic_policy: TrafficPolicy,
     pub external_traffic_policy: TrafficPolicy,
     pub endpoints: Vec<Endpoint>,
+    /// Endpoints that are for clients of other nodes or zones, as topology hints say: new flows under
+    /// the policy Cluster go to others, while one of those is active and not masked.
+    pub elsewhere: BTreeSet<IpAddr>,
 }
 
 /// Every service of the cluster.

@@ -324,6 +324,26 @@ fn a_full_array_gets_shorter_tables() {
 }
 
 #[test]
+fn endpoints_that_are_for_others_get_flows_when_no_other_can() {
+    let (near, far) = ("10.244.0.1", "10.244.1.1");
+    let mut all = service(&[endpoint(near, "node-1"), endpoint(far, "node-2")]);
+    all.elsewhere = BTreeSet::from([ip(far)]);
+    let list = |service: &Service| {
+        let desired = expand(&snapshot(&[("web", service.clone())]), &node(), &Masks::default());
+        let key = key("10.96.0.1", 80, SCOPE_INTERNAL);
+        let ips: Vec<IpAddr> =
+            desired.frontends[&key].backends.iter().map(|one| one.ip()).collect();
+        (ips, desired.backends.len())
+    };
+    // Both are entered: what flows there goes on.
+    assert_eq!(list(&all), (vec![ip(near)], 2));
+    all.endpoints[0] = Endpoint { ready: false, serving: false, ..endpoint(near, "node-1") };
+    assert_eq!(list(&all), (vec![ip(far)], 2));
+    all.endpoints[0] = terminating(near, "node-1");
+    assert_eq!(list(&all), (vec![ip(far)], 2));
+}
+
+#[test]
 fn an_external_ip_is_closed_to_nobody_inside() {
     let mut external = service(&[endpoint("10.244.0.1", "node-1")]);
     let address = ip("198.51.100.1");

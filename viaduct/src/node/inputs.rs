@@ -145,7 +145,7 @@ impl Sources {
         let blocks = bgp::blocks(&view, &self.identity.name);
         if let Some(pods) = pods {
             // What the services depend on changes first, what depends on them last.
-            set(&senders.services, Arc::new(services::snapshot(&view)));
+            set(&senders.services, Arc::new(services::snapshot(&view, &self.identity.name)));
             set(&senders.pod_blocks, blocks.iter().copied().collect());
             let (blocks, masquerade) = (blocks.clone(), masquerade(&view));
             let local = LocalState { blocks, masquerade, complete: true, ..Default::default() };

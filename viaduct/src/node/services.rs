@@ -14,15 +14,18 @@ use lb_plan::{Endpoint, Protocol, Service, ServiceName, ServicePort, Snapshot, T
 
 use super::{bgp, cache::View};
 
+mod topology;
+
 /// The label by which a slice names its service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
-/// Every service of the view that has addresses, with the endpoints of its slices.
-pub(crate) fn snapshot(view: &View) -> Snapshot {
-    let mut endpoints = BTreeMap::<ServiceName, Vec<Endpoint>>::new();
+/// Every service of the view that has addresses, with the endpoints of its slices, for one node.
+pub(crate) fn snapshot(view: &View, node: &str) -> Snapshot {
+    let zone = topology::zone(view, node);
+    let mut slices = BTreeMap::<ServiceName, Vec<&EndpointSlice>>::new();
     for slice in view.slices.values() {
         if let Some(name) = service_of(slice) {
-            endpoints.entry(name).or_default().extend(slice_endpoints(slice));
+            slices.entry(name).or_default().push(slice);
         }
     }
     let given = given(view);
@@ -31,8 +34,11 @@ pub(crate) fn snapshot(view: &View) -> Snapshot {
             namespace: object.metadata.namespace.clone()?,
             name: object.metadata.name.clone()?,
         };
-        let endpoints = endpoints.remove(&name).unwrap_or_default();
-        Some((name, Arc::new(service(object, endpoints, &given)?)))
+        let slices = slices.remove(&name).unwrap_or_default();
+        let endpoints = slices.iter().flat_map(|slice| slice_endpoints(slice)).collect();
+        let mut service = service(object, endpoints, &given)?;
+        service.elsewhere = topology::elsewhere(&slices, node, zone);
+        Some((name, Arc::new(service)))
     });
     Snapshot { services: services.collect(), complete: true, generation: view.generation }
 }
@@ -114,6 +120,7 @@ fn service(
         internal_traffic_policy: policy(spec.internal_traffic_policy.as_deref()),
         external_traffic_policy: policy(spec.external_traffic_policy.as_deref()),
         endpoints,
+        elsewhere: BTreeSet::new(),
     })
 }
 
@@ -203,7 +210,7 @@ mod tests {
             },
             "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}},
         });
-        let snapshot = snapshot(&view(service, slice()));
+        let snapshot = snapshot(&view(service, slice()), "n");
         let (name, service) = snapshot.services.first_key_value().unwrap();
         assert_eq!(name.to_string(), "a/s");
         assert_eq!((service.cluster_ips.len(), service.vips.len()), (2, 1));
@@ -220,7 +227,7 @@ mod tests {
             "metadata": {"name": "s", "namespace": "a"},
             "spec": {"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"port": 80}]},
         });
-        assert!(snapshot(&view(service, slice())).services.is_empty());
+        assert!(snapshot(&view(service, slice()), "n").services.is_empty());
     }
 
     fn with_services(services: &[serde_json::Value]) -> View {
@@ -256,8 +263,11 @@ mod tests {
             external("s", &["192.0.2.7", "198.51.100.7", "2001:db8::7"]),
             balanced(),
         ]);
-        let vips: BTreeSet<IpAddr> =
-            snapshot(&view).services.values().flat_map(|service| service.vips.clone()).collect();
+        let vips: BTreeSet<IpAddr> = snapshot(&view, "n")
+            .services
+            .values()
+            .flat_map(|service| service.vips.clone())
+            .collect();
         assert_eq!(vips.len(), 4);
         let text = |view: &View| -> Vec<String> {
             announced(view, &vips).iter().map(ToString::to_string).collect()
@@ -278,7 +288,7 @@ mod tests {
         // By name the first, of two that want one address.
         let view =
             with_services(&[external("s", &["203.0.113.1", "10.96.0.1", "192.0.2.7"]), balanced()]);
-        let snapshot = snapshot(&view);
+        let snapshot = snapshot(&view, "n");
         let [first, second] = [0, 1].map(|at| snapshot.services.values().nth(at).unwrap());
         let only = BTreeSet::from(["192.0.2.7".parse().unwrap()]);
         assert_eq!((&first.vips, &first.external_ips), (&only, &only));

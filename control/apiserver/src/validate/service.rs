@@ -12,6 +12,7 @@ const AFFINITIES: [&str; 2] = ["ClientIP", "None"];
 const POLICIES: [&str; 2] = ["Cluster", "Local"];
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 const FAMILY_POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameNode", "PreferSameZone"];
 const MAX_AFFINITY_SECS: i64 = 86_400;
 /// A bound of ours; Kubernetes has none but the size of the request.
 const MAX_PORTS: usize = 1000;
@@ -49,6 +50,10 @@ pub(crate) fn service(_: &Kind, service: &Value, errors: &mut Errors) {
         );
     }
     health_check(spec, &path, errors);
+    let distribution = text(spec, "trafficDistribution");
+    if !spec["trafficDistribution"].is_null() && !DISTRIBUTIONS.contains(&distribution) {
+        errors.not_supported(&path.child("trafficDistribution"), distribution, &DISTRIBUTIONS);
+    }
     families(spec, &path, errors);
 }
 
@@ -355,6 +360,11 @@ mod tests {
                 json!({"type": "NodePort", "ports": [{"port": 1}], "healthCheckNodePort": 30001}),
                 "spec.healthCheckNodePort: Invalid value: 30001: may only be set when `type` is \
                  'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+            ),
+            (
+                json!({"ports": [{"port": 1}], "trafficDistribution": "Near"}),
+                "spec.trafficDistribution: Unsupported value: \"Near\": supported values: \
+                 \"PreferClose\", \"PreferSameNode\", \"PreferSameZone\"",
             ),
             (
                 json!({"ports": [{"port": 1, "nodePort": 30000}]}),

@@ -212,3 +212,39 @@ fn a_pod_that_names_the_service_as_its_subdomain_has_a_hostname() {
         assert_eq!(hostnames.collect::<Vec<_>>(), [Some("a-host"), None, None]);
     }
 }
+
+#[test]
+fn hints_follow_the_distribution_that_the_service_asks_for() {
+    let pods = || {
+        let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+        let mut value = serde_json::to_value(running_pod("b", "n1", 2)).unwrap();
+        crate::testing::merge(&mut value, &unready);
+        [running_pod("a", "n1", 1), serde_json::from_value(value).unwrap()]
+    };
+    for (distribution, zones, nodes) in [
+        (Value::Null, None, None),
+        ("PreferClose".into(), Some("z1"), None),
+        ("PreferSameZone".into(), Some("z1"), None),
+        ("PreferSameNode".into(), Some("z1"), Some("n1")),
+    ] {
+        let asks = json!({"spec": {"trafficDistribution": distribution}});
+        let mut world = with(service(asks), pods());
+        settle(&mut world);
+        for family in ["IPv4", "IPv6"] {
+            let slices = slices(&world, family);
+            let [ready, unready] = &slices[0].endpoints.as_ref().unwrap()[..] else {
+                panic!("{slices:?}")
+            };
+            let hints = ready.hints.clone().unwrap_or_default();
+            let zone = hints.for_zones.as_ref().map(|all| all[0].name.as_str());
+            let node = hints.for_nodes.as_ref().map(|all| all[0].name.as_str());
+            assert_eq!((zone, node), (zones, nodes), "{distribution}");
+            assert_eq!(unready.hints, None);
+        }
+        // And go again when it asks for none.
+        world.observe(service(json!({})), NOW);
+        settle(&mut world);
+        let slices = slices(&world, "IPv4");
+        assert_eq!(slices[0].endpoints.as_ref().unwrap()[0].hints, None);
+    }
+}
